@@ -1,0 +1,38 @@
+# make demo: the camera (or the shipped clip) through the shipped model.  make test: lint, types, tests.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: demo test test-all install clean
+
+demo: .venv/.installed
+	$(BIN)/python scripts/predict_live_stream.py
+
+test: .venv/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/.installed-dev
+	$(BIN)/python -m pytest
+
+install: .venv/.installed
+
+clean:
+	rm -rf .venv build dist
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fer_jax needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.created pyproject.toml
+	@echo "installing fer_jax into .venv (a few minutes the first time)"
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/.created pyproject.toml
+	@echo "installing fer_jax and its development tools into .venv (a few minutes the first time)"
+	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/.installed

@@ -1,0 +1,19 @@
+"""Facial-expression recognition and adversarial robustness in JAX/Flax, trained from scratch on FER-2013.
+
+    import fer_jax
+    probabilities = fer_jax.Predictor()(faces)   # uint8 [N,48,48] -> float32 [N,7]
+"""
+
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Predictor", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import lazily: `fer_jax.runtime.configure()` must be able to run before jax is imported."""
+    if name in __all__:
+        from fer_jax import predict
+
+        return getattr(predict, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,31 @@
+"""The frame every script runs in: one clear line and exit code 2 for bad input, never a traceback.
+
+    if __name__ == "__main__":
+        sys.exit(cli.run(main))
+"""
+
+import os
+import sys
+from collections.abc import Callable
+
+from fer_jax.errors import InputError
+
+
+def run(main: Callable[[], int | None]) -> int:
+    """Call `main`; its exit code, 2 after an `InputError` or a failed read or write, 130 after Ctrl-C."""
+    try:
+        code = main() or 0
+        sys.stdout.flush()
+        return code
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `... | head` closed our output: point stdout elsewhere so that its last flush is quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,18 @@
+"""Array and function types that the rest of the package speaks. Aliases and protocols only.
+
+Images are float32 in [0, 1], NHWC, one channel; the normalisation is part of the model.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+Images = jax.Array | np.ndarray  # float32 [B, 48, 48, 1] in [0, 1]
+Logits = jax.Array  # float32 [B, 7], unnormalised log-probabilities
+Labels = jax.Array | np.ndarray  # int [B] in 0..6
+Variables = dict[str, Any]  # flax variables: {"params": ..., "batch_stats": ...}
+LogitsFn = Callable[[Images], Logits]
+
+IMAGE_SIZE = 48

@@ -1,0 +1,33 @@
+"""Test process set-up: the project's own CPU settings, the CPU even where a GPU is at hand, strict JAX."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from fer_jax import runtime
+
+runtime.configure()
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_debug_key_reuse", True)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The checkout's top folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real inputs that cannot be committed: the folder FER_SHARED, or `shared` beside the checkout; skips without."""
+    folder = Path(os.environ.get("FER_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip(f"no real inputs: neither FER_SHARED nor {folder} is a folder")
+    return folder

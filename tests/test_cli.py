@@ -1,0 +1,39 @@
+import errno
+
+import pytest
+
+from fer_jax import cli
+from fer_jax.errors import InputError
+
+
+def fails_with(error):
+    def main():
+        raise error
+
+    return main
+
+
+def test_a_clean_run_returns_its_own_code():
+    assert cli.run(lambda: None) == 0
+    assert cli.run(lambda: 1) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "code"),
+    [
+        (InputError("train.csv:7: a pixel must be in 0..255, received 256"), "train.csv:7", 2),
+        (OSError(errno.ENOSPC, "No space left on device", "out.csv"), "out.csv: No space left on device", 2),
+        (KeyboardInterrupt(), "interrupted", 130),
+    ],
+)
+def test_an_error_is_one_line_on_stderr(capsys, error, line, code):
+    assert cli.run(fails_with(error)) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert line in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_bug_is_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        cli.run(lambda: 1 // 0)

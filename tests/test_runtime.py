@@ -1,0 +1,101 @@
+"""Process settings need processes of their own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fer_jax import runtime
+
+REPORT = """
+import json, os
+from fer_jax import runtime
+runtime.configure()
+runtime.configure()
+print(json.dumps({k: os.environ.get(k, "") for k in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}))
+"""
+
+NETWORK = """
+import json, sys
+from fer_jax import runtime
+if sys.argv[1] == "tuned":
+    runtime.configure()
+import jax, jax.numpy as jnp
+from fer_jax import models
+model = models.create({"family": "vgg", "stages": [[8, 8], [16]]})
+images = jax.random.uniform(jax.random.key(0), (16, 24, 24, 1))
+variables = model.init(jax.random.key(1), images)
+def loss(params):
+    stats = variables["batch_stats"]
+    logits, _ = model.apply({"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"])
+    return jnp.square(logits).mean()
+value, gradient = jax.jit(jax.value_and_grad(loss))(variables["params"])
+print(json.dumps([float(value)] + [float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(gradient)]))
+"""
+
+
+def run(code, *arguments, **environment):
+    inherited = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "FER_JAX_CONFIGURED", "JAX_COMPILATION_CACHE_DIR")}
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, env={**inherited, **environment}, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """A machine to which the settings apply, whatever this one is."""
+    monkeypatch.delenv("FER_JAX_TUNE", raising=False)
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setattr(runtime.sys, "platform", "linux")
+    monkeypatch.setattr(runtime.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(runtime.importlib.metadata, "version", lambda name: "0.10.2")
+    return monkeypatch
+
+
+def test_the_settings_apply_where_they_were_measured(measured):
+    assert runtime.tuned()
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        lambda patch: patch.setenv("FER_JAX_TUNE", "0"),
+        lambda patch: patch.setenv("JAX_PLATFORMS", "cuda,cpu"),
+        lambda patch: patch.setattr(runtime.sys, "platform", "win32"),
+        lambda patch: patch.setattr(runtime.platform, "machine", lambda: "arm64"),
+        lambda patch: patch.setattr(runtime.importlib.metadata, "version", lambda name: "0.13.0"),
+    ],
+)
+def test_the_settings_stay_off_elsewhere(measured, elsewhere):
+    elsewhere(measured)
+    assert not runtime.tuned()
+
+
+def test_a_gpu_plugin_turns_them_off(measured):
+    measured.delenv("JAX_PLATFORMS")
+    measured.setattr(runtime.importlib.metadata, "entry_points", lambda group: ["cuda13"])
+    assert not runtime.tuned()
+
+
+def test_flags_are_appended_once_to_the_users_own():
+    flags = run(REPORT, XLA_FLAGS="--xla_cpu_enable_fast_math=false")["XLA_FLAGS"].split()
+    assert flags[0] == "--xla_cpu_enable_fast_math=false"
+    assert flags[1:] == ([runtime.CPU_FLAG] if runtime.tuned() else [])
+
+
+def test_the_users_own_choices_stand():
+    report = run(REPORT, XLA_FLAGS=runtime.CPU_FLAG + "LIBRARY_FUSION_TYPE_DOT", JAX_COMPILATION_CACHE_DIR="/elsewhere")
+    assert report["XLA_FLAGS"] == runtime.CPU_FLAG + "LIBRARY_FUSION_TYPE_DOT"
+    assert report["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
+
+
+def test_it_is_too_late_once_jax_is_imported(monkeypatch):
+    monkeypatch.setenv("FER_JAX_CONFIGURED", "0")  # as in a process that never called it
+    with pytest.raises(RuntimeError, match="before jax is imported"):
+        runtime.configure()
+
+
+def test_tuned_and_plain_processes_compute_the_same():
+    assert run(NETWORK, "tuned") == pytest.approx(run(NETWORK, "plain", FER_JAX_TUNE="0"), rel=1e-4)
