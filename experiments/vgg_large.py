@@ -1,0 +1,23 @@
+"""The same recipe at 10 million parameters, for an accelerator.
+
+    python scripts/train.py --config experiments/vgg_large.py
+
+Not trained to the end by us yet: the two-core machine on which `vgg` was trained would need days.
+"""
+
+from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
+
+config = Config(
+    name="vgg_large",
+    model={
+        "family": "vgg",
+        "stages": [[64, 64], [128, 128], [256, 256, 256], [512, 512, 512]],  # 7.6 million parameters
+        "dropout": 0.3,
+    },
+    epochs=120,  # the last third of a one-cycle schedule brings most of the accuracy: longer is better
+    batch_size=128,
+    resolutions=((0.0, 48),),
+    optimizer=Optimizer(learning_rate=0.1),
+    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.3, mixup=0.2),
+    early_stopping=EarlyStopping(patience=20),
+)

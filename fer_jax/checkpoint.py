@@ -1,0 +1,69 @@
+"""Training checkpoints by orbax: arrays only, written beside the old ones and renamed when complete.
+
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        tree = checkpoints.restore(tree)     # the newest, or `tree` itself if there is none
+        checkpoints.save(epoch, tree)
+"""
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from fer_jax.errors import InputError
+
+Tree = TypeVar("Tree")
+KEPT = 2
+
+
+class Checkpoints:
+    """The newest checkpoints of one run, by epoch. A context manager: leaving it waits for writes and closes."""
+
+    def __init__(self, directory: Path):
+        self.directory = Path(os.path.abspath(directory))  # orbax refuses relative paths  # noqa: PTH100
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory,
+            preservation_policy=ocp.training.preservation_policies.LatestN(KEPT),
+            cleanup_tmp_directories=True,
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The epoch of the newest complete checkpoint."""
+        newest = self._checkpointer.latest
+        return None if newest is None else newest.step
+
+    def save(self, epoch: int, tree: Any) -> None:
+        """Write `tree` (arrays and PRNG keys).
+
+        Raises:
+            InputError: it cannot be written, for example because the disk is full; older checkpoints stay.
+        """
+        try:
+            self._checkpointer.save(epoch, tree)
+        except (OSError, ValueError, RuntimeError) as error:  # tensorstore wraps "no space left" in ValueError
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.directory}: cannot save the checkpoint of epoch {epoch}: {reason}") from None
+
+    def restore(self, tree: Tree) -> Tree:
+        """The newest checkpoint, in the structure, shapes and types of `tree`.
+
+        Raises:
+            InputError: it is damaged or was written by another model or optimiser.
+        """
+        epoch = self.latest
+        if epoch is None:
+            return tree
+        try:
+            return self._checkpointer.load(epoch, jax.tree.map(ocp.arrays.to_shape_dtype_struct, tree))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.directory}: cannot restore the checkpoint of epoch {epoch}: {reason}") from None

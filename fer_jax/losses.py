@@ -1,0 +1,23 @@
+"""Per-example losses: logits and targets in, one number per row out; the caller takes the mean.
+
+    cross_entropy(logits, one_hot(labels, smoothing=0.1)).mean()
+"""
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.labels import NUM_CLASSES
+from fer_jax.types import Labels, Logits
+
+
+def one_hot(labels: Labels, smoothing: float = 0.0) -> jax.Array:
+    """Targets float32 [B, 7] of labels int [B]: 1 - smoothing on the class, the rest spread over all seven.
+
+    Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, section 7.
+    """
+    return (1 - smoothing) * jax.nn.one_hot(labels, NUM_CLASSES) + smoothing / NUM_CLASSES
+
+
+def cross_entropy(logits: Logits, targets: jax.Array) -> jax.Array:
+    """-sum_k targets_k log softmax(logits)_k in nats, [B]; targets are probabilities float32 [B, 7]."""
+    return -(targets * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(axis=-1)

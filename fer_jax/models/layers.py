@@ -1,0 +1,106 @@
+"""Layers that give what flax's give, in a form that XLA runs faster on a CPU.
+
+    x = BatchNormRelu(train=True)(x)   # nn.relu(nn.BatchNorm(use_running_average=False)(x))
+    x = max_pool(x)                    # nn.max_pool(x, (2, 2), (2, 2))
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+EPSILON = 1e-5
+
+
+def column_sums(x: jax.Array) -> jax.Array:
+    """Sum of x [..., C] over all axes but the last, in float32 -> [C].
+
+    As a matrix product with ones: on the CPU XLA's own reduction over leading axes runs at a fraction of its speed.
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    ones = jnp.ones((1, rows.shape[0]), rows.dtype)
+    return jnp.dot(ones, rows, preferred_element_type=jnp.float32)[0]
+
+
+def _affine(x: jax.Array, rate: jax.Array, offset: jax.Array) -> jax.Array:
+    """x * rate + offset per channel, in x's type."""
+    shape = (1,) * (x.ndim - 1) + (-1,)
+    return x * rate.astype(x.dtype).reshape(shape) + offset.astype(x.dtype).reshape(shape)
+
+
+@jax.custom_vjp
+def batch_norm_relu(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """relu(scale * (x - mean) / sqrt(var + 1e-5) + bias) with the batch's own statistics.
+
+    Args:
+        x: [..., C]; scale, bias: float32 [C].
+
+    Returns:
+        The activations, shaped as x, and the biased mean and variance, float32 [C], which take no gradient.
+    """
+    return _batch_norm_relu_forward(x, scale, bias)[0]
+
+
+def _batch_norm_relu_forward(x, scale, bias):
+    n = x.size // x.shape[-1]
+    mean = column_sums(x) / n
+    var = jnp.maximum(column_sums(jnp.square(x)) / n - jnp.square(mean), 0.0)
+    rate = scale * jax.lax.rsqrt(var + EPSILON)
+    y = jax.nn.relu(_affine(x, rate, bias - mean * rate))
+    return (y, mean, var), (x, y, scale, mean, var)
+
+
+def _batch_norm_relu_backward(residuals, cotangents):
+    """Ioffe & Szegedy, "Batch Normalization", ICML 2015, section 3, through the rectifier."""
+    x, y, scale, mean, var = residuals
+    n = x.size // x.shape[-1]
+    inverse = jax.lax.rsqrt(var + EPSILON)
+    gradient = jnp.where(y > 0, cotangents[0], 0)
+    dbias = column_sums(gradient)
+    dscale = (column_sums(gradient * x) - mean * dbias) * inverse
+    rate = scale * inverse
+    slope = rate * inverse * dscale / n  # of the part along x
+    offset = rate * dbias / n - slope * mean
+    dx = _affine(gradient, rate, -offset) - _affine(x, slope, jnp.zeros_like(slope))
+    return dx, dscale, dbias
+
+
+batch_norm_relu.defvjp(_batch_norm_relu_forward, _batch_norm_relu_backward)
+
+
+class BatchNormRelu(nn.Module):
+    """Batch normalisation and a rectifier in one pass, named and shaped as `nn.BatchNorm`'s variables are."""
+
+    train: bool
+    momentum: float = 0.9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
+        if not self.train:
+            rate = scale * jax.lax.rsqrt(var.value + EPSILON)
+            return nn.relu(_affine(x, rate, bias - mean.value * rate))
+        y, batch_mean, batch_var = batch_norm_relu(x, scale, bias)
+        if not self.is_initializing():
+            mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
+            var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
+        return y
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2x2 maximum with stride 2, [B, H, W, C] -> [B, H // 2, W // 2, C]; an odd last row or column is dropped.
+
+    The maximum of four strided views: the gradient of `nn.max_pool` (select-and-scatter) is several times slower on the
+    CPU. Where values tie, the gradient is shared among them rather than given to the first.
+    """
+    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    x = x[:, :h, :w]
+    corners = [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+    return functools.reduce(jnp.maximum, corners)

@@ -1,0 +1,65 @@
+"""A VGG for small faces: pairs of 3x3 convolutions with batch norm, 2x2 pooling, global average, one dense layer.
+
+    Model(stages=((32, 32), (96, 96), (192, 192), (384, 384)), dropout=0.3)
+
+After Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015; with batch norm and a global average in place of
+its large dense layers, so that the network takes faces of any size (training starts on small ones).
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fer_jax.labels import NUM_CLASSES
+from fer_jax.models.layers import BatchNormRelu, max_pool
+
+# Mean and standard deviation of FER-2013's training pixels in [0, 1].
+PIXEL_MEAN, PIXEL_STD = 0.508, 0.255
+
+
+class Model(nn.Module):
+    """float32 images [B, H, W, 1] in [0, 1] -> float32 logits [B, 7].
+
+    Attributes:
+        stages: the channels of each 3x3 convolution, stage by stage; every stage ends in a 2x2 maximum.
+        dropout: share of the pooled features that is dropped in training, in [0, 1).
+        dtype: of the activations; parameters, statistics and logits are float32.
+    """
+
+    stages: tuple[tuple[int, ...], ...]
+    dropout: float = 0.0
+    dtype: Any = jnp.float32
+
+    def __post_init__(self):
+        if not _are_stages(self.stages):
+            raise ValueError(f"stages must be lists of positive widths, received {self.stages!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), received {self.dropout!r}")
+        super().__post_init__()
+
+    @nn.compact
+    def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        x = ((images - PIXEL_MEAN) / PIXEL_STD).astype(self.dtype)
+        for i, stage in enumerate(self.stages):
+            for j, width in enumerate(stage):
+                x = nn.Conv(
+                    width,
+                    (3, 3),
+                    use_bias=False,
+                    dtype=self.dtype,
+                    kernel_init=nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+                    name=f"conv{i + 1}_{j + 1}",
+                )(x)
+                x = BatchNormRelu(train=train, dtype=self.dtype, name=f"norm{i + 1}_{j + 1}")(x)
+            x = max_pool(x)
+        x = x.mean(axis=(1, 2), dtype=jnp.float32)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return nn.Dense(NUM_CLASSES, name="logits")(x)
+
+
+def _are_stages(stages: Any) -> bool:
+    if not isinstance(stages, tuple) or not stages or not all(isinstance(stage, tuple) and stage for stage in stages):
+        return False
+    return all(type(width) is int and width > 0 for stage in stages for width in stage)

@@ -1,0 +1,392 @@
+"""The training loop: one jitted optax step, evaluation of averaged weights, early stopping, checkpoints and logs.
+
+    result = fit(config, data.protocol(data.load(), config.protocol), workdir=Path("runs/vgg"))
+    result.model    # a ModelFile with the best epoch's weights
+"""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+from tqdm import tqdm
+
+from fer_jax import config as configs
+from fer_jax import evaluate, files, losses, model_file, models
+from fer_jax.checkpoint import Checkpoints
+from fer_jax.config import Config
+from fer_jax.data import Protocol, Split
+from fer_jax.data.augment import augment
+from fer_jax.errors import InputError
+from fer_jax.metrics import confusion
+from fer_jax.model_file import ModelFile
+from fer_jax.types import IMAGE_SIZE, Variables
+
+TRAINING_SAMPLE = 1024  # rows of the training split on which its learning curve is measured
+CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
+
+
+@flax.struct.dataclass
+class State:
+    """What a step changes. `ema` are averaged variables; randomness is `fold_in(key, step)`, so a resumed run repeats it."""
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    ema: Variables
+    opt_state: Any
+    key: jax.Array
+
+
+@flax.struct.dataclass
+class Progress:
+    """What an epoch changes: the best weights so far and the early-stopping counters."""
+
+    epoch: jax.Array  # epochs finished
+    best: Variables
+    best_value: jax.Array  # the monitored figure, signed so that larger is better
+    best_epoch: jax.Array
+    waited: jax.Array  # epochs without a better one, once they count
+
+
+class Result(NamedTuple):
+    model: ModelFile
+    history: pd.DataFrame
+
+
+Step = Callable[[State, jax.Array, jax.Array, jax.Array], tuple[State, jax.Array]]
+
+
+def make_schedule(config: Config, steps: int) -> optax.Schedule:
+    """The learning rate by step; for "plateau" the constant that the optimiser's own scale multiplies."""
+    settings = config.optimizer
+    if settings.schedule == "plateau":
+        return optax.constant_schedule(settings.learning_rate)
+    warmup = round(steps * settings.warmup)
+    start, end = settings.learning_rate / 25, settings.learning_rate / 1e4
+    if settings.schedule == "one-cycle":  # Smith & Topin 2018: cosine up, cosine down
+        rise = optax.cosine_decay_schedule(1.0, max(warmup, 1))
+        up: optax.Schedule = lambda step: settings.learning_rate - (settings.learning_rate - start) * rise(step)
+    else:
+        up = optax.linear_schedule(start, settings.learning_rate, max(warmup, 1))
+    down = optax.cosine_decay_schedule(settings.learning_rate, steps - warmup, alpha=end / settings.learning_rate)
+    return optax.join_schedules([up, down], [warmup])
+
+
+def make_optimizer(config: Config, steps: int, steps_per_epoch: int) -> optax.GradientTransformationExtraArgs:
+    """SGD with Nesterov momentum; L2 decay on the kernels only (scales and biases are not to be pulled to zero)."""
+    settings = config.optimizer
+    chain = [
+        optax.add_decayed_weights(settings.weight_decay, mask=lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)),
+        optax.sgd(make_schedule(config, steps), settings.momentum, nesterov=True),
+    ]
+    if settings.schedule == "plateau":
+        chain.append(
+            optax.contrib.reduce_on_plateau(
+                factor=settings.plateau_factor,
+                patience=settings.plateau_patience,
+                accumulation_size=steps_per_epoch,
+            )
+        )
+    return optax.with_extra_args_support(optax.chain(*chain))
+
+
+def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs) -> State:
+    """The state before the first step: random weights from the config's seed, or those of `config.init_from`."""
+    init_key, run_key = jax.random.split(jax.random.key(config.seed))
+    images = jnp.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1))
+    variables = jax.jit(models.create(config.model).init)(init_key, images)
+    if config.init_from:
+        variables = _read_start(config)
+    return State(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        batch_stats=variables["batch_stats"],
+        ema=jax.tree.map(jnp.copy, variables),  # a copy: the step donates every buffer of the state, once
+        opt_state=optimizer.init(variables["params"]),
+        key=run_key,
+    )
+
+
+def _read_start(config: Config) -> Variables:
+    start = model_file.load(config.init_from)
+    if models.create(start.architecture) != models.create({**config.model}):
+        raise InputError(f"{config.init_from}: its architecture {start.architecture} is not the config's {config.model}")
+    return jax.tree.map(jnp.asarray, start.variables)
+
+
+def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, side: int) -> Step:
+    """The jitted update `(state, faces uint8 [N,48,48], labels [N], rows [B]) -> (state, loss)`; the state is donated."""
+    model = models.create(config.model, dtype=activation_dtype())
+
+    def loss_fn(params: Any, batch_stats: Any, key: jax.Array, images: jax.Array, targets: jax.Array):
+        variables = {"params": params, "batch_stats": batch_stats}
+        logits, updates = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+        return losses.cross_entropy(logits, targets).mean(), updates["batch_stats"]
+
+    def step(state: State, faces: jax.Array, labels: jax.Array, rows: jax.Array) -> tuple[State, jax.Array]:
+        augment_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        targets = losses.one_hot(labels[rows], config.label_smoothing)
+        images, targets = augment(augment_key, faces[rows], targets, config.augment, side)
+        gradient = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, batch_stats), grads = gradient(state.params, state.batch_stats, dropout_key, images, targets)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
+        params = optax.apply_updates(state.params, updates)
+        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))  # young averages forget faster
+        current = {"params": params, "batch_stats": batch_stats}
+        ema = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, state.ema, current)
+        return State(state.step + 1, params, batch_stats, ema, opt_state, state.key), loss
+
+    return jax.jit(step, donate_argnums=0)
+
+
+def activation_dtype() -> Any:
+    """bfloat16 on accelerators, float32 on the CPU (where bfloat16 convolutions are emulated)."""
+    return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+
+
+def side_at(config: Config, epoch: int) -> int:
+    """The side of the training views in an epoch (from 0)."""
+    return [side for share, side in config.resolutions if share * config.epochs <= epoch + 1e-9][-1]
+
+
+def fit(config: Config, splits: Protocol, workdir: Path, resume: bool = False, digest: str = "") -> Result:
+    """Train until the last epoch or until early stopping, logging and checkpointing every epoch.
+
+    Files in `workdir`: config.json, history.csv, run.json, model.pkl (best weights so far), checkpoints/, tensorboard/.
+
+    Args:
+        splits: `train` is trained on, `select` chooses the epoch; `report` is not touched.
+        resume: go on from the newest checkpoint in `workdir`.
+        digest: of the data, to be kept with the model.
+
+    Raises:
+        InputError: the workdir holds another run, the training split is smaller than a batch, or the loss is not finite.
+    """
+    if len(splits.train.labels) < config.batch_size:
+        raise InputError(f"batch_size must be at most the {len(splits.train.labels)} training rows, is {config.batch_size}")
+    _claim(workdir, config, resume)
+    return _Run(config, splits, workdir, digest).run()
+
+
+def _claim(workdir: Path, config: Config, resume: bool) -> None:
+    """Record the config; a workdir with a run in it is only entered to resume that very run."""
+    path, wanted = workdir / "config.json", json.loads(json.dumps(configs.to_dict(config)))
+    if path.exists():
+        if not resume:
+            raise InputError(f"{workdir}: already holds a run; give --resume to go on with it, or another --workdir")
+        if (found := json.loads(path.read_text())) != wanted:
+            keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+            raise InputError(f"{path}: the run was started with other values of {', '.join(keys)}")
+    with files.replacing(path) as temporary:
+        temporary.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+class _Run:
+    """The pieces of one run that live on the host."""
+
+    def __init__(self, config: Config, splits: Protocol, workdir: Path, digest: str):
+        self.config, self.splits, self.workdir, self.digest = config, splits, workdir, digest
+        self.steps_per_epoch = len(splits.train.labels) // config.batch_size
+        steps = self.steps_per_epoch * config.epochs
+        self.schedule = make_schedule(config, steps)
+        self.optimizer = make_optimizer(config, steps, self.steps_per_epoch)
+        self.apply = jax.jit(models.create(config.model).apply)
+        self.faces, self.labels = jnp.asarray(splits.train.images), jnp.asarray(splits.train.labels)
+        self.sample = _sample(splits.train, config.seed)
+        self.steps: dict[int, Step] = {}
+        self.writer = _open_tensorboard(workdir / "tensorboard")
+
+    def run(self) -> Result:
+        state = make_state(self.config, self.optimizer)
+        zero = jnp.zeros((), jnp.int32)
+        progress = Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero)
+        with Checkpoints(self.workdir / "checkpoints") as checkpoints:
+            state, progress = checkpoints.restore((state, progress))
+            history = self._read_history(int(progress.epoch))
+            with self._bar(int(progress.epoch)) as bar:
+                for epoch in range(int(progress.epoch), self.config.epochs):
+                    if self._stopped(progress):
+                        bar.write(f"early stopping: no better epoch than {int(progress.best_epoch)} since")
+                        break
+                    began = time.perf_counter()
+                    state, loss = self._epoch(state, epoch, bar)
+                    row, logits = self._evaluate(state, epoch)
+                    progress = self._judge(state, progress, row)
+                    row = {**row, "step_loss": loss, "seconds": time.perf_counter() - began}
+                    history.append(row)
+                    bar.write(_line(row, best=int(progress.best_epoch) == row["epoch"]))
+                    self._log(row, logits)
+                    self._save(progress, history)
+                    checkpoints.save(epoch + 1, (state, progress))
+        if self.writer is not None:
+            self.writer.close()
+        return Result(self._model(progress, history), pd.DataFrame(history))
+
+    def _epoch(self, state: State, epoch: int, bar: tqdm) -> tuple[State, float]:
+        """One pass over the training rows in an order of its own; returns the mean training loss too."""
+        side = side_at(self.config, epoch)
+        step = self.steps.setdefault(side, make_step(self.config, self.optimizer, side))
+        order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.labels))
+        seen = []
+        for i in range(self.steps_per_epoch):
+            rows = order[i * self.config.batch_size : (i + 1) * self.config.batch_size].astype(np.int32)
+            state, loss = step(state, self.faces, self.labels, rows)
+            seen.append(loss)
+            if (i + 1) % CHECK_EVERY == 0 or i + 1 == self.steps_per_epoch:
+                self._check(float(loss), epoch, i)
+                bar.set_postfix_str(f"epoch {epoch + 1}/{self.config.epochs}, loss {float(loss):.3f}", refresh=False)
+            bar.update(_cost(side))
+        return state, float(np.mean(jax.device_get(seen)))
+
+    def _check(self, loss: float, epoch: int, i: int) -> None:
+        if not math.isfinite(loss):
+            rate = self.config.optimizer.learning_rate
+            raise InputError(
+                f"training diverged: the loss is {loss} in epoch {epoch + 1}, step {i + 1}; "
+                f"lower optimizer.learning_rate (now {rate}) and start again, or --resume from the last epoch's checkpoint"
+            )
+
+    def _evaluate(self, state: State, epoch: int) -> tuple[dict[str, float], np.ndarray]:
+        """Averaged weights in evaluation mode on plain images: the fixed training sample and the whole hold-out."""
+        logits_fn = lambda images: self.apply(state.ema, images)  # noqa: E731
+        train = evaluate.summary(evaluate.predict_logits(logits_fn, self.sample.images), self.sample.labels)
+        logits = evaluate.predict_logits(logits_fn, self.splits.select.images)
+        holdout = evaluate.summary(logits, self.splits.select.labels)
+        row = {"epoch": epoch + 1, "lr": self._rate(state)}
+        row |= {"train_loss": train["loss"], "train_accuracy": train["accuracy"]}
+        return row | {f"holdout_{name}": value for name, value in holdout.items()}, logits
+
+    def _rate(self, state: State) -> float:
+        """The rate of the step before."""
+        scale = 1.0
+        if self.config.optimizer.schedule == "plateau":
+            scale = float(optax.tree.get(state.opt_state, "scale"))
+        return float(self.schedule(state.step - 1)) * scale
+
+    def _judge(self, state: State, progress: Progress, row: dict[str, float]) -> Progress:
+        """Keep the weights of a better epoch; otherwise count it, once the rate has come down."""
+        settings = self.config.early_stopping
+        value = row["holdout_accuracy"] if settings.monitor == "accuracy" else -row["holdout_loss"]
+        epoch = jnp.int32(row["epoch"])
+        if value > float(progress.best_value) + settings.min_delta:
+            best = jax.tree.map(jnp.copy, state.ema)  # the next step donates the state's own
+            return Progress(epoch, best, jnp.float32(value), epoch, jnp.zeros((), jnp.int32))
+        return progress.replace(epoch=epoch, waited=progress.waited + int(self._counts(row)))
+
+    def _counts(self, row: dict[str, float]) -> bool:
+        optimizer, epochs = self.config.optimizer, self.config.epochs
+        if optimizer.schedule == "plateau":
+            return True
+        low = row["lr"] < self.config.early_stopping.rate_below * optimizer.learning_rate
+        return low and row["epoch"] > optimizer.warmup * epochs
+
+    def _stopped(self, progress: Progress) -> bool:
+        return int(progress.waited) >= self.config.early_stopping.patience
+
+    def _bar(self, done: int) -> tqdm:
+        """One bar for the whole run, in units of a full-size step, so that the time left is true for growing views."""
+        costs = [self.steps_per_epoch * _cost(side_at(self.config, epoch)) for epoch in range(self.config.epochs)]
+        form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
+        return tqdm(total=sum(costs), initial=sum(costs[:done]), bar_format=form, disable=None)
+
+    def _read_history(self, done: int) -> list[dict[str, float]]:
+        path = self.workdir / "history.csv"
+        return pd.read_csv(path).to_dict("records")[:done] if done and path.exists() else []
+
+    def _log(self, row: dict[str, float], logits: np.ndarray) -> None:
+        if self.writer is None:
+            return
+        for name, value in row.items():
+            if name != "epoch":
+                self.writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
+        matrix = confusion(self.splits.select.labels, logits.argmax(axis=1))
+        shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+        self.writer.add_image("holdout/confusion", np.kron(shares, np.ones((24, 24)))[None].astype(np.float32), row["epoch"])
+        self.writer.flush()
+
+    def _save(self, progress: Progress, history: list[dict[str, float]]) -> None:
+        """History and, after a better epoch, the model; each whole or not at all."""
+        with files.replacing(self.workdir / "history.csv") as temporary:
+            pd.DataFrame(history).to_csv(temporary, index=False, float_format="%.6g")
+        with files.replacing(self.workdir / "run.json") as temporary:
+            temporary.write_text(json.dumps(self._metadata(progress, history), indent=2) + "\n")
+        if int(progress.best_epoch) == int(progress.epoch):
+            model_file.save(self.workdir / "model.pkl", self._model(progress, history))
+
+    def _model(self, progress: Progress, history: list[dict[str, float]]) -> ModelFile:
+        variables = jax.device_get(progress.best)
+        return ModelFile(self.config.model, variables, self._metadata(progress, history))
+
+    def _metadata(self, progress: Progress, history: list[dict[str, float]]) -> dict[str, Any]:
+        return {
+            "name": self.config.name,
+            "protocol": self.config.protocol,
+            "config": json.loads(json.dumps(configs.to_dict(self.config))),
+            "data_digest": self.digest,
+            "git_revision": _git_revision(),
+            "versions": {name: _version(name) for name in ("fer_jax", "jax", "jaxlib", "flax", "optax", "numpy")},
+            "backend": jax.default_backend(),
+            "best_epoch": int(progress.best_epoch),
+            "epochs_done": int(progress.epoch),
+            "best": next((row for row in history if row["epoch"] == int(progress.best_epoch)), {}),
+            "train_seconds": sum(row["seconds"] for row in history),
+        }
+
+
+def _cost(side: int) -> float:
+    return (side / IMAGE_SIZE) ** 2
+
+
+def _sample(train: Split, seed: int) -> Split:
+    """The fixed rows on which the training curve is measured."""
+    size = min(TRAINING_SAMPLE, len(train.labels))
+    rows = np.random.default_rng(seed).choice(len(train.labels), size, replace=False)
+    return Split(train.images[rows], train.labels[rows])
+
+
+def _line(row: dict[str, float], best: bool) -> str:
+    return (
+        f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f} acc {row['train_accuracy']:.3f}  "
+        f"hold-out loss {row['holdout_loss']:.3f} acc {row['holdout_accuracy']:.3f} "
+        f"precision {row['holdout_precision']:.3f} recall {row['holdout_recall']:.3f} F1 {row['holdout_f1']:.3f}  "
+        f"rate {row['lr']:.2g}  {row['seconds']:.0f} s{'  *' if best else ''}"
+    )
+
+
+def _open_tensorboard(directory: Path) -> Any:
+    """A tensorboardX writer, or None (said in one line) where the package is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        print("tensorboardX is not installed: no TensorBoard log", file=sys.stderr)
+        return None
+    return SummaryWriter(str(directory))
+
+
+def _git_revision() -> str:
+    """The commit of the checkout that this file lies in, "+" appended if it has changes; "" outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,45 @@
+"""Train a model on FER-2013."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fer_jax import cli, runtime
+
+runtime.configure()
+
+EXAMPLE = """example:
+  python scripts/train.py --config experiments/vgg.py --workdir runs/vgg
+  python scripts/train.py --config experiments/vgg.py --workdir runs/vgg --resume
+  python scripts/train.py --config experiments/smoke.py --set optimizer.learning_rate=0.05"""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", type=Path, required=True, help="a Python file that defines `config = Config(...)`")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)")
+    parser.add_argument("--workdir", type=Path, help="folder for logs, checkpoints and the model (default: runs/NAME)")
+    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the workdir")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    from fer_jax import config as configs
+    from fer_jax import data, train
+
+    config = configs.load(args.config, args.set)
+    faces = data.load(args.data)
+    splits = data.protocol(faces, config.protocol, seed=config.seed, holdout=config.holdout)
+    workdir = args.workdir or Path("runs") / config.name
+    print(f"{config.name}: {len(splits.train.labels):,} training rows, {len(splits.select.labels):,} to select on")
+    result = train.fit(config, splits, workdir, resume=args.resume, digest=faces.digest)
+    best = result.model.metadata["best"]
+    print(f"best epoch {best['epoch']}: hold-out accuracy {best['holdout_accuracy']:.4f}; wrote {workdir / 'model.pkl'}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,75 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax.models import layers
+
+
+class Plain(nn.Module):
+    """What BatchNormRelu replaces."""
+
+    train: bool
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.relu(nn.BatchNorm(use_running_average=not self.train, momentum=0.9, epsilon=layers.EPSILON)(x))
+
+
+@pytest.fixture
+def setting():
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = 2 + 3 * jax.random.normal(keys[0], (8, 6, 6, 5))
+    params = {"scale": jax.random.normal(keys[1], (5,)), "bias": jax.random.normal(keys[2], (5,))}
+    stats = {"mean": jnp.arange(5.0), "var": 1 + jnp.arange(5.0)}
+    return x, params, stats, jax.random.normal(keys[3], x.shape)
+
+
+def run(module, variables, x, weights):
+    def loss(params, x):
+        y, updates = module.apply({"params": params, **variables[1]}, x, mutable=["batch_stats"])
+        return (y * weights).sum(), (y, updates["batch_stats"])
+
+    return jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(variables[0], x)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_batch_norm_relu_equals_flax_in_value_statistics_and_gradients(setting, train):
+    x, params, stats, weights = setting
+    ours = run(layers.BatchNormRelu(train=train), (params, {"batch_stats": stats}), x, weights)
+    wrapped = ({"BatchNorm_0": params}, {"batch_stats": {"BatchNorm_0": stats}})
+    plain = run(Plain(train=train), wrapped, x, weights)
+    assert jax.tree.structure(ours) != jax.tree.structure(plain)  # flax nests by module name; the leaves line up
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
+
+
+def test_initialising_leaves_the_running_statistics_alone():
+    x = jnp.full((4, 2, 2, 3), 7.0)
+    variables = layers.BatchNormRelu(train=True).init(jax.random.key(0), x)
+    assert (variables["batch_stats"]["mean"] == 0).all()
+    assert (variables["batch_stats"]["var"] == 1).all()
+
+
+def test_a_constant_channel_has_finite_gradients():
+    x = jnp.full((4, 2, 2, 3), 7.0)
+    gradient = jax.grad(lambda x: layers.batch_norm_relu(x, jnp.ones(3), jnp.ones(3))[0].sum())(x)
+    assert jnp.isfinite(gradient).all()
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)  # the output does not depend on a constant
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 5), (2, 9)])
+def test_max_pool_equals_flax_in_value_and_gradient(height, width):
+    key, weight_key = jax.random.split(jax.random.key(1))
+    x = jax.random.normal(key, (3, height, width, 4))  # no ties: there the gradients differ by design
+    weights = jax.random.normal(weight_key, (3, height // 2, width // 2, 4))
+    pools = [layers.max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2))]
+    ours, plain = (jax.value_and_grad(lambda x, pool=pool: (pool(x) * weights).sum())(x) for pool in pools)
+    np.testing.assert_array_equal(layers.max_pool(x), nn.max_pool(x, (2, 2), (2, 2)))
+    np.testing.assert_allclose(ours[1], plain[1], atol=1e-6)
+
+
+def test_column_sums_accumulate_in_float32():
+    x = jnp.ones((4096, 3), jnp.bfloat16)  # bfloat16 cannot count past 256
+    np.testing.assert_array_equal(layers.column_sums(x), [4096.0] * 3)

@@ -1,0 +1,50 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fer_jax.checkpoint import KEPT, Checkpoints
+from fer_jax.errors import InputError
+
+
+def tree(seed):
+    key = jax.random.key(seed)
+    return {"weights": jax.random.normal(key, (3, 2)), "count": jnp.int32(seed), "key": key}
+
+
+def test_the_newest_comes_back_bit_for_bit_and_old_ones_go(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        for epoch in (1, 2, 3, 4):
+            checkpoints.save(epoch, tree(epoch))
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.latest == 4
+        restored = checkpoints.restore(tree(0))
+    expected = tree(4)
+    np.testing.assert_array_equal(restored["weights"], expected["weights"])
+    assert restored["count"] == 4
+    np.testing.assert_array_equal(jax.random.key_data(restored["key"]), jax.random.key_data(expected["key"]))
+    assert len([p for p in (tmp_path / "c").iterdir() if p.is_dir()]) == KEPT
+
+
+def test_an_empty_folder_gives_the_tree_back(tmp_path):
+    fresh = tree(0)
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        assert checkpoints.latest is None
+        assert checkpoints.restore(fresh) is fresh
+
+
+def test_another_structure_is_refused(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, tree(1))
+        with pytest.raises(InputError, match="cannot restore the checkpoint of epoch 1"):
+            checkpoints.restore({"other": jnp.zeros(3)})
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, tree(1))
+    for path in (tmp_path / "c" / "1").rglob("*"):
+        if path.is_file() and path.stat().st_size > 100 and "METADATA" not in path.name:
+            path.write_bytes(path.read_bytes()[:50])
+    with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(InputError, match="cannot restore"):
+        checkpoints.restore(tree(0))

@@ -1,0 +1,188 @@
+"""The training loop on a problem that a network of a few hundred weights learns: which of seven stripes is bright."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_jax import config as configs
+from fer_jax import evaluate, model_file, models, train
+from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
+from fer_jax.data import Protocol, Split
+from fer_jax.errors import InputError
+
+
+def stripes(n, seed):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 7, n).astype(np.int32)
+    images = random.integers(0, 60, (n, 48, 48)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[label * 6 : label * 6 + 6] += 150
+    return Split(images, labels)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return Protocol("train-only", stripes(96, 0), stripes(64, 1), stripes(8, 2))
+
+
+def tiny(**changes):
+    base = Config(
+        name="tiny",
+        model={"family": "vgg", "stages": [[4], [8]], "dropout": 0.1},
+        epochs=3,
+        batch_size=32,
+        ema=0.5,
+        augment=Augment(shift=0.0, rotate=2.0, flip=True, erase=0.1),
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def finished(splits, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run") / "w"
+    return train.fit(tiny(), splits, workdir, digest="d1"), workdir
+
+
+def test_the_loop_learns(splits, tmp_path):
+    model = {"family": "vgg", "stages": [[8], [16], [16], [16]], "dropout": 0.0}
+    plain = Augment(flip=True, shift=0.0, scale=0.0, rotate=0.0, contrast=0.0, brightness=0.0, erase=0.0)
+    learner = tiny(model=model, epochs=12, batch_size=16, augment=plain, ema=0.8)
+    result = train.fit(learner, splits, tmp_path / "w")
+    assert result.history["train_loss"].iloc[-1] < 0.7 * result.history["train_loss"].iloc[0]
+    assert result.history["holdout_accuracy"].max() > 0.6  # chance is 1/7
+
+
+def test_the_model_is_the_best_epochs(finished, splits):
+    result, workdir = finished
+    best = result.model.metadata["best"]
+    assert best["holdout_accuracy"] == result.history["holdout_accuracy"].max()
+    loaded = model_file.load(workdir / "model.pkl")
+    model = models.create(loaded.architecture)
+    logits = evaluate.predict_logits(lambda images: model.apply(loaded.variables, images), splits.select.images)
+    again = evaluate.summary(logits, splits.select.labels)
+    assert again["accuracy"] == pytest.approx(best["holdout_accuracy"])
+    assert again["loss"] == pytest.approx(best["holdout_loss"], rel=1e-4)
+    assert loaded.metadata["data_digest"] == "d1"
+    assert configs.from_dict(loaded.metadata["config"]) == tiny()
+
+
+def test_the_log_has_a_row_per_epoch(finished):
+    result, workdir = finished
+    log = pd.read_csv(workdir / "history.csv")
+    assert list(log["epoch"]) == [1, 2, 3]
+    np.testing.assert_allclose(log["holdout_loss"], result.history["holdout_loss"], rtol=1e-5)
+    assert json.loads((workdir / "run.json").read_text())["best_epoch"] == result.model.metadata["best_epoch"]
+    assert list((workdir / "tensorboard").glob("events*"))
+
+
+def test_a_resumed_run_ends_bit_identical(finished, splits, tmp_path, monkeypatch):
+    straight, _ = finished
+    save = train.Checkpoints.save
+
+    def stop_after_two(self, epoch, tree):
+        save(self, epoch, tree)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Checkpoints, "save", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            train.fit(tiny(), splits, tmp_path / "w")
+    resumed = train.fit(tiny(), splits, tmp_path / "w", resume=True)
+    columns = [c for c in straight.history if c not in ("seconds", "step_loss")]
+    np.testing.assert_allclose(resumed.history[columns], straight.history[columns], rtol=1e-5)  # the csv rounds
+    for a, b in zip(*map(jax.tree.leaves, (straight.model.variables, resumed.model.variables)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_workdir_with_a_run_is_not_overwritten(finished, splits):
+    with pytest.raises(InputError, match="already holds a run"):
+        train.fit(tiny(), splits, finished[1])
+    with pytest.raises(InputError, match="other values of epochs, seed"):
+        train.fit(tiny(epochs=4, seed=1), splits, finished[1], resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_in_words(splits, tmp_path):
+    wild = tiny(optimizer=Optimizer(learning_rate=100.0, weight_decay=1.0, warmup=0.0), epochs=30)
+    with pytest.raises(InputError, match=r"diverged: the loss is (nan|inf) in epoch \d+, step \d+; lower"):
+        train.fit(wild, splits, tmp_path / "w")
+
+
+def test_a_training_split_smaller_than_a_batch_is_refused(splits, tmp_path):
+    with pytest.raises(InputError, match="batch_size must be at most the 96 training rows, is 97"):
+        train.fit(tiny(batch_size=97), splits, tmp_path / "w")
+
+
+def test_training_starts_from_a_model_file(finished, splits, tmp_path):
+    path = finished[1] / "model.pkl"
+    start = train.make_state(tiny(init_from=str(path)), train.make_optimizer(tiny(), 9, 3))
+    for a, b in zip(jax.tree.leaves(start.ema), jax.tree.leaves(finished[0].model.variables), strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = tiny(init_from=str(path), model={"family": "vgg", "stages": [[4]], "dropout": 0.1})
+    with pytest.raises(InputError, match="its architecture"):
+        train.make_state(other, train.make_optimizer(other, 9, 3))
+
+
+@pytest.mark.parametrize("kind", ["one-cycle", "cosine"])
+def test_the_rate_rises_to_its_peak_and_falls_to_almost_nothing(kind):
+    schedule = train.make_schedule(tiny(optimizer=Optimizer(learning_rate=0.2, schedule=kind, warmup=0.25)), 100)
+    rates = np.array([float(schedule(i)) for i in range(101)])
+    assert rates.argmax() == 25
+    assert rates[25] == pytest.approx(0.2)
+    assert rates[0] == pytest.approx(0.008)
+    assert rates[100] == pytest.approx(2e-5)
+    assert (np.diff(rates[:26]) > 0).all()
+    assert (np.diff(rates[25:]) < 0).all()
+
+
+def test_plateau_lowers_the_rate_of_a_loss_that_does_not_fall():
+    plateau = Optimizer(schedule="plateau", plateau_factor=0.5, plateau_patience=2, learning_rate=0.1, weight_decay=0.0)
+    optimizer = train.make_optimizer(tiny(optimizer=plateau), 100, steps_per_epoch=3)
+    params = {"w": jnp.ones((2, 2))}
+    state, sizes = optimizer.init(params), []
+    for _ in range(30):
+        updates, state = optimizer.update({"w": jnp.ones((2, 2))}, state, params, value=jnp.float32(1.0))
+        sizes.append(float(-updates["w"][0, 0]))
+    assert sizes[-1] < 0.5 * max(sizes)
+
+
+def test_decay_spares_scales_and_biases():
+    optimizer = train.make_optimizer(tiny(optimizer=Optimizer(weight_decay=0.5)), 10, 5)
+    params = {"kernel": jnp.ones((3, 2)), "scale": jnp.ones(3)}
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    assert (updates["kernel"] < 0).all()
+    assert (updates["scale"] == 0).all()
+
+
+def run_of(config, splits, tmp_path):
+    return train._Run(config, splits, tmp_path, "")
+
+
+def row(epoch, accuracy, lr):
+    return {"epoch": epoch, "holdout_accuracy": accuracy, "holdout_loss": 1 - accuracy, "lr": lr}
+
+
+@pytest.mark.parametrize("monitor", ["accuracy", "loss"])
+def test_early_stopping_waits_until_the_rate_is_low_and_keeps_the_best(splits, tmp_path, monitor):
+    stopping = EarlyStopping(monitor=monitor, patience=2, min_delta=0.01, rate_below=0.1)
+    run = run_of(tiny(epochs=10, early_stopping=stopping), splits, tmp_path)
+    state = train.make_state(run.config, run.optimizer)
+    zero = jnp.int32(0)
+    progress = train.Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero)
+    steps = [(0.5, 0.005), (0.4, 0.1), (0.4, 0.1), (0.4, 0.1), (0.505, 0.05), (0.6, 0.009), (0.6, 0.008), (0.605, 0.007)]
+    stopped = []
+    for epoch, (accuracy, lr) in enumerate(steps, 1):
+        progress = run._judge(state, progress, row(epoch, accuracy, lr))
+        stopped.append(run._stopped(progress))
+    assert stopped == [False] * 7 + [True]
+    assert int(progress.best_epoch) == 6
+
+
+def test_views_grow_as_the_config_says():
+    config = tiny(epochs=10, resolutions=((0.0, 32), (0.5, 40), (0.8, 48)))
+    assert [train.side_at(config, epoch) for epoch in range(10)] == [32] * 5 + [40] * 3 + [48] * 2
