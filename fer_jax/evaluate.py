@@ -1,0 +1,107 @@
+"""Batched evaluation of a logits function, and what to say about the outcome.
+
+logits = predict_logits(lambda images: model.apply(variables, images, train=False), faces)
+summary(logits, labels)["accuracy"]
+"""
+
+import numpy as np
+from scipy.special import log_softmax
+from tqdm import tqdm
+
+from fer_jax import metrics
+from fer_jax.errors import InputError
+from fer_jax.labels import EMOTIONS, NUM_CLASSES
+from fer_jax.types import IMAGE_SIZE, LogitsFn
+
+
+def predict_logits(logits_fn: LogitsFn, images: np.ndarray, batch_size: int = 256, progress: bool = False) -> np.ndarray:
+    """Logits, float32 [N, 7], of images, uint8 [N, 48, 48].
+
+    `logits_fn` sees batches of exactly `batch_size` (the last one padded with zeros, whose logits are dropped), so a
+    jitted one is compiled once; it must treat the rows of a batch independently. `progress` draws a bar on a terminal.
+
+    Raises:
+        InputError: the images have another dtype or shape.
+    """
+    check_images(images)
+    logits = np.empty((len(images), NUM_CLASSES), np.float32)
+    starts = range(0, len(images), batch_size)
+    for start in tqdm(starts, desc="predicting", unit="batch", leave=False, disable=None if progress else True):
+        rows = images[start : start + batch_size]
+        batch = np.zeros((batch_size, IMAGE_SIZE, IMAGE_SIZE, 1), np.float32)
+        batch[: len(rows), :, :, 0] = rows / np.float32(255)
+        logits[start : start + len(rows)] = np.asarray(logits_fn(batch))[: len(rows)]
+    return logits
+
+
+def check_images(images: np.ndarray) -> None:
+    """Raise an `InputError` unless `images` is a uint8 array [N, 48, 48]."""
+    received = f"{getattr(images, 'dtype', type(images).__name__)} {list(np.shape(images))}"
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise InputError(f"faces must be a numpy array of uint8 grey levels in 0..255, received {received}")
+    if images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+        raise InputError(f"faces must have shape [N, {IMAGE_SIZE}, {IMAGE_SIZE}], received {received}")
+
+
+def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Mean cross-entropy in nats, accuracy, and macro-averaged precision, recall and F1 in [0, 1].
+
+    Args:
+        logits: float [N, 7], unnormalised; log-probabilities serve too.
+        labels: int [N] in 0..6, N >= 1.
+    """
+    labels, predictions = np.asarray(labels), logits.argmax(axis=1)
+    scores = metrics.per_class(metrics.confusion(labels, predictions))
+    return {
+        "loss": float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()),
+        "accuracy": metrics.accuracy(labels, predictions),
+        "precision": float(scores.precision.mean()),
+        "recall": float(scores.recall.mean()),
+        "f1": float(scores.f1.mean()),
+    }
+
+
+def report(labels: np.ndarray, predictions: np.ndarray, subsets: dict[str, np.ndarray]) -> dict:
+    """Everything that we publish about predictions, as builtins (ready for JSON).
+
+    Args:
+        labels, predictions: int [N] in 0..6, N >= 1.
+        subsets: name -> bool [N], the rows that it takes; an empty subset is left out.
+
+    Returns:
+        "accuracy": subset -> {"rows", "correct", "accuracy", "low", "high"}, the last two a 95 % Wilson interval;
+        "per_class": emotion -> {"precision", "recall", "f1", "support"}; "macro_f1", "balanced_accuracy"; and
+        "confusion_matrix", 7 x 7 counts, rows the true class.
+    """
+    matrix = metrics.confusion(labels, predictions)
+    columns = metrics.per_class(matrix)
+    return {
+        "accuracy": {name: _accuracy(labels[rows], predictions[rows]) for name, rows in subsets.items() if rows.any()},
+        "per_class": {
+            emotion: {field: values[k].item() for field, values in columns._asdict().items()}
+            for k, emotion in enumerate(EMOTIONS)
+        },
+        "macro_f1": metrics.macro_f1(matrix),
+        "balanced_accuracy": metrics.balanced_accuracy(matrix),
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def describe(results: dict) -> str:
+    """A `report` as a table for the terminal, figures in percent."""
+    lines = [f"{'emotion':10}{'precision':>10}{'recall':>8}{'F1':>8}{'support':>9}"]
+    for emotion, row in results["per_class"].items():
+        percents = f"{row['precision']:>10.1%}{row['recall']:>8.1%}{row['f1']:>8.1%}"
+        lines.append(f"{emotion:10}{percents}{row['support']:>9,}")
+    lines += ["", f"macro F1 {results['macro_f1']:.1%}, balanced accuracy {results['balanced_accuracy']:.1%}", ""]
+    width = max(map(len, results["accuracy"]))
+    for name, row in results["accuracy"].items():
+        interval = f"95% interval {row['low']:.2%} to {row['high']:.2%}"
+        lines.append(f"accuracy on {name:{width}} {row['accuracy']:7.2%}  {interval}  ({row['rows']:,} rows)")
+    return "\n".join(lines)
+
+
+def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> dict:
+    correct = int((labels == predictions).sum())
+    low, high = metrics.wilson(correct, len(labels))
+    return {"rows": len(labels), "correct": correct, "accuracy": correct / len(labels), "low": low, "high": high}

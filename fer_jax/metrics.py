@@ -1,0 +1,72 @@
+"""Classification metrics on the host, from labels and predictions or from a confusion matrix.
+
+    matrix = confusion(labels, predictions)
+    macro_f1(matrix), balanced_accuracy(matrix), wilson(successes=matrix.trace(), n=matrix.sum())
+
+A ratio whose denominator is zero counts as 0, as scikit-learn's `zero_division=0` does.
+"""
+
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+
+from fer_jax.labels import NUM_CLASSES
+
+
+class PerClass(NamedTuple):
+    """One value per class: precision, recall and F1 in [0, 1] (float64 [C]), support in rows (int64 [C])."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+
+
+def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
+    """The share of rows predicted right, in [0, 1]; labels and predictions are int [N], N >= 1."""
+    return float(np.mean(np.asarray(labels) == np.asarray(predictions)))
+
+
+def confusion(labels: np.ndarray, predictions: np.ndarray, num_classes: int = NUM_CLASSES) -> np.ndarray:
+    """Counts, int64 [C, C]: the row is the true class, the column the predicted one."""
+    cells = np.asarray(labels, np.int64) * num_classes + np.asarray(predictions, np.int64)
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def per_class(matrix: np.ndarray) -> PerClass:
+    """Precision, recall, F1 and support of each class of a confusion matrix [C, C]."""
+    hits, support, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    return PerClass(_ratio(hits, predicted), _ratio(hits, support), _ratio(2 * hits, support + predicted), support)
+
+
+def macro_f1(matrix: np.ndarray) -> float:
+    """The plain mean of the classes' F1: a rare class weighs as much as a common one."""
+    return float(per_class(matrix).f1.mean())
+
+
+def balanced_accuracy(matrix: np.ndarray) -> float:
+    """The mean recall of the classes that occur among the labels."""
+    scores = per_class(matrix)
+    return float(scores.recall[scores.support > 0].mean())
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval that holds a success rate with the given confidence, after `successes` in `n` independent trials.
+
+    Wilson's score interval (Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22,
+    1927), which unlike the normal approximation stays in [0, 1] and keeps its coverage near 0 and 1 (Brown, Cai &
+    DasGupta, "Interval Estimation for a Binomial Proportion", Statistical Science 16, 2001). No trial: (0, 1).
+    """
+    if n == 0:
+        return 0.0, 1.0
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    rate = successes / n
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.where(denominator > 0, numerator / np.maximum(denominator, 1), 0.0)

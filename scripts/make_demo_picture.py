@@ -1,0 +1,35 @@
+"""Draw results/demo.png, the README's picture: moments of the shipped clip, the faces cut from them, the probabilities."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fer_jax import cli, faces, files, runtime, stream
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+EPILOG = "example:\n  python scripts/make_demo_picture.py"
+EVERY = 5.0  # seconds of the clip between two moments
+
+
+def main() -> None:
+    formatter = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter).parse_args()
+    runtime.configure()
+    from fer_jax import plots
+    from fer_jax.labels import EMOTIONS
+    from fer_jax.predict import Predictor
+
+    predictor, detector, moments = Predictor(), faces.HaarDetector(), []
+    with stream.Video(RESULTS / "preprocessing_test" / "input_video.mp4") as video:
+        for moment, frame in video.frames(EVERY):
+            if seen := stream.read_emotion(frame, predictor, detector):
+                said = f"{stream.time_of_day(moment, live=False)}s : {seen.emotion.capitalize()} , {seen.probability:.0%}"
+                face = faces.crop(frame, seen.box)
+                moments.append(plots.Moment(said, frame[..., ::-1], seen.box, face, seen.probabilities))
+    with files.replacing(RESULTS / "demo.png") as temporary:
+        plots.predictions(moments, EMOTIONS).savefig(temporary)
+    print(RESULTS / "demo.png")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

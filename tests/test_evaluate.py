@@ -1,0 +1,91 @@
+import json
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, log_loss, precision_score, recall_score
+
+from fer_jax import evaluate
+from fer_jax.errors import InputError
+
+
+def faces(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 48, 48), np.uint8)
+
+
+def mean_levels(images):
+    """A logits function with a known answer: class k's logit is (k + 1) times the image's mean."""
+    return images.mean(axis=(1, 2, 3))[:, None] * np.arange(1, 8)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 9])
+def test_logits_do_not_depend_on_the_batch_size(count):
+    images = faces(count)
+    expected = mean_levels(images[..., None] / 255)
+    logits = evaluate.predict_logits(mean_levels, images, batch_size=4)
+    assert logits.dtype == np.float32 and logits.shape == (count, 7)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5)
+
+
+def test_every_batch_has_the_same_shape_and_the_models_range():
+    seen = []
+
+    def logits_fn(images):
+        seen.append((images.shape, images.dtype, images.min(), images.max()))
+        return np.zeros((len(images), 7), np.float32)
+
+    evaluate.predict_logits(logits_fn, np.full((5, 48, 48), 255, np.uint8), batch_size=4)
+    assert seen == [((4, 48, 48, 1), np.float32, 1, 1), ((4, 48, 48, 1), np.float32, 0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("images", "received"),
+    [
+        (np.zeros((2, 48, 48), np.float32), r"float32 \[2, 48, 48\]"),
+        (np.zeros((48, 48), np.uint8), r"uint8 \[48, 48\]"),
+        (np.zeros((2, 48, 48, 1), np.uint8), r"uint8 \[2, 48, 48, 1\]"),
+        (np.zeros((2, 64, 64), np.uint8), r"uint8 \[2, 64, 64\]"),
+        ([[1, 2], [3, 4]], r"list \[2, 2\]"),
+    ],
+)
+def test_other_images_are_refused_with_what_was_received(images, received):
+    with pytest.raises(InputError, match=received):
+        evaluate.predict_logits(mean_levels, images)
+
+
+def test_summary_agrees_with_scikit_learn():
+    rng = np.random.default_rng(3)
+    logits, labels = rng.normal(size=(200, 7)).astype(np.float32), rng.integers(0, 6, 200)  # class 6 never occurs
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    predictions = logits.argmax(axis=1)
+    macro = {"labels": range(7), "average": "macro", "zero_division": 0}
+    expected = {
+        "loss": log_loss(labels, probabilities, labels=range(7)),
+        "accuracy": np.mean(predictions == labels),
+        "precision": precision_score(labels, predictions, **macro),
+        "recall": recall_score(labels, predictions, **macro),
+        "f1": f1_score(labels, predictions, **macro),
+    }
+    assert evaluate.summary(logits, labels) == pytest.approx(expected, abs=1e-6)
+
+
+def test_report_counts_each_subset_and_is_json():
+    labels, predictions = np.array([0, 0, 3, 3]), np.array([0, 1, 3, 3])
+    first = np.array([True, True, False, False])
+    subsets = {"all": np.ones(4, bool), "first": first, "last": ~first, "nothing": np.zeros(4, bool)}
+    results = json.loads(json.dumps(evaluate.report(labels, predictions, subsets)))
+    counts = {name: (row["correct"], row["rows"], row["accuracy"]) for name, row in results["accuracy"].items()}
+    assert counts == {"all": (3, 4, 0.75), "first": (1, 2, 0.5), "last": (2, 2, 1.0)}
+    assert all(row["low"] <= row["accuracy"] <= row["high"] for row in results["accuracy"].values())
+    assert results["per_class"]["happy"] == {"precision": 1, "recall": 1, "f1": 1, "support": 2}
+    assert results["per_class"]["angry"] == pytest.approx({"precision": 1, "recall": 0.5, "f1": 2 / 3, "support": 2})
+    assert results["balanced_accuracy"] == 0.75
+    assert np.sum(results["confusion_matrix"]) == 4 and results["confusion_matrix"][0][1] == 1
+
+
+def test_describe_shows_the_figures_of_the_report():
+    labels, predictions = np.array([0, 0, 3, 3]), np.array([0, 1, 3, 3])
+    text = evaluate.describe(evaluate.report(labels, predictions, {"all": np.ones(4, bool)})).splitlines()
+    assert text[0].split() == ["emotion", "precision", "recall", "F1", "support"]
+    assert text[1].split() == ["angry", "100.0%", "50.0%", "66.7%", "2"]
+    assert "balanced accuracy 75.0%" in text[9]
+    assert text[-1].split()[:4] == ["accuracy", "on", "all", "75.00%"]

@@ -1,0 +1,62 @@
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_jax import plots
+from fer_jax.labels import EMOTIONS
+
+
+def history(epochs=5, gap=0.5):
+    epoch = np.arange(1, epochs + 1)
+    loss, accuracy = 2 / epoch, 1 - 1 / (epoch + 1)
+    columns = {"train_loss": loss, "holdout_loss": loss + gap}
+    return pd.DataFrame({"epoch": epoch, **columns, "train_accuracy": accuracy, "holdout_accuracy": accuracy - gap})
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_learning_curves_draw_the_log_and_mark_the_restored_epoch():
+    log = history()
+    for axes, quantity in zip(plots.learning_curves(log, 4).axes, ("loss", "accuracy"), strict=True):
+        train, holdout, mark, kept = axes.lines
+        for line, split in ((train, "train"), (holdout, "holdout")):
+            np.testing.assert_array_equal(line.get_xdata(), log["epoch"])
+            np.testing.assert_array_equal(line.get_ydata(), log[f"{split}_{quantity}"])
+        assert list(mark.get_xdata()) == [4, 4]
+        assert (*kept.get_xdata(), *kept.get_ydata()) == (4, log[f"holdout_{quantity}"][3])
+        assert "epoch 4" in texts(axes)[-1] and texts(axes)[:2] == ["training", "hold-out"]
+
+
+def test_names_of_curves_that_end_together_are_pushed_apart():
+    apart, together = (plots.learning_curves(history(gap=gap), 3).axes[0].texts for gap in (0.5, 0.0))
+    assert apart[0].xyann[1] == apart[1].xyann[1] == 0
+    assert abs(together[0].xyann[1] - together[1].xyann[1]) >= together[0].get_fontsize()
+
+
+@pytest.mark.parametrize("epochs", [1, 200])
+def test_learning_curves_render_for_short_and_long_runs(epochs):
+    buffer = io.BytesIO()
+    plots.learning_curves(history(epochs), 1).savefig(buffer, format="png")
+    assert buffer.getvalue().startswith(b"\x89PNG")
+
+
+def test_confusion_matrix_shows_counts_and_row_percentages():
+    matrix = np.diag(np.arange(1, 8)) * 1000
+    matrix[0, 6] = 3000
+    matrix[1] = 0  # a class that does not occur has no percentages, and must not divide by zero
+    axes = plots.confusion_matrix(matrix, EMOTIONS).axes[0]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells[0, 0] == "25%\n1,000" and cells[6, 0] == "75%\n3,000" and cells[1, 1] == "0%\n0"
+    np.testing.assert_allclose(axes.images[0].get_array()[0], [0.25, 0, 0, 0, 0, 0, 0.75])
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(EMOTIONS)
+    assert axes.get_yticklabels()[0].get_text() == "angry\n(n = 4,000)"
+
+
+def test_confusion_matrix_text_contrasts_with_its_cell():
+    axes = plots.confusion_matrix(np.eye(7) * 10, EMOTIONS).axes[0]
+    colours = {text.get_position(): text.get_color() for text in axes.texts}
+    assert colours[0, 0] == "white" and colours[1, 0] == "black"

@@ -1,0 +1,106 @@
+import jax
+import numpy as np
+import pytest
+
+from fer_jax import model_file, models, predict
+from fer_jax.errors import InputError
+from fer_jax.model_file import ModelFile
+from fer_jax.predict import Predictor
+
+ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.5}
+
+
+@pytest.fixture(scope="module")
+def model():
+    module = models.create(ARCHITECTURE)
+    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False))
+    rng = np.random.default_rng(0)
+    # Positive, so that the statistics hold valid variances; spread, so that no two faces get the same probabilities.
+    return ModelFile(ARCHITECTURE, jax.tree.map(lambda s: rng.normal(1, 0.3, s.shape).astype(s.dtype) / 8, shapes), {})
+
+
+@pytest.fixture(scope="module")
+def predictor(model):
+    return Predictor(model)
+
+
+def faces(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 48, 48), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def averaging(model):
+    return Predictor(model, tta=True)
+
+
+@pytest.fixture(scope="module")
+def oracle(model):
+    """The network itself, applied to two faces at a time."""
+    module = models.create(ARCHITECTURE)
+    apply = jax.jit(lambda images: jax.nn.softmax(module.apply(model.variables, images, train=False)))
+    return lambda images: np.asarray(apply(images[..., None] / np.float32(255)))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_probabilities_are_the_models_whatever_the_padding(predictor, oracle, count):
+    images = faces(2)
+    probabilities = predictor(images[:count])
+    assert probabilities.dtype == np.float32 and probabilities.shape == (count, 7)
+    np.testing.assert_allclose(probabilities, oracle(images)[:count], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, [1]), (2, [8]), (8, [8]), (9, [64]), (65, [256]), (300, [256, 256]), (0, [])]
+)
+def test_batches_come_in_few_sizes_so_that_few_programs_are_compiled(model, count, sizes):
+    predictor, seen = Predictor(model), []
+    predictor._logits_fn = lambda images: seen.append(len(images)) or np.zeros((len(images), 7), np.float32)
+    assert predictor(faces(count)).shape == (count, 7)
+    assert seen == sizes
+
+
+def test_tta_is_the_mean_over_shifted_and_mirrored_views(averaging, oracle):
+    images = faces(2)
+    index = np.arange(48)
+    views = []
+    for down, right in [(0, 0), (-2, 0), (2, 0), (0, -2), (0, 2)]:
+        rows, columns = np.clip(index - down, 0, 47), np.clip(index - right, 0, 47)
+        shifted = images[:, rows[:, None], columns]
+        views += [shifted, np.flip(shifted, axis=2)]
+    expected = np.mean([oracle(view) for view in views], axis=0)
+    np.testing.assert_allclose(averaging(images), expected, atol=1e-5)
+
+
+def test_tta_does_not_tell_a_face_from_its_mirror_image(averaging, predictor):
+    images, mirrored = faces(2), faces(2)[:, :, ::-1]
+    np.testing.assert_allclose(averaging(images), averaging(mirrored), atol=1e-6)
+    assert np.abs(predictor(images) - predictor(mirrored)).max() > 1e-6
+
+
+@pytest.mark.parametrize("images", [np.zeros((48, 48), np.uint8), np.zeros((1, 48, 48)), np.zeros((1, 40, 40), np.uint8)])
+def test_other_faces_are_refused(predictor, images):
+    with pytest.raises(InputError, match="received"):
+        predictor(images)
+
+
+def test_a_path_and_the_default_path_are_loaded(model, tmp_path, monkeypatch):
+    path = tmp_path / "model.pkl"
+    model_file.save(path, ModelFile(model.architecture, model.variables, {"name": "mine"}))
+    assert Predictor(str(path)).model.metadata == {"name": "mine"}
+    monkeypatch.setattr(predict, "default_model_path", lambda: path)
+    assert Predictor().model.metadata == predict.load_model().metadata == {"name": "mine"}
+
+
+def test_the_packaged_model_goes_before_the_checkouts(tmp_path, monkeypatch):
+    monkeypatch.setattr(predict.resources, "files", lambda package: tmp_path)
+    assert predict.default_model_path().parts[-3:] == ("results", "model", "my_own_model.pkl")
+    packaged = tmp_path / "assets" / "my_own_model.pkl"
+    packaged.parent.mkdir()
+    packaged.touch()
+    assert predict.default_model_path() == packaged
+
+
+def test_a_missing_default_model_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(predict, "default_model_path", lambda: tmp_path / "none.pkl")
+    with pytest.raises(InputError, match=r"none.pkl: .*train\.py"):
+        Predictor()
