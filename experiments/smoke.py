@@ -1,6 +1,6 @@
 """Does it run? A tiny network for two epochs: under a minute on two cores, accuracy of no interest.
 
-    python scripts/train.py --config experiments/smoke.py
+python scripts/train.py --config experiments/smoke.py
 """
 
 from fer_jax.config import Config, Optimizer

@@ -1,10 +1,13 @@
 """Facial-expression recognition and adversarial robustness in JAX/Flax, trained from scratch on FER-2013.
 
-    import fer_jax
-    probabilities = fer_jax.Predictor()(faces)   # uint8 [N,48,48] -> float32 [N,7]
+import fer_jax
+probabilities = fer_jax.Predictor()(faces)   # uint8 [N,48,48] -> float32 [N,7]
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fer_jax.predict import Predictor, load_model
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "load_model"]

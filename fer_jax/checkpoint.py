@@ -1,8 +1,8 @@
 """Training checkpoints by orbax: arrays only, written beside the old ones and renamed when complete.
 
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        tree = checkpoints.restore(tree)     # the newest, or `tree` itself if there is none
-        checkpoints.save(epoch, tree)
+with Checkpoints(workdir / "checkpoints") as checkpoints:
+    tree = checkpoints.restore(tree)     # the newest, or `tree` itself if there is none
+    checkpoints.save(epoch, tree)
 """
 
 import os
@@ -24,8 +24,8 @@ class Checkpoints:
     def __init__(self, directory: Path):
         self.directory = Path(os.path.abspath(directory))  # orbax refuses relative paths  # noqa: PTH100
         self._checkpointer = ocp.training.Checkpointer(
-            self.directory,
-            preservation_policy=ocp.training.preservation_policies.LatestN(KEPT),
+            str(self.directory),
+            preservation_policy=ocp.training.preservation_policies.LatestN(KEPT),  # pyright: ignore[reportArgumentType]
             cleanup_tmp_directories=True,
         )
 

@@ -1,12 +1,14 @@
 """The frame every script runs in: one clear line and exit code 2 for bad input, never a traceback.
 
-    if __name__ == "__main__":
-        sys.exit(cli.run(main))
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
 """
 
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fer_jax.errors import InputError
 
@@ -14,7 +16,8 @@ from fer_jax.errors import InputError
 def run(main: Callable[[], int | None]) -> int:
     """Call `main`; its exit code, 2 after an `InputError` or a failed read or write, 130 after Ctrl-C."""
     try:
-        code = main() or 0
+        with _warnings_in_one_line():
+            code = main() or 0
         sys.stdout.flush()
         return code
     except InputError as error:
@@ -29,3 +32,14 @@ def run(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """A warning about somebody's data is for them to read: without the line of our code that raised it."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual

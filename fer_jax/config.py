@@ -1,11 +1,12 @@
 """What a training run is made of: frozen dataclasses that a plain Python file fills in.
 
-    config = load("experiments/vgg.py", ["epochs=5", "optimizer.learning_rate=0.05"])
+config = load("experiments/vgg.py", ["epochs=5", "optimizer.learning_rate=0.05"])
 """
 
 import ast
 import dataclasses
 import importlib.util
+import itertools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +132,7 @@ def check(config: Config) -> Config:
     """
     _check_types(config, "")
     for key, (low, high) in _RULES.items():
-        value = config
+        value: Any = config
         for part in key.split("."):
             value = getattr(value, part)
         if not (math.isfinite(value) and low <= value <= high):
@@ -200,7 +201,7 @@ def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
 def _check_types(node: Any, prefix: str) -> None:
     for name, hint in get_type_hints(type(node)).items():
         value = getattr(node, name)
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             if not isinstance(value, hint):
                 raise InputError(f"config key {prefix}{name} must be {hint.__name__}(...), received {value!r}")
             _check_types(value, f"{prefix}{name}.")
@@ -221,12 +222,11 @@ def _is_a(value: Any, kind: type) -> bool:
 def _check_resolutions(resolutions: tuple) -> None:
     rule = "config key resolutions must be (share, side) pairs with shares rising from 0 and sides in 16..48"
     well_formed = resolutions and all(
-        isinstance(pair, tuple) and len(pair) == 2 and _is_a(pair[0], float) and _is_a(pair[1], int)
-        for pair in resolutions
+        isinstance(pair, tuple) and len(pair) == 2 and _is_a(pair[0], float) and _is_a(pair[1], int) for pair in resolutions
     )
     if not well_formed:
         raise InputError(f"{rule}, received {resolutions!r}")
     shares = [share for share, _ in resolutions]
-    rising = shares[0] == 0 and all(a < b < 1 for a, b in zip(shares, shares[1:], strict=False))
+    rising = shares[0] == 0 and all(a < b < 1 for a, b in itertools.pairwise(shares))
     if not rising or not all(16 <= side <= 48 for _, side in resolutions):
         raise InputError(f"{rule}, received {resolutions!r}")

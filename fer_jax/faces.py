@@ -81,9 +81,7 @@ class HaarDetector:
         if shrink > 1:
             size = (max(1, round(small.shape[1] / shrink)), max(1, round(small.shape[0] / shrink)))
             small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
-        found = self._cascade.detectMultiScale(
-            cv2.equalizeHist(small), scaleFactor=1.1, minNeighbors=5, minSize=(24, 24)
-        )
+        found = self._cascade.detectMultiScale(cv2.equalizeHist(small), scaleFactor=1.1, minNeighbors=5, minSize=(24, 24))
         boxes = [Box(*(round(float(value) * shrink) for value in rectangle)) for rectangle in found]
         return sorted(boxes, key=_area, reverse=True)
 
@@ -139,9 +137,7 @@ def read_image(path: str | Path) -> Frame:
     except cv2.error:  # an empty file, or more pixels than OpenCV admits
         image = None
     if image is None:
-        raise InputError(
-            f"{path}: must be a picture (PNG, JPEG, ...), but OpenCV cannot decode its {encoded.size} bytes"
-        )
+        raise InputError(f"{path}: must be a picture (PNG, JPEG, ...), but OpenCV cannot decode its {encoded.size} bytes")
     return image
 
 

@@ -1,7 +1,7 @@
 """Outputs appear whole or not at all: written under a temporary name beside their place, then renamed.
 
-    with files.replacing(Path("metrics.json")) as temporary:
-        temporary.write_text("...")
+with files.replacing(Path("metrics.json")) as temporary:
+    temporary.write_text("...")
 """
 
 import os
@@ -24,6 +24,6 @@ def replacing(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private; a result is an ordinary file
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 """The seven FER-2013 emotions, in the order of the data set's integer labels.
 
-    >>> EMOTIONS[3]
-    'happy'
-    >>> index("Sad")
-    4
+>>> EMOTIONS[3]
+'happy'
+>>> index("Sad")
+4
 """
 
 from fer_jax.errors import InputError

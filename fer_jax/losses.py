@@ -1,6 +1,6 @@
 """Per-example losses: logits and targets in, one number per row out; the caller takes the mean.
 
-    cross_entropy(logits, one_hot(labels, smoothing=0.1)).mean()
+cross_entropy(logits, one_hot(labels, smoothing=0.1)).mean()
 """
 
 import jax

@@ -1,7 +1,7 @@
 """The training loop: one jitted optax step, evaluation of averaged weights, early stopping, checkpoints and logs.
 
-    result = fit(config, data.protocol(data.load(), config.protocol), workdir=Path("runs/vgg"))
-    result.model    # a ModelFile with the best epoch's weights
+result = fit(config, data.protocol(data.load(), config.protocol), workdir=Path("runs/vgg"))
+result.model    # a ModelFile with the best epoch's weights
 """
 
 import json
@@ -65,7 +65,7 @@ class Result(NamedTuple):
     history: pd.DataFrame
 
 
-Step = Callable[[State, jax.Array, jax.Array, jax.Array], tuple[State, jax.Array]]
+Step = Callable[[State, jax.Array, jax.Array, jax.Array | np.ndarray], tuple[State, jax.Array]]
 
 
 def make_schedule(config: Config, steps: int) -> optax.Schedule:
@@ -76,8 +76,7 @@ def make_schedule(config: Config, steps: int) -> optax.Schedule:
     warmup = round(steps * settings.warmup)
     start, end = settings.learning_rate / 25, settings.learning_rate / 1e4
     if settings.schedule == "one-cycle":  # Smith & Topin 2018: cosine up, cosine down
-        rise = optax.cosine_decay_schedule(1.0, max(warmup, 1))
-        up: optax.Schedule = lambda step: settings.learning_rate - (settings.learning_rate - start) * rise(step)
+        up = optax.cosine_decay_schedule(start, max(warmup, 1), alpha=settings.learning_rate / start)
     else:
         up = optax.linear_schedule(start, settings.learning_rate, max(warmup, 1))
     down = optax.cosine_decay_schedule(settings.learning_rate, steps - warmup, alpha=end / settings.learning_rate)
@@ -135,7 +134,7 @@ def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, 
         logits, updates = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
         return losses.cross_entropy(logits, targets).mean(), updates["batch_stats"]
 
-    def step(state: State, faces: jax.Array, labels: jax.Array, rows: jax.Array) -> tuple[State, jax.Array]:
+    def step(state: State, faces: jax.Array, labels: jax.Array, rows: jax.Array | np.ndarray) -> tuple[State, jax.Array]:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         targets = losses.one_hot(labels[rows], config.label_smoothing)
         images, targets = augment(augment_key, faces[rows], targets, config.augment, side)
@@ -273,7 +272,7 @@ class _Run:
         scale = 1.0
         if self.config.optimizer.schedule == "plateau":
             scale = float(optax.tree.get(state.opt_state, "scale"))
-        return float(self.schedule(state.step - 1)) * scale
+        return float(np.asarray(self.schedule(state.step - 1))) * scale
 
     def _judge(self, state: State, progress: Progress, row: dict[str, float]) -> Progress:
         """Keep the weights of a better epoch; otherwise count it, once the rate has come down."""
@@ -283,7 +282,8 @@ class _Run:
         if value > float(progress.best_value) + settings.min_delta:
             best = jax.tree.map(jnp.copy, state.ema)  # the next step donates the state's own
             return Progress(epoch, best, jnp.float32(value), epoch, jnp.zeros((), jnp.int32))
-        return progress.replace(epoch=epoch, waited=progress.waited + int(self._counts(row)))
+        waited = progress.waited + int(self._counts(row))
+        return Progress(epoch, progress.best, progress.best_value, progress.best_epoch, waited)
 
     def _counts(self, row: dict[str, float]) -> bool:
         optimizer, epochs = self.config.optimizer, self.config.epochs

@@ -1,4 +1,5 @@
 import errno
+import warnings
 
 import pytest
 
@@ -37,3 +38,14 @@ def test_an_error_is_one_line_on_stderr(capsys, error, line, code):
 def test_a_bug_is_not_hidden():
     with pytest.raises(ZeroDivisionError):
         cli.run(lambda: 1 // 0)
+
+
+def test_a_warning_is_one_line_without_our_source():
+    usual, shown = warnings.formatwarning, []
+
+    def main():
+        shown.append(warnings.formatwarning(UserWarning("fer2013.csv: 5 rows"), UserWarning, "data.py", 7))
+
+    cli.run(main)
+    assert shown == ["warning: fer2013.csv: 5 rows\n"]
+    assert warnings.formatwarning is usual

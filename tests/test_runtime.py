@@ -37,7 +37,8 @@ print(json.dumps([float(value)] + [float(jnp.abs(leaf).sum()) for leaf in jax.tr
 
 
 def run(code, *arguments, **environment):
-    inherited = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "FER_JAX_CONFIGURED", "JAX_COMPILATION_CACHE_DIR")}
+    ours = ("XLA_FLAGS", "FER_JAX_CONFIGURED", "JAX_COMPILATION_CACHE_DIR")
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     command = [sys.executable, "-c", code, *arguments]
     done = subprocess.run(command, env={**inherited, **environment}, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)

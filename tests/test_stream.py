@@ -79,9 +79,7 @@ def camera(monkeypatch, clock):
 
 @given(rate=st.sampled_from(RATES), frames=st.integers(1, 900), every=st.sampled_from((1.0, 0.5, 2.0, 0.2, 3.7)))
 def test_sample_count_is_the_closed_form(rate, frames, every):
-    times = [
-        round(1000 * index / rate, 3) / 1000 for index in range(frames)
-    ]  # as a container in milliseconds gives them
+    times = [round(1000 * index / rate, 3) / 1000 for index in range(frames)]  # as a container in milliseconds gives them
     samples = list(stream.sample(times, every))
     assert len(samples) == math.floor((frames - 1) / (rate * every) + 1e-6) + 1
     for period, moment in enumerate(samples):

@@ -3,6 +3,8 @@
     images, targets = augment(key, faces, one_hot(labels), config.augment, side=48)
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -74,7 +76,7 @@ def _erase(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
     n, side, _ = images.shape
     keys = jax.random.split(key, 5)
     area = jax.random.uniform(keys[0], (n, 1, 1), minval=0.02, maxval=0.2) * side**2
-    aspect = jnp.exp(_uniform(keys[1], n, jnp.log(3.3)))
+    aspect = jnp.exp(_uniform(keys[1], n, math.log(3.3)))
     half_height, half_width = jnp.sqrt(area * aspect) / 2, jnp.sqrt(area / aspect) / 2
     centre = jax.random.uniform(keys[2], (2, n, 1, 1)) * side
     axis = jnp.arange(side) + 0.5

@@ -1,7 +1,7 @@
 """Model families by name; the only place that imports flax.linen.
 
-    model = create({"family": "vgg", "stages": [[32, 32], [64, 64]], "dropout": 0.3})
-    logits = model.apply(variables, images, train=False)   # [B,48,48,1] in [0,1] -> [B,7]
+model = create({"family": "vgg", "stages": [[32, 32], [64, 64]], "dropout": 0.3})
+logits = model.apply(variables, images, train=False)   # [B,48,48,1] in [0,1] -> [B,7]
 """
 
 import inspect

@@ -1,6 +1,6 @@
 """A network as a table: every layer with its output, parameters and arithmetic.
 
-    print(layer_table({"family": "vgg", "stages": [[32, 32], [64, 64]], "dropout": 0.3}))
+print(layer_table({"family": "vgg", "stages": [[32, 32], [64, 64]], "dropout": 0.3}))
 """
 
 import math

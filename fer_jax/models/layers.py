@@ -1,7 +1,7 @@
 """Layers that give what flax's give, in a form that XLA runs faster on a CPU.
 
-    x = BatchNormRelu(train=True)(x)   # nn.relu(nn.BatchNorm(use_running_average=False)(x))
-    x = max_pool(x)                    # nn.max_pool(x, (2, 2), (2, 2))
+x = BatchNormRelu(train=True)(x)   # nn.relu(nn.BatchNorm(use_running_average=False)(x))
+x = max_pool(x)                    # nn.max_pool(x, (2, 2), (2, 2))
 """
 
 import functools
