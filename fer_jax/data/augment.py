@@ -1,6 +1,6 @@
 """Random training views, made on the device inside jit; everything per image and drawn from one key.
 
-    images, targets = augment(key, faces, one_hot(labels), config.augment, side=48)
+images, targets = augment(key, faces, one_hot(labels), config.augment, side=48)
 """
 
 import math
@@ -12,15 +12,17 @@ from fer_jax.config import Augment
 
 
 def augment(
-    key: jax.Array, faces: jax.Array, targets: jax.Array, settings: Augment, side: int
+    key: jax.Array, faces: jax.Array, targets: jax.Array, settings: Augment, side: int, field: float = 1.0
 ) -> tuple[jax.Array, jax.Array]:
     """Views float32 [B, side, side, 1] in [0, 1] of faces uint8 [B, H, H], and their targets float32 [B, 7].
+
+    A view shows the central square of `field` times the image's side, before it is moved.
 
     One flip, shift, zoom and rotation as a single bilinear resampling (border pixels repeat), then contrast and
     brightness about the image's mean, then erasing, then mixup of the batch with itself.
     """
     keys = jax.random.split(key, 4)
-    images = _resample(faces.astype(jnp.float32) / 255, *_grid(keys[0], faces.shape, settings, side))
+    images = _resample(faces.astype(jnp.float32) / 255, *_grid(keys[0], faces.shape, settings, side, field))
     images = _relight(keys[1], images, settings)
     images = _erase(keys[2], images, settings.erase) if settings.erase else images
     images = images[..., None]
@@ -32,11 +34,11 @@ def _uniform(key: jax.Array, n: int, reach: float) -> jax.Array:
     return jax.random.uniform(key, (n, 1, 1), minval=-1.0) * reach
 
 
-def _grid(key: jax.Array, shape: tuple[int, ...], settings: Augment, side: int) -> tuple[jax.Array, jax.Array]:
+def _grid(key: jax.Array, shape: tuple[int, ...], settings: Augment, side: int, field: float) -> tuple[jax.Array, jax.Array]:
     """Where each pixel of the view lies in its source image: row and column coordinates, [B, side, side] each."""
     n, height = shape[:2]
     keys = jax.random.split(key, 5)
-    axis = (jnp.arange(side) + 0.5) / side - 0.5  # pixel centres, the image being 1 wide
+    axis = field * ((jnp.arange(side) + 0.5) / side - 0.5)  # pixel centres, the image being 1 wide
     y, x = axis[None, :, None], axis[None, None, :]
     angle = _uniform(keys[0], n, settings.rotate) * jnp.pi / 180
     zoom = 1 / (1 + _uniform(keys[1], n, settings.scale))

@@ -46,9 +46,7 @@ def protocol(data: Fer2013, name: str = "train-only", *, seed: int = 0, holdout:
         raise InputError(f"unknown protocol {name!r}: expected train-only or kaggle")
     for part in ("train", "select", "report"):
         if not len(getattr(result, part).labels):
-            raise InputError(
-                f"protocol {name}: the data leave no rows to {part}; Training has {len(data.train.labels)}"
-            )
+            raise InputError(f"protocol {name}: the data leave no rows to {part}; Training has {len(data.train.labels)}")
     return result
 
 

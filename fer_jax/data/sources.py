@@ -17,7 +17,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -96,13 +95,15 @@ class Source(NamedTuple):
 
     def digest(self) -> str:
         """sha256 (hex) over names and whole contents: times and sizes alone would miss a file swapped for another."""
-        with ThreadPoolExecutor() as pool:  # hashing runs outside Python's lock
-            contents = list(pool.map(_file_digest, self.files))
-        names = [path.relative_to(self.directory).as_posix() for path in self.files]  # a picture's is its label
-        return hashlib.sha256("\n".join(map(" ".join, zip(names, contents, strict=True))).encode()).hexdigest()
+        state = hashlib.sha256()
+        for path in self.files:  # a picture's name holds its label
+            state.update(f"{path.relative_to(self.directory).as_posix()} {_file_digest(path)}\n".encode())
+        return state.hexdigest()
 
 
 def _file_digest(path: Path) -> str:
+    if path.suffix.lower() in _PICTURE_ENDS:  # 35,887 of them: `file_digest` clears a buffer of 256 kB for each
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -155,9 +156,7 @@ def _missing(directory: Path, loose: list[str]) -> str:
 def warn_if_short(data: Fer2013, name: str) -> None:
     """Issue one `DataWarning` naming both counts of each split that has not the published number of rows."""
     counts = {usage: len(split.labels) for usage, split in data.splits.items()}
-    wrong = [
-        f"{n:,} {usage} rows (published: {PUBLISHED[usage]:,})" for usage, n in counts.items() if n != PUBLISHED[usage]
-    ]
+    wrong = [f"{n:,} {usage} rows (published: {PUBLISHED[usage]:,})" for usage, n in counts.items() if n != PUBLISHED[usage]]
     if wrong:
         warnings.warn(f"{name}: {', '.join(wrong)}", DataWarning, stacklevel=2)
 
@@ -195,16 +194,12 @@ def _label_test(name: str, test: _Table, labelled: str, table: _Table) -> _Table
     rows = np.flatnonzero(table.usages != "Training")
     n = len(test.images)
     if n > len(rows):
-        raise InputError(
-            f"{name}:{len(rows) + 1}: {labelled} must label each row, it has {len(rows)} test rows for {n}"
-        )
+        raise InputError(f"{name}:{len(rows) + 1}: {labelled} must label each row, it has {len(rows)} test rows for {n}")
     rows = rows[:n]
     differs = (test.images != table.images[rows]).any(axis=(1, 2))
     if differs.any():
         first = int(differs.argmax())
-        raise InputError(
-            f"{name}:{first + 1}: pixels must equal those of row {rows[first] + 1} of {labelled}, they differ"
-        )
+        raise InputError(f"{name}:{first + 1}: pixels must equal those of row {rows[first] + 1} of {labelled}, they differ")
     return _Table(test.images, table.labels[rows], table.usages[rows])
 
 
@@ -398,9 +393,7 @@ def _public_half(directory: Path, paths: list[Path]) -> list[bool]:
         return public
     if any(named):
         odd = paths[named.index(False)]
-        raise InputError(
-            f"{odd}: the name must start with PublicTest or PrivateTest, as those of other test pictures do"
-        )
+        raise InputError(f"{odd}: the name must start with PublicTest or PrivateTest, as those of other test pictures do")
     folder = directory / "test"
     message = f"{folder}: file names do not tell PublicTest from PrivateTest; split evenly, not as published"
     warnings.warn(message, DataWarning, stacklevel=2)
@@ -432,9 +425,7 @@ def _read_picture(path: Path) -> np.ndarray:
     if image is None:
         raise InputError(f"{path}: must be a whole PNG or JPEG picture, received {len(data)} bytes that are not")
     if image.shape != (IMAGE_SIZE, IMAGE_SIZE) or image.dtype != np.uint8:
-        raise InputError(
-            f"{path}: a picture must be 48x48 and 8-bit grey, received {image.dtype} of shape {image.shape}"
-        )
+        raise InputError(f"{path}: a picture must be 48x48 and 8-bit grey, received {image.dtype} of shape {image.shape}")
     return image
 
 

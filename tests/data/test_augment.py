@@ -22,8 +22,8 @@ def targets():
     return one_hot(jnp.arange(64) % 7)
 
 
-def views(faces, targets, side=48, key=0, **settings):
-    return augment(jax.random.key(key), faces, targets, Augment(**{**OFF, **settings}), side)
+def views(faces, targets, side=48, key=0, field=1.0, **settings):
+    return augment(jax.random.key(key), faces, targets, Augment(**{**OFF, **settings}), side, field)
 
 
 def test_everything_off_changes_nothing(faces, targets):
@@ -75,6 +75,11 @@ def test_smaller_views_show_the_whole_face(targets):
     images = np.asarray(views(ramp, targets, side=32)[0][..., 0])
     expected = ((np.arange(32) + 0.5) * 1.5 - 0.5) * 5 / 255
     np.testing.assert_allclose(images[0, 0], expected, atol=1e-5)
+
+
+def test_a_smaller_field_shows_the_centre_pixel_by_pixel(faces, targets):
+    images, _ = views(faces, targets, side=40, field=40 / 48)
+    np.testing.assert_allclose(images[..., 0], faces[:, 4:44, 4:44] / 255, atol=1e-4)
 
 
 def test_erasing_hits_the_asked_share_and_a_bounded_area(faces, targets):

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fer_jax.data.protocols import pixel_groups, protocol, seen_in_training
+from fer_jax.data.sources import Fer2013, Split, bundle
+from fer_jax.errors import InputError
+
+
+def numbered(groups: np.ndarray, labels: np.ndarray) -> Split:
+    """Images that are equal where the group numbers are."""
+    images = np.zeros((len(groups), 48, 48), np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = groups % 256, groups // 256
+    return Split(images, np.asarray(labels, np.int32))
+
+
+@st.composite
+def data_sets(draw) -> Fer2013:
+    """200 training rows in groups of one to a few copies, which may have different labels; groups recur in the test rows."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kinds = draw(st.sampled_from([40, 150, 5000]))
+
+    def split(n: int) -> Split:
+        groups = rng.integers(0, kinds, n)
+        return numbered(groups, np.where(rng.random(n) < 0.9, groups % 7, rng.integers(0, 7, n)))
+
+    return bundle(split(200), split(20), split(30))
+
+
+def keys(split: Split) -> list[bytes]:
+    return [image.tobytes() for image in split.images]
+
+
+def rows(split: Split) -> list[tuple[bytes, int]]:
+    return [(image.tobytes(), int(label)) for image, label in zip(*split, strict=True)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=data_sets(), seed=st.integers(0, 100), holdout=st.sampled_from([0.1, 0.25, 0.5]))
+def test_train_only(data, seed, holdout):
+    split = protocol(data, "train-only", seed=seed, holdout=holdout)
+    assert not set(keys(split.train)) & set(keys(split.select))  # all copies of an image on one side
+    assert sorted(rows(split.train) + rows(split.select)) == sorted(rows(data.train))  # none lost, none twice
+    assert rows(split.report) == rows(data.public_test) + rows(data.private_test)
+    whole, held = (np.bincount(part.labels, minlength=7) for part in (data.train, split.select))
+    assert (held <= np.round(holdout * whole)).all()
+    again = protocol(data, "train-only", seed=seed, holdout=holdout)
+    for one, other in zip(split[1:], again[1:], strict=True):
+        np.testing.assert_array_equal(one.images, other.images)
+        np.testing.assert_array_equal(one.labels, other.labels)
+
+
+@given(seed=st.integers(0, 100), holdout=st.floats(0.05, 0.5))
+@settings(max_examples=20, deadline=None)
+def test_hold_out_has_each_class_in_proportion(seed, holdout):
+    """All images single but for some pairs: every class gets its share to the row."""
+    groups = np.concatenate([np.arange(400), np.arange(40)])
+    data = bundle(numbered(groups, groups % 7), *[numbered(np.arange(3), np.arange(3))] * 2)
+    split = protocol(data, seed=seed, holdout=holdout)
+    whole, held = (np.bincount(part.labels, minlength=7) for part in (data.train, split.select))
+    assert (np.abs(held - holdout * whole) <= 1.5).all()
+
+
+def test_seeds_draw_different_hold_outs_in_the_original_order():
+    groups = np.arange(300)
+    data = bundle(numbered(groups, groups % 7), *[numbered(np.arange(3), np.arange(3))] * 2)
+    drawn = [pixel_values(protocol(data, seed=seed).select) for seed in (0, 1)]
+    assert drawn[0] != drawn[1]
+    assert all(values == sorted(values) for values in drawn)
+
+
+def pixel_values(split: Split) -> list[int]:
+    return [int(image[0, 0]) + 256 * int(image[0, 1]) for image in split.images]
+
+
+@given(data=data_sets())
+@settings(max_examples=5, deadline=None)
+def test_kaggle(data):
+    split = protocol(data, "kaggle")
+    assert split.train is data.train
+    assert split.select is data.public_test
+    assert split.report is data.private_test
+
+
+@given(data=data_sets())
+@settings(max_examples=10, deadline=None)
+def test_seen_in_training_and_groups_agree_with_plain_comparison(data):
+    test, train = data.public_test, data.train
+    equal = (test.images[:, None] == train.images[None]).all(axis=(2, 3))
+    np.testing.assert_array_equal(seen_in_training(test, train), equal.any(axis=1))
+    groups = pixel_groups(train.images[:50])
+    pairs = (train.images[:50, None] == train.images[None, :50]).all(axis=(2, 3))
+    np.testing.assert_array_equal(groups[:, None] == groups[None], pairs)
+
+
+@pytest.mark.parametrize("holdout", [0, -0.1, 0.51, 1, float("nan")])
+def test_holdout_out_of_range_is_refused(holdout):
+    data = bundle(*[numbered(np.arange(20), np.arange(20) % 7)] * 3)
+    with pytest.raises(InputError, match=r"holdout must be above 0 and at most 0.5, received"):
+        protocol(data, holdout=holdout)
+
+
+def test_unknown_names_and_empty_parts_are_refused():
+    three, none = numbered(np.arange(3), np.arange(3)), numbered(np.arange(0), np.arange(0))
+    with pytest.raises(InputError, match="unknown protocol 'kagle': expected train-only or kaggle"):
+        protocol(bundle(three, three, three), "kagle")
+    for name, data, part in (
+        ("train-only", bundle(three, three, three), "select"),  # a tenth of three rows is none
+        ("train-only", bundle(none, three, three), "train"),
+        ("kaggle", bundle(three, none, three), "select"),
+        ("kaggle", bundle(three, three, none), "report"),
+    ):
+        with pytest.raises(InputError, match=f"protocol {name}: the data leave no rows to {part}"):
+            protocol(data, name)
