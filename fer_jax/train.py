@@ -9,7 +9,8 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,6 +66,7 @@ class Result(NamedTuple):
     history: pd.DataFrame
 
 
+Row = dict[str, Any]  # what is logged of an epoch, by column
 Step = Callable[[State, jax.Array, jax.Array, jax.Array | np.ndarray], tuple[State, jax.Array]]
 
 
@@ -137,7 +139,7 @@ def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, 
     def step(state: State, faces: jax.Array, labels: jax.Array, rows: jax.Array | np.ndarray) -> tuple[State, jax.Array]:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         targets = losses.one_hot(labels[rows], config.label_smoothing)
-        images, targets = augment(augment_key, faces[rows], targets, config.augment, side)
+        images, targets = augment(augment_key, faces[rows], targets, config.augment, side, crop_of(config) / IMAGE_SIZE)
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, batch_stats), grads = gradient(state.params, state.batch_stats, dropout_key, images, targets)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
@@ -153,6 +155,11 @@ def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, 
 def activation_dtype() -> Any:
     """bfloat16 on accelerators, float32 on the CPU (where bfloat16 convolutions are emulated)."""
     return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+
+
+def crop_of(config: Config) -> int:
+    """The side of the square that the network looks at."""
+    return config.model.get("crop", IMAGE_SIZE)
 
 
 def side_at(config: Config, epoch: int) -> int:
@@ -175,6 +182,8 @@ def fit(config: Config, splits: Protocol, workdir: Path, resume: bool = False, d
     """
     if len(splits.train.labels) < config.batch_size:
         raise InputError(f"batch_size must be at most the {len(splits.train.labels)} training rows, is {config.batch_size}")
+    if (side := max(side for _, side in config.resolutions)) > crop_of(config):
+        raise InputError(f"resolutions must not exceed the network's crop of {crop_of(config)}, received {side}")
     _claim(workdir, config, resume)
     return _Run(config, splits, workdir, digest).run()
 
@@ -205,33 +214,36 @@ class _Run:
         self.faces, self.labels = jnp.asarray(splits.train.images), jnp.asarray(splits.train.labels)
         self.sample = _sample(splits.train, config.seed)
         self.steps: dict[int, Step] = {}
-        self.writer = _open_tensorboard(workdir / "tensorboard")
 
     def run(self) -> Result:
+        """From the newest checkpoint, or from the start, to the end."""
         state = make_state(self.config, self.optimizer)
         zero = jnp.zeros((), jnp.int32)
         progress = Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero)
-        with Checkpoints(self.workdir / "checkpoints") as checkpoints:
+        with Checkpoints(self.workdir / "checkpoints") as checkpoints, _tensorboard(self.workdir / "tensorboard") as writer:
             state, progress = checkpoints.restore((state, progress))
             history = self._read_history(int(progress.epoch))
             with self._bar(int(progress.epoch)) as bar:
-                for epoch in range(int(progress.epoch), self.config.epochs):
-                    if self._stopped(progress):
-                        bar.write(f"early stopping: no better epoch than {int(progress.best_epoch)} since")
-                        break
-                    began = time.perf_counter()
-                    state, loss = self._epoch(state, epoch, bar)
-                    row, logits = self._evaluate(state, epoch)
-                    progress = self._judge(state, progress, row)
-                    row = {**row, "step_loss": loss, "seconds": time.perf_counter() - began}
+                while int(progress.epoch) < self.config.epochs and not self._stopped(progress):
+                    state, progress, row, logits = self._turn(state, progress, bar)
                     history.append(row)
                     bar.write(_line(row, best=int(progress.best_epoch) == row["epoch"]))
-                    self._log(row, logits)
+                    if writer is not None:
+                        self._log(writer, row, logits)
                     self._save(progress, history)
-                    checkpoints.save(epoch + 1, (state, progress))
-        if self.writer is not None:
-            self.writer.close()
+                    checkpoints.save(row["epoch"], (state, progress))
+                if int(progress.epoch) < self.config.epochs:
+                    bar.write(f"early stopping: no better epoch than {int(progress.best_epoch)}")
         return Result(self._model(progress, history), pd.DataFrame(history))
+
+    def _turn(self, state: State, progress: Progress, bar: tqdm) -> tuple[State, Progress, Row, np.ndarray]:
+        """Train for one epoch, evaluate, judge; also the row for the log and the hold-out's logits."""
+        began = time.perf_counter()
+        epoch = int(progress.epoch)
+        state, loss = self._epoch(state, epoch, bar)
+        row, logits = self._evaluate(state, epoch)
+        progress = self._judge(state, progress, row)
+        return state, progress, {**row, "step_loss": loss, "seconds": time.perf_counter() - began}, logits
 
     def _epoch(self, state: State, epoch: int, bar: tqdm) -> tuple[State, float]:
         """One pass over the training rows in an order of its own; returns the mean training loss too."""
@@ -247,17 +259,18 @@ class _Run:
                 self._check(float(loss), epoch, i)
                 bar.set_postfix_str(f"epoch {epoch + 1}/{self.config.epochs}, loss {float(loss):.3f}", refresh=False)
             bar.update(_cost(side))
+        self._check(float(optax.tree.norm(state.params)), epoch, self.steps_per_epoch - 1, "norm of the weights")
         return state, float(np.mean(jax.device_get(seen)))
 
-    def _check(self, loss: float, epoch: int, i: int) -> None:
-        if not math.isfinite(loss):
+    def _check(self, value: float, epoch: int, i: int, name: str = "loss") -> None:
+        if not math.isfinite(value):
             rate = self.config.optimizer.learning_rate
             raise InputError(
-                f"training diverged: the loss is {loss} in epoch {epoch + 1}, step {i + 1}; "
-                f"lower optimizer.learning_rate (now {rate}) and start again, or --resume from the last epoch's checkpoint"
+                f"training diverged: the {name} is {value} in epoch {epoch + 1}, step {i + 1}; "
+                f"start again with a lower optimizer.learning_rate (now {rate})"
             )
 
-    def _evaluate(self, state: State, epoch: int) -> tuple[dict[str, float], np.ndarray]:
+    def _evaluate(self, state: State, epoch: int) -> tuple[Row, np.ndarray]:
         """Averaged weights in evaluation mode on plain images: the fixed training sample and the whole hold-out."""
         logits_fn = lambda images: self.apply(state.ema, images)  # noqa: E731
         train = evaluate.summary(evaluate.predict_logits(logits_fn, self.sample.images), self.sample.labels)
@@ -274,7 +287,7 @@ class _Run:
             scale = float(optax.tree.get(state.opt_state, "scale"))
         return float(np.asarray(self.schedule(state.step - 1))) * scale
 
-    def _judge(self, state: State, progress: Progress, row: dict[str, float]) -> Progress:
+    def _judge(self, state: State, progress: Progress, row: Row) -> Progress:
         """Keep the weights of a better epoch; otherwise count it, once the rate has come down."""
         settings = self.config.early_stopping
         value = row["holdout_accuracy"] if settings.monitor == "accuracy" else -row["holdout_loss"]
@@ -285,7 +298,7 @@ class _Run:
         waited = progress.waited + int(self._counts(row))
         return Progress(epoch, progress.best, progress.best_value, progress.best_epoch, waited)
 
-    def _counts(self, row: dict[str, float]) -> bool:
+    def _counts(self, row: Row) -> bool:
         optimizer, epochs = self.config.optimizer, self.config.epochs
         if optimizer.schedule == "plateau":
             return True
@@ -301,35 +314,35 @@ class _Run:
         form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
         return tqdm(total=sum(costs), initial=sum(costs[:done]), bar_format=form, disable=None)
 
-    def _read_history(self, done: int) -> list[dict[str, float]]:
+    def _read_history(self, done: int) -> list[Row]:
         path = self.workdir / "history.csv"
         return pd.read_csv(path).to_dict("records")[:done] if done and path.exists() else []
 
-    def _log(self, row: dict[str, float], logits: np.ndarray) -> None:
-        if self.writer is None:
-            return
+    def _log(self, writer: Any, row: Row, logits: np.ndarray) -> None:
+        """Scalars, and the hold-out's confusion matrix (rows the true class) as a picture."""
         for name, value in row.items():
             if name != "epoch":
-                self.writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
+                writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
         matrix = confusion(self.splits.select.labels, logits.argmax(axis=1))
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        self.writer.add_image("holdout/confusion", np.kron(shares, np.ones((24, 24)))[None].astype(np.float32), row["epoch"])
-        self.writer.flush()
+        picture = np.kron(shares, np.ones((24, 24)))[None].astype(np.float32)
+        writer.add_image("holdout/confusion", picture, row["epoch"])
+        writer.flush()
 
-    def _save(self, progress: Progress, history: list[dict[str, float]]) -> None:
-        """History and, after a better epoch, the model; each whole or not at all."""
+    def _save(self, progress: Progress, history: list[Row]) -> None:
+        """History and, after a better epoch, the model (kernels rounded to float16); each whole or not at all."""
         with files.replacing(self.workdir / "history.csv") as temporary:
             pd.DataFrame(history).to_csv(temporary, index=False, float_format="%.6g")
         with files.replacing(self.workdir / "run.json") as temporary:
             temporary.write_text(json.dumps(self._metadata(progress, history), indent=2) + "\n")
         if int(progress.best_epoch) == int(progress.epoch):
-            model_file.save(self.workdir / "model.pkl", self._model(progress, history))
+            model_file.save(self.workdir / "model.pkl", self._model(progress, history), dtype="float16")
 
-    def _model(self, progress: Progress, history: list[dict[str, float]]) -> ModelFile:
+    def _model(self, progress: Progress, history: list[Row]) -> ModelFile:
         variables = jax.device_get(progress.best)
         return ModelFile(self.config.model, variables, self._metadata(progress, history))
 
-    def _metadata(self, progress: Progress, history: list[dict[str, float]]) -> dict[str, Any]:
+    def _metadata(self, progress: Progress, history: list[Row]) -> dict[str, Any]:
         return {
             "name": self.config.name,
             "protocol": self.config.protocol,
@@ -356,7 +369,7 @@ def _sample(train: Split, seed: int) -> Split:
     return Split(train.images[rows], train.labels[rows])
 
 
-def _line(row: dict[str, float], best: bool) -> str:
+def _line(row: Row, best: bool) -> str:
     return (
         f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f} acc {row['train_accuracy']:.3f}  "
         f"hold-out loss {row['holdout_loss']:.3f} acc {row['holdout_accuracy']:.3f} "
@@ -365,14 +378,17 @@ def _line(row: dict[str, float], best: bool) -> str:
     )
 
 
-def _open_tensorboard(directory: Path) -> Any:
+@contextmanager
+def _tensorboard(directory: Path) -> Iterator[Any]:
     """A tensorboardX writer, or None (said in one line) where the package is not installed."""
     try:
         from tensorboardX import SummaryWriter
     except ImportError:
         print("tensorboardX is not installed: no TensorBoard log", file=sys.stderr)
-        return None
-    return SummaryWriter(str(directory))
+        yield None
+        return
+    with SummaryWriter(str(directory)) as writer:
+        yield writer
 
 
 def _git_revision() -> str:

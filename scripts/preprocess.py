@@ -56,9 +56,7 @@ def earlier_faces(folder: Path) -> list[Path]:
     paths = [path for path in folder.glob("image*.png") if re.fullmatch(r"image\d+\.png", path.name)]
     for path in paths:
         if not faces.is_face_file(path):
-            raise InputError(
-                f"{path}: is no 48x48 grey face of an earlier run and would be replaced: choose another --out"
-            )
+            raise InputError(f"{path}: is no 48x48 grey face of an earlier run and would be replaced: choose another --out")
     return paths
 
 

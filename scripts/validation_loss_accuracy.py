@@ -23,9 +23,7 @@ def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
     shipped = Path("results/model")
-    parser.add_argument(
-        "--run", type=Path, default=shipped, metavar="DIR", help=f"folder of the log (default: {shipped})"
-    )
+    parser.add_argument("--run", type=Path, default=shipped, metavar="DIR", help=f"folder of the log (default: {shipped})")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: learning_curves.png in that folder")
     args = parser.parse_args()
     history = read_history(args.run / "history.csv")

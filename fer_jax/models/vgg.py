@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from fer_jax.labels import NUM_CLASSES
 from fer_jax.models.layers import BatchNormRelu, max_pool
+from fer_jax.types import IMAGE_SIZE
 
 # Mean and standard deviation of FER-2013's training pixels in [0, 1].
 PIXEL_MEAN, PIXEL_STD = 0.508, 0.255
@@ -25,11 +26,14 @@ class Model(nn.Module):
     Attributes:
         stages: the channels of each 3x3 convolution, stage by stage; every stage ends in a 2x2 maximum.
         dropout: share of the pooled features that is dropped in training, in [0, 1).
+        crop: side of the central square that the network looks at; smaller images pass whole. FER-2013's outer pixels
+            show hair and background, and the work grows with the square.
         dtype: of the activations; parameters, statistics and logits are float32.
     """
 
     stages: tuple[tuple[int, ...], ...]
     dropout: float = 0.0
+    crop: int = IMAGE_SIZE
     dtype: Any = jnp.float32
 
     def __post_init__(self):
@@ -37,10 +41,14 @@ class Model(nn.Module):
             raise ValueError(f"stages must be lists of positive widths, received {self.stages!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), received {self.dropout!r}")
+        if not (type(self.crop) is int and 16 <= self.crop <= IMAGE_SIZE):
+            raise ValueError(f"crop must be an integer in [16, {IMAGE_SIZE}], received {self.crop!r}")
         super().__post_init__()
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
+        margin = max(0, images.shape[1] - self.crop) // 2
+        images = images[:, margin : margin + self.crop, margin : margin + self.crop]
         x = ((images - PIXEL_MEAN) / PIXEL_STD).astype(self.dtype)
         for i, stage in enumerate(self.stages):
             for j, width in enumerate(stage):

@@ -50,6 +50,13 @@ def test_any_side_gives_float32_logits_also_from_bfloat16_activations(variables,
     np.testing.assert_allclose(logits, models.create(TINY).apply(variables, images(2, side)), atol=0.05)
 
 
+def test_a_crop_looks_at_the_centre_alone(variables):
+    model, batch = models.create({**TINY, "crop": 40}), images(3)
+    centre = models.create(TINY).apply(variables, batch[:, 4:44, 4:44])
+    np.testing.assert_allclose(model.apply(variables, batch), centre, atol=1e-6)
+    np.testing.assert_allclose(model.apply(variables, batch[:, 4:44, 4:44]), centre, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -58,6 +65,7 @@ def test_any_side_gives_float32_logits_also_from_bfloat16_activations(variables,
         ({"stages": [[4, -1]]}, "positive widths"),
         ({"stages": []}, "positive widths"),
         ({"stages": 5}, "stages"),
+        ({"crop": 49}, r"crop must be an integer in \[16, 48\], received 49"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\), received 1.0"),
     ],
 )

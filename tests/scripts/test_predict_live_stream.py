@@ -156,9 +156,7 @@ def test_the_real_script_with_the_shipped_model(shipped_command):
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_the_real_script_ends_on_ctrl_c(shipped_command):
-    process = subprocess.Popen(
-        shipped_command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
-    )
+    process = subprocess.Popen(shipped_command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(5)]  # flushed line by line, or this would wait for the end
     process.send_signal(signal.SIGINT)

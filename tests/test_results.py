@@ -1,0 +1,50 @@
+"""What is committed under results/ belongs to the model that is committed with it."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from fer_jax import config
+from fer_jax.models import describe
+from fer_jax.predict import load_model
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_model()
+
+
+@pytest.fixture
+def results(root):
+    return root / "results" / "model"
+
+
+def test_the_architecture_text_has_the_models_own_table(shipped, results):
+    assert describe.layer_table(shipped.architecture) in (results / "my_own_model_architecture.txt").read_text()
+
+
+def test_the_log_is_of_the_run_that_made_the_model(shipped, results):
+    run = json.loads((results / "run.json").read_text())
+    for key in ("name", "protocol", "config", "data_digest", "best_epoch"):
+        assert run[key] == shipped.metadata[key]
+    history = pd.read_csv(results / "history.csv").set_index("epoch")
+    best = shipped.metadata["best"]
+    assert history.loc[best["epoch"], "holdout_accuracy"] == pytest.approx(best["holdout_accuracy"], abs=1e-5)
+
+
+def test_the_metrics_are_the_models(shipped, results):
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert metrics["model"] == shipped.metadata
+    assert metrics["data"] == shipped.metadata["data_digest"]
+    assert metrics["accuracy"]["all"]["rows"] == 7178
+
+
+def test_the_experiment_file_still_is_the_models_config(shipped, root):
+    assert config.to_dict(config.load(root / "experiments" / "vgg.py")) == config.to_dict(
+        config.from_dict(shipped.metadata["config"])
+    )
+
+
+def test_the_model_is_small_enough_to_ship(results):
+    assert (results / "my_own_model.pkl").stat().st_size <= 25 * 2**20
