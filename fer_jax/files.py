@@ -5,10 +5,13 @@ with files.replacing(Path("metrics.json")) as temporary:
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from fer_jax.errors import InputError
 
 
 @contextmanager
@@ -27,3 +30,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise an `InputError` unless `folder`, which exists, has `needed` bytes free.
+
+    Asked before a long write: libraries that write from threads of their own report a full disk in many ways.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(f"{folder}: needs {needed / 2**20:,.0f} MiB of free disk space, has {free / 2**20:,.0f} MiB")

@@ -5,7 +5,6 @@ result.model    # a ModelFile with the best epoch's weights
 """
 
 import json
-import math
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from fer_jax.metrics import confusion
 from fer_jax.model_file import ModelFile
 from fer_jax.types import IMAGE_SIZE, Variables
 
+LARGEST = float(np.finfo(np.float16).max)  # a loss or a weight beyond this is lost, and a model file cannot hold it
 TRAINING_SAMPLE = 1024  # rows of the training split on which its learning curve is measured
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
 
@@ -206,6 +206,7 @@ class _Run:
 
     def __init__(self, config: Config, splits: Protocol, workdir: Path, digest: str):
         self.config, self.splits, self.workdir, self.digest = config, splits, workdir, digest
+        self.revision = _git_revision()  # of the code that runs, whatever is committed while it does
         self.steps_per_epoch = len(splits.train.labels) // config.batch_size
         steps = self.steps_per_epoch * config.epochs
         self.schedule = make_schedule(config, steps)
@@ -222,11 +223,13 @@ class _Run:
         progress = Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero)
         with Checkpoints(self.workdir / "checkpoints") as checkpoints, _tensorboard(self.workdir / "tensorboard") as writer:
             state, progress = checkpoints.restore((state, progress))
+            self._require_space(state, progress)  # now, not after the first epoch
             history = self._read_history(int(progress.epoch))
             with self._bar(int(progress.epoch)) as bar:
                 while int(progress.epoch) < self.config.epochs and not self._stopped(progress):
                     state, progress, row, logits = self._turn(state, progress, bar)
                     history.append(row)
+                    self._require_space(state, progress)
                     bar.write(_line(row, best=int(progress.best_epoch) == row["epoch"]))
                     if writer is not None:
                         self._log(writer, row, logits)
@@ -235,6 +238,11 @@ class _Run:
                 if int(progress.epoch) < self.config.epochs:
                     bar.write(f"early stopping: no better epoch than {int(progress.best_epoch)}")
         return Result(self._model(progress, history), pd.DataFrame(history))
+
+    def _require_space(self, state: State, progress: Progress) -> None:
+        """For one more checkpoint, beside those that are kept, and a model file."""
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves((state, progress)))
+        files.require_space(self.workdir, 2 * size + 2**20)
 
     def _turn(self, state: State, progress: Progress, bar: tqdm) -> tuple[State, Progress, Row, np.ndarray]:
         """Train for one epoch, evaluate, judge; also the row for the log and the hold-out's logits."""
@@ -259,11 +267,12 @@ class _Run:
                 self._check(float(loss), epoch, i)
                 bar.set_postfix_str(f"epoch {epoch + 1}/{self.config.epochs}, loss {float(loss):.3f}", refresh=False)
             bar.update(_cost(side))
-        self._check(float(optax.tree.norm(state.params)), epoch, self.steps_per_epoch - 1, "norm of the weights")
+        largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state.params))
+        self._check(largest, epoch, self.steps_per_epoch - 1, "largest weight")
         return state, float(np.mean(jax.device_get(seen)))
 
     def _check(self, value: float, epoch: int, i: int, name: str = "loss") -> None:
-        if not math.isfinite(value):
+        if not value <= LARGEST:  # also refuses NaN
             rate = self.config.optimizer.learning_rate
             raise InputError(
                 f"training diverged: the {name} is {value} in epoch {epoch + 1}, step {i + 1}; "
@@ -348,7 +357,7 @@ class _Run:
             "protocol": self.config.protocol,
             "config": json.loads(json.dumps(configs.to_dict(self.config))),
             "data_digest": self.digest,
-            "git_revision": _git_revision(),
+            "git_revision": self.revision,
             "versions": {name: _version(name) for name in ("fer_jax", "jax", "jaxlib", "flax", "optax", "numpy")},
             "backend": jax.default_backend(),
             "best_epoch": int(progress.best_epoch),

@@ -48,3 +48,17 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
             path.write_bytes(path.read_bytes()[:50])
     with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(InputError, match="cannot restore"):
         checkpoints.restore(tree(0))
+
+
+def test_a_failed_write_is_said_in_one_line_and_keeps_the_older_one(tmp_path, monkeypatch):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, tree(1))
+
+        def fail(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(checkpoints._checkpointer, "save", fail)
+        with pytest.raises(InputError, match=r"cannot save the checkpoint of epoch 2: .*No space left") as caught:
+            checkpoints.save(2, tree(2))
+        assert "\n" not in str(caught.value)
+        assert checkpoints.restore(tree(0))["count"] == 1

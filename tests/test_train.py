@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -114,8 +115,21 @@ def test_a_workdir_with_a_run_is_not_overwritten(finished, splits):
 
 def test_a_loss_that_is_not_finite_stops_the_run_in_words(splits, tmp_path):
     wild = tiny(optimizer=Optimizer(learning_rate=100.0, weight_decay=1.0, warmup=0.0), epochs=30)
-    with pytest.raises(InputError, match=r"diverged: the .* is (nan|inf) in epoch \d+, step \d+; .* lower"):
+    with pytest.raises(InputError, match=r"training diverged: the .* in epoch \d+, step \d+; .* lower"):
         train.fit(wild, splits, tmp_path / "w")
+
+
+def test_a_full_disk_stops_a_run_before_and_between_epochs(splits, tmp_path, monkeypatch):
+    free = [2**40, 2**40, 5]  # bytes: at the start, after the first epoch, after the second
+    monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, free.pop(0)))
+    with pytest.raises(InputError, match="needs 1 MiB of free disk space, has 0 MiB"):
+        train.fit(tiny(), splits, tmp_path / "w")
+    assert len(pd.read_csv(tmp_path / "w" / "history.csv")) == 1
+    assert model_file.load(tmp_path / "w" / "model.pkl").metadata["epochs_done"] == 1
+    free[:] = [5]
+    with pytest.raises(InputError, match="of free disk space"):
+        train.fit(tiny(), splits, tmp_path / "other")
+    assert not (tmp_path / "other" / "history.csv").exists()
 
 
 def test_a_training_split_smaller_than_a_batch_is_refused(splits, tmp_path):
