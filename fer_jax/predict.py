@@ -47,7 +47,7 @@ class Predictor:
 
     With `tta` (test-time augmentation) the probabilities are the mean over ten views of each face: centred and shifted
     by two pixels up, down, left and right (edge pixels repeated), each as it is and mirrored. It costs ten times the
-    time and gains about half a point of accuracy.
+    time.
     """
 
     def __init__(self, model: str | Path | ModelFile | None = None, tta: bool = False):
