@@ -109,7 +109,7 @@ def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs)
     images = jnp.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1))
     variables = jax.jit(models.create(config.model).init)(init_key, images)
     if config.init_from:
-        variables = _read_start(config)
+        variables = _read_start(config, variables)
     return State(
         step=jnp.zeros((), jnp.int32),
         params=variables["params"],
@@ -120,10 +120,11 @@ def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs)
     )
 
 
-def _read_start(config: Config) -> Variables:
+def _read_start(config: Config, fresh: Variables) -> Variables:
+    """The weights of `config.init_from`, which must fit the network; dropout and crop may differ, they have no weights."""
     start = model_file.load(config.init_from)
-    if models.create(start.architecture) != models.create({**config.model}):
-        raise InputError(f"{config.init_from}: its architecture {start.architecture} is not the config's {config.model}")
+    if jax.tree.map(jnp.shape, start.variables) != jax.tree.map(jnp.shape, fresh):
+        raise InputError(f"{config.init_from}: its weights fit {start.architecture}, not the config's {config.model}")
     return jax.tree.map(jnp.asarray, start.variables)
 
 
