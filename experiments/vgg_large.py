@@ -2,7 +2,7 @@
 
     python scripts/train.py --config experiments/vgg_large.py
 
-Not trained to the end by us yet: the two-core machine on which `vgg` was trained would need days.
+Not trained yet: it needs an accelerator, and none was at hand.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
