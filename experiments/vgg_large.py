@@ -1,4 +1,4 @@
-"""The same recipe at 10 million parameters, for an accelerator.
+"""The same recipe at 7.6 million parameters, for an accelerator.
 
     python scripts/train.py --config experiments/vgg_large.py
 
