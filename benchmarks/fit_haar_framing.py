@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax import cli, faces
-from fer_jax.data import sources
+from fer_jax import cli, data, faces
 from fer_jax.types import IMAGE_SIZE
 
 SCALE, BORDER = 4, 96  # enlarged, with half a frame of replicated border: the box may be larger than the frame
@@ -21,7 +20,7 @@ def main() -> None:
     parser.add_argument("--data", metavar="DIR", type=Path, default="data", help="default: data")
     parser.add_argument("--images", metavar="N", type=int, default=800, help="how many, evenly spread (default: 800)")
     arguments = parser.parse_args()
-    images = sources.find(arguments.data).read().train.images
+    images = data.load(arguments.data).train.images
     images = images[:: max(1, len(images) // arguments.images)]
     boxes = box_positions(images)
     print(f"{len(images)} training images, a face found in {len(boxes)}; in units of the frame:")

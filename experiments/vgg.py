@@ -2,7 +2,7 @@
 
     python scripts/train.py --config experiments/vgg.py
 
-Two cores of a server CPU (AVX2, no accelerator), shared with other work: 20 epochs in 85 minutes. What it reaches stands in
+Two cores of a server CPU (AVX2, no accelerator), shared with other work: 20 epochs in 80 minutes (train_seconds in results/model/run.json). What it reaches stands in
 results/model/metrics.json. The curves jump at epochs 14 and 18, where the views grow towards the 48x48 of the evaluation.
 """
 
