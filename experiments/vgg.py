@@ -2,8 +2,9 @@
 
     python scripts/train.py --config experiments/vgg.py
 
-Two cores of a server CPU (AVX2, no accelerator), shared with other work: 20 epochs in 80 minutes (train_seconds in results/model/run.json). What it reaches stands in
-results/model/metrics.json. The curves jump at epochs 14 and 18, where the views grow towards the 48x48 of the evaluation.
+Two cores of a server CPU (AVX2, no accelerator), shared with other work: 20 epochs in 80 minutes (train_seconds in
+results/model/run.json). What it reaches stands in results/model/metrics.json. The curves jump at epochs 14 and 18, where the
+views grow towards the 48x48 of the evaluation.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
