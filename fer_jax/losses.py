@@ -21,3 +21,11 @@ def one_hot(labels: Labels, smoothing: float = 0.0) -> jax.Array:
 def cross_entropy(logits: Logits, targets: jax.Array) -> jax.Array:
     """-sum_k targets_k log softmax(logits)_k in nats, [B]; targets are probabilities float32 [B, 7]."""
     return -(targets * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(axis=-1)
+
+
+def blend(targets: jax.Array, beliefs: jax.Array, share: jax.Array | float) -> jax.Array:
+    """Targets float32 [B, 7] that trust the network's own `beliefs` [B, 7] (probabilities) by `share` in [0, 1].
+
+    Source: Kim et al., "Self-Knowledge Distillation with Progressive Refinement of Targets", ICCV 2021, equation 4.
+    """
+    return (1 - share) * targets + share * beliefs

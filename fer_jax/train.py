@@ -35,6 +35,7 @@ from fer_jax.types import IMAGE_SIZE, Variables
 
 LARGEST = float(np.finfo(np.float16).max)  # a loss or a weight beyond this is lost, and a model file cannot hold it
 TRAINING_SAMPLE = 1024  # rows of the training split on which its learning curve is measured
+BELIEF_MEMORY = 0.7  # what remains of a belief when its row is seen again (temporal ensembling, Laine & Aila 2017)
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
 
 
@@ -48,6 +49,7 @@ class State:
     ema: Variables
     opt_state: Any
     key: jax.Array
+    beliefs: jax.Array  # [N, 7], mean probabilities given to each training row; without distillation one idle row
 
 
 @flax.struct.dataclass
@@ -103,8 +105,11 @@ def make_optimizer(config: Config, steps: int, steps_per_epoch: int) -> optax.Gr
     return optax.with_extra_args_support(optax.chain(*chain))
 
 
-def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs) -> State:
-    """The state before the first step: random weights from the config's seed, or those of `config.init_from`."""
+def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs, labels: jax.Array) -> State:
+    """The state before the first step: random weights from the config's seed, or those of `config.init_from`.
+
+    Beliefs start as what the `labels` [N] of the training rows say.
+    """
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     images = jnp.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1))
     variables = jax.jit(models.create(config.model).init)(init_key, images)
@@ -117,6 +122,7 @@ def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs)
         ema=jax.tree.map(jnp.copy, variables),  # a copy: the step donates every buffer of the state, once
         opt_state=optimizer.init(variables["params"]),
         key=run_key,
+        beliefs=losses.one_hot(labels if config.self_distillation else labels[:1], config.label_smoothing),
     )
 
 
@@ -128,27 +134,35 @@ def _read_start(config: Config, fresh: Variables) -> Variables:
     return jax.tree.map(jnp.asarray, start.variables)
 
 
-def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, side: int) -> Step:
-    """The jitted update `(state, faces uint8 [N,48,48], labels [N], rows [B]) -> (state, loss)`; the state is donated."""
+def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, side: int, steps: int) -> Step:
+    """The jitted update `(state, faces uint8 [N,48,48], labels [N], rows [B]) -> (state, loss)`; the state is donated.
+
+    Over a run of `steps` the targets come to trust the network's beliefs, linearly up to `config.self_distillation`.
+    """
     model = models.create(config.model, dtype=activation_dtype())
 
     def loss_fn(params: Any, batch_stats: Any, key: jax.Array, images: jax.Array, targets: jax.Array):
         variables = {"params": params, "batch_stats": batch_stats}
         logits, updates = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
-        return losses.cross_entropy(logits, targets).mean(), updates["batch_stats"]
+        return losses.cross_entropy(logits, targets).mean(), (updates["batch_stats"], logits)
 
     def step(state: State, faces: jax.Array, labels: jax.Array, rows: jax.Array | np.ndarray) -> tuple[State, jax.Array]:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        targets = losses.one_hot(labels[rows], config.label_smoothing)
+        targets, beliefs = losses.one_hot(labels[rows], config.label_smoothing), state.beliefs
+        if config.self_distillation:
+            targets = losses.blend(targets, beliefs[rows], config.self_distillation * state.step / steps)
         images, targets = augment(augment_key, faces[rows], targets, config.augment, side, crop_of(config) / IMAGE_SIZE)
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, batch_stats), grads = gradient(state.params, state.batch_stats, dropout_key, images, targets)
+        (loss, (batch_stats, logits)), grads = gradient(state.params, state.batch_stats, dropout_key, images, targets)
+        if config.self_distillation:
+            seen = jax.nn.softmax(logits.astype(jnp.float32))
+            beliefs = beliefs.at[rows].set(BELIEF_MEMORY * beliefs[rows] + (1 - BELIEF_MEMORY) * seen)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params, value=loss)
         params = optax.apply_updates(state.params, updates)
         decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))  # young averages forget faster
         current = {"params": params, "batch_stats": batch_stats}
         ema = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, state.ema, current)
-        return State(state.step + 1, params, batch_stats, ema, opt_state, state.key), loss
+        return State(state.step + 1, params, batch_stats, ema, opt_state, state.key, beliefs), loss
 
     return jax.jit(step, donate_argnums=0)
 
@@ -209,9 +223,9 @@ class _Run:
         self.config, self.splits, self.workdir, self.digest = config, splits, workdir, digest
         self.revision = _git_revision()  # of the code that runs, whatever is committed while it does
         self.steps_per_epoch = len(splits.train.labels) // config.batch_size
-        steps = self.steps_per_epoch * config.epochs
-        self.schedule = make_schedule(config, steps)
-        self.optimizer = make_optimizer(config, steps, self.steps_per_epoch)
+        self.total = self.steps_per_epoch * config.epochs
+        self.schedule = make_schedule(config, self.total)
+        self.optimizer = make_optimizer(config, self.total, self.steps_per_epoch)
         self.apply = jax.jit(models.create(config.model).apply)
         self.faces, self.labels = jnp.asarray(splits.train.images), jnp.asarray(splits.train.labels)
         self.sample = _sample(splits.train, config.seed)
@@ -219,7 +233,7 @@ class _Run:
 
     def run(self) -> Result:
         """From the newest checkpoint, or from the start, to the end."""
-        state = make_state(self.config, self.optimizer)
+        state = make_state(self.config, self.optimizer, self.labels)
         zero = jnp.zeros((), jnp.int32)
         progress = Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero)
         with Checkpoints(self.workdir / "checkpoints") as checkpoints, _tensorboard(self.workdir / "tensorboard") as writer:
@@ -257,7 +271,7 @@ class _Run:
     def _epoch(self, state: State, epoch: int, bar: tqdm) -> tuple[State, float]:
         """One pass over the training rows in an order of its own; returns the mean training loss too."""
         side = side_at(self.config, epoch)
-        step = self.steps.setdefault(side, make_step(self.config, self.optimizer, side))
+        step = self.steps.setdefault(side, make_step(self.config, self.optimizer, side, self.total))
         order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.labels))
         seen = []
         for i in range(self.steps_per_epoch):

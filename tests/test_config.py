@@ -79,3 +79,8 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, source, words):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="no such config file"):
         config.load(tmp_path / "none.py")
+
+
+def test_self_distillation_and_mixup_exclude_each_other():
+    with pytest.raises(InputError, match=r"self_distillation must be 0 where augment\.mixup is used"):
+        config.check(config.Config(name="x", model={}, epochs=1, self_distillation=0.5, augment=config.Augment(mixup=0.2)))
