@@ -5,7 +5,13 @@ with Checkpoints(workdir / "checkpoints") as checkpoints:
     checkpoints.save(epoch, tree)
 """
 
+import gc
+import logging
 import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -63,7 +69,33 @@ class Checkpoints:
         if epoch is None:
             return tree
         try:
-            return self._checkpointer.load(epoch, jax.tree.map(ocp.arrays.to_shape_dtype_struct, tree))
+            with _late_reads_kept_quiet():
+                return self._checkpointer.load(epoch, jax.tree.map(ocp.arrays.to_shape_dtype_struct, tree))
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise InputError(f"{self.directory}: cannot restore the checkpoint of epoch {epoch}: {reason}") from None
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+            gc.collect()  # coroutines that orbax made and will never await: they would complain later, anywhere
+        raise InputError(f"{self.directory}: cannot restore the checkpoint of epoch {epoch}: {reason}")
+
+
+@contextmanager
+def _late_reads_kept_quiet() -> Iterator[None]:
+    """Around a restore: say nothing about the other arrays once one could not be read, now or after the block has failed.
+
+    orbax reads them concurrently and closes its event loop at the first failure. Each read that ends later reports an
+    unretrieved exception to asyncio's log, or finds the loop closed and reaches `sys.unraisablehook`: a traceback each time.
+    """
+    previous, log = sys.unraisablehook, logging.getLogger("asyncio")
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            previous(unraisable)
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "exception was never retrieved" not in record.getMessage()
+
+    sys.unraisablehook = hook
+    log.addFilter(keep)
+    yield
+    sys.unraisablehook = previous
+    log.removeFilter(keep)

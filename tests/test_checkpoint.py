@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -62,3 +65,23 @@ def test_a_failed_write_is_said_in_one_line_and_keeps_the_older_one(tmp_path, mo
             checkpoints.save(2, tree(2))
         assert "\n" not in str(caught.value)
         assert checkpoints.restore(tree(0))["count"] == 1
+
+
+def test_a_damaged_checkpoint_of_many_arrays_is_refused_without_a_traceback(tmp_path):
+    """orbax reads concurrently and gives up at the first failure: the other reads end, and fail, later."""
+    code = (
+        "import sys, jax.numpy as jnp; from fer_jax.checkpoint import Checkpoints; from fer_jax.errors import InputError\n"
+        "tree = {str(i): jnp.ones((50, 50)) for i in range(20)}\n"
+        "with Checkpoints(sys.argv[1]) as checkpoints:\n"
+        "    checkpoints.save(1, tree)\n"
+        "for path in checkpoints.directory.rglob('*'):\n"
+        "    if path.is_file() and path.stat().st_size > 100 and 'METADATA' not in path.name:\n"
+        "        path.write_bytes(path.read_bytes()[:50])\n"
+        "try:\n"
+        "    Checkpoints(sys.argv[1]).restore(tree)\n"
+        "except InputError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "c")], capture_output=True, text=True, check=True)
+    assert done.stdout.count("cannot restore the checkpoint of epoch 1") == 1
+    assert done.stderr == ""
