@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from fer_jax import metrics
 from fer_jax.errors import InputError
-from fer_jax.labels import EMOTIONS, NUM_CLASSES
+from fer_jax.labels import EMOTIONS, NUM_CLASSES, VALENCE, index
 from fer_jax.types import IMAGE_SIZE, LogitsFn
 
 
@@ -85,6 +85,34 @@ def report(labels: np.ndarray, predictions: np.ndarray, subsets: dict[str, np.nd
         "balanced_accuracy": metrics.balanced_accuracy(matrix),
         "confusion_matrix": matrix.tolist(),
     }
+
+
+def probability_report(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """How good the probabilities, float [N, 7], are: "brier", "negative_log_likelihood" and "calibration_error" (of 15
+    bins of equal mass), and the accuracy of two simpler questions, "happy_against_sad" (asked of the rows that are
+    either) and "valence" (positive, negative or neutral; see `labels.VALENCE`). Labels are int [N] in 0..6, N >= 1.
+    """
+    return {
+        "brier": metrics.brier(labels, probabilities),
+        "negative_log_likelihood": metrics.negative_log_likelihood(labels, probabilities),
+        "calibration_error": metrics.calibration_error(metrics.reliability(labels, probabilities)),
+        "happy_against_sad": metrics.pair_accuracy(labels, probabilities, index("happy"), index("sad")),
+        "valence": metrics.grouped_accuracy(labels, probabilities, np.array(VALENCE)),
+    }
+
+
+def describe_probabilities(before: dict[str, float], after: dict[str, float]) -> str:
+    """Two `probability_report`s, before and after temperature scaling, as lines for the terminal."""
+    names = {
+        "brier": "mean squared error of the probabilities (Brier)",
+        "negative_log_likelihood": "negative log-likelihood (nats)",
+        "calibration_error": "calibration error (15 equal-mass bins)",
+    }
+    lines = [f"{'':48}{'unscaled':>9}{'scaled':>9}"]
+    lines += [f"{name:48}{before[key]:9.4f}{after[key]:9.4f}" for key, name in names.items()]
+    lines.append("")
+    lines.append(f"happy against sad {after['happy_against_sad']:.1%}; positive, negative or neutral {after['valence']:.1%}")
+    return "\n".join(lines)
 
 
 def describe(results: dict) -> str:

@@ -10,6 +10,8 @@ from fer_jax.errors import InputError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 NUM_CLASSES = len(EMOTIONS)
+# Whether an emotion is pleasant (1), unpleasant (-1) or neither by itself (0); a surprise may be either.
+VALENCE = (-1, -1, -1, 1, -1, 0, 0)
 
 
 def index(name: str) -> int:
@@ -22,3 +24,7 @@ def index(name: str) -> int:
         return EMOTIONS.index(name.strip().lower())
     except ValueError:
         raise InputError(f"unknown emotion {name!r}: expected one of {', '.join(EMOTIONS)}") from None
+
+
+# FER+ (Barsoum et al. 2016): our seven in our order, so that the first seven columns compare directly, then its eighth
+FERPLUS_EMOTIONS = (*EMOTIONS, "contempt")

@@ -1,6 +1,7 @@
 """Classification metrics on the host, from labels and predictions or from a confusion matrix.
 
     matrix = confusion(labels, predictions)
+    calibration_error(reliability(labels, probabilities))
     macro_f1(matrix), balanced_accuracy(matrix), wilson(successes=matrix.trace(), n=matrix.sum())
 
 A ratio whose denominator is zero counts as 0, as scikit-learn's `zero_division=0` does.
@@ -22,6 +23,14 @@ class PerClass(NamedTuple):
     recall: np.ndarray
     f1: np.ndarray
     support: np.ndarray
+
+
+class Reliability(NamedTuple):
+    """One value per bin: mean confidence and accuracy in [0, 1] (float64 [bins]), rows (int64 [bins])."""
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    rows: np.ndarray
 
 
 def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -66,6 +75,54 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
     half = math.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n**2))) / (1 + z2 / n)
     return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean squared error of the probabilities [N, C], summed over classes: in [0, 2], 1 - 1/C for a uniform guess.
+
+    Source: Brier, "Verification of Forecasts Expressed in Terms of Probability", Monthly Weather Review 78, 1950.
+    """
+    return float(np.square(probabilities - np.eye(probabilities.shape[1])[labels]).sum(axis=1).mean())
+
+
+def negative_log_likelihood(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean of -log of the probability [N, C] given to the true class, in nats."""
+    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).tiny)).mean())
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> Reliability:
+    """How often predictions made with a like confidence are right.
+
+    Rows are sorted by confidence, the largest of their probabilities [N, C], and cut into bins of equal mass (sizes
+    differ by one at most; fewer rows than bins: one bin per row).
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    parts = np.array_split(np.argsort(confidence, kind="stable"), min(bins, len(confidence)))
+    confidences, accuracies = ([values[part].mean() for part in parts] for values in (confidence, correct))
+    return Reliability(np.array(confidences), np.array(accuracies), np.array([len(part) for part in parts]))
+
+
+def calibration_error(bins: Reliability) -> float:
+    """Mean distance between confidence and accuracy over rows, in [0, 1].
+
+    Source: Nguyen & O'Connor, "Posterior calibration and exploratory analysis for natural language processing models",
+    EMNLP 2015 (equal-mass bins); with bins of equal width it would be the ECE of Guo et al., ICML 2017.
+    """
+    return float((bins.rows * np.abs(bins.confidence - bins.accuracy)).sum() / bins.rows.sum())
+
+
+def grouped_accuracy(labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray) -> float:
+    """Accuracy after merging classes: class k belongs to `groups[k]`, a group's probability is its classes' sum."""
+    sums = np.stack([probabilities[:, groups == group].sum(axis=1) for group in np.unique(groups)], axis=1)
+    return float((np.unique(groups)[sums.argmax(axis=1)] == groups[labels]).mean())
+
+
+def pair_accuracy(labels: np.ndarray, probabilities: np.ndarray, first: int, second: int) -> float:
+    """Accuracy on the rows of two classes when only these two are asked about; 0 without such rows."""
+    rows = np.isin(labels, (first, second))
+    answers = np.where(probabilities[rows, first] >= probabilities[rows, second], first, second)
+    return float((answers == labels[rows]).mean()) if rows.any() else 0.0
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

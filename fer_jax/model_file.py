@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax import files, models
+from fer_jax import calibration, files, models
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS
 from fer_jax.types import IMAGE_SIZE, Variables
@@ -58,12 +58,14 @@ class ModelFile:
     """A trained model at rest.
 
     `architecture` is what `models.create` takes; `variables` are flax variables with numpy leaves ({"params",
-    "batch_stats"}); `metadata` says how the model came to be (builtins only). Tuples in them are stored as lists.
+    "batch_stats"}); `metadata` says how the model came to be (builtins only). Tuples in them are stored as lists. Logits are
+    to be divided by `temperature` before they become probabilities.
     """
 
     architecture: dict[str, Any]
     variables: Variables
     metadata: dict[str, Any]
+    temperature: float = 1.0
 
 
 def save(path: str | Path, model: ModelFile, dtype: Literal["float16", "float32"] = "float32") -> None:
@@ -81,6 +83,7 @@ def save(path: str | Path, model: ModelFile, dtype: Literal["float16", "float32"
         "input_size": IMAGE_SIZE,
         "labels": list(EMOTIONS),
         "architecture": _plain(model.architecture),
+        "temperature": model.temperature,
         "metadata": _plain(model.metadata),
         "variables": jax.tree.map(lambda leaf: _encode(np.asarray(leaf), _STORED[dtype]), model.variables),
     }
@@ -130,7 +133,7 @@ def _judge(document: Any) -> ModelFile:
     for path, leaf in _flatten(variables).items():
         if not np.isfinite(leaf).all():
             raise InputError(f"weights must be finite, {path} holds NaN or infinity")
-    return ModelFile(document["architecture"], variables, document["metadata"])
+    return ModelFile(document["architecture"], variables, document["metadata"], float(document.get("temperature", 1)))
 
 
 class _BuiltinsUnpickler(pickle.Unpickler):
@@ -202,6 +205,9 @@ def _check_header(document: Any) -> None:
     for key, expected in rules.items():
         if document.get(key) != expected:
             raise InputError(f"{key} must be {expected}, received {_show(document.get(key))}")
+    temperature, (low, high) = document.get("temperature", 1.0), calibration.RANGE  # older files have none
+    if type(temperature) not in (int, float) or not low <= temperature <= high:
+        raise InputError(f"temperature must be a number in [{low}, {high}], received {_show(temperature)}")
     for key in ("architecture", "metadata", "variables"):
         if not isinstance(document.get(key), dict):
             raise InputError(f"{key} must be a dict, received {_show(document.get(key))}")

@@ -4,6 +4,7 @@ figure = learning_curves(pandas.read_csv("history.csv"), best_epoch=41)
 figure.savefig("learning_curves.png")
 """
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -72,6 +73,45 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str]) -> Figure:
     bar = figure.colorbar(image, ax=axes, format=PercentFormatter(1, decimals=0), shrink=0.8)
     bar.set_label("share of the true class", fontsize=11)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return figure
+
+
+def reliability_diagram(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Figure:
+    """Accuracy against confidence in 15 bins of equal mass, of probabilities [N, C] before and after scaling."""
+    figure = Figure(figsize=(6.4, 6), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=_GREY, linestyle="--", linewidth=1.2, zorder=1)
+    axes.annotate("as confident as right", (0.06, 0.075), rotation=45, color=_GREY, fontsize=10, rotation_mode="anchor")
+    for name, probabilities, colour, marker in (("unscaled", before, _ORANGE, "s"), ("scaled", after, _BLUE, "o")):
+        bins = metrics.reliability(labels, probabilities)
+        label = f"{name}: calibration error {metrics.calibration_error(bins):.1%}"
+        axes.plot(bins.confidence, bins.accuracy, color=colour, marker=marker, linewidth=2, label=label)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_title(f"{len(labels):,} faces in 15 bins of equal mass", fontsize=13)
+    axes.set_xlabel("confidence (mean largest probability of the bin)", fontsize=12)
+    axes.set_ylabel("accuracy of the bin", fontsize=12)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.grid(color="#E5E5E5", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False, fontsize=11)
+    return figure
+
+
+def contact_sheet(images: np.ndarray, titles: Sequence[str], title: str) -> Figure:
+    """Images (uint8 [N, H, W], N at least 1), ten in a row, each under its title of up to two lines."""
+    columns = min(10, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.25 * columns + 0.3, 1.6 * rows + 0.6), dpi=110)
+    figure.suptitle(textwrap.fill(title, 14 * columns), x=0.01, y=0.995, ha="left", va="top", fontsize=9)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.75 / (1.6 * rows + 0.6), wspace=0.1, hspace=0.35)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, text in zip(grid.flat, images, titles, strict=False):  # the last row may have empty cells
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(text, fontsize=6.5, pad=2)
     return figure
 
 

@@ -59,14 +59,25 @@ class Predictor:
     def __call__(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
         """Probabilities, float32 [N, 7], rows summing to 1, of grey faces, uint8 [N, 48, 48]; N may be 0.
 
+        They are scaled by the model's temperature.
+
         Raises:
             InputError: the faces have another dtype or shape.
         """
+        return self.probabilities(self.logits(faces, progress), self.model.temperature)
+
+    def logits(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
+        """Unscaled logits of every view, float32 [views, N, 7]; see `__call__`."""
         evaluate.check_images(faces)
         batch_size = next((size for size in BUCKETS if size >= len(faces)), BUCKETS[-1])
         views = tuple(_views(faces)) if self.tta else (faces,)
         logits = evaluate.predict_logits(self._logits_fn, np.concatenate(views), batch_size, progress)
-        return softmax(logits, axis=1).reshape(len(views), len(faces), NUM_CLASSES).mean(axis=0)
+        return logits.reshape(len(views), len(faces), NUM_CLASSES)
+
+    @staticmethod
+    def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
+        """The mean over views of what `logits` [views, N, 7] say at a temperature: float32 [N, 7]."""
+        return softmax(logits / np.float32(temperature), axis=-1).mean(axis=0)
 
 
 def _views(faces: np.ndarray) -> Iterator[np.ndarray]:

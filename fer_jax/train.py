@@ -22,8 +22,8 @@ import optax
 import pandas as pd
 from tqdm import tqdm
 
+from fer_jax import calibration, evaluate, files, losses, model_file, models
 from fer_jax import config as configs
-from fer_jax import evaluate, files, losses, model_file, models
 from fer_jax.checkpoint import Checkpoints
 from fer_jax.config import Config
 from fer_jax.data import Protocol, Split
@@ -302,7 +302,8 @@ class _Run:
         holdout = evaluate.summary(logits, self.splits.select.labels)
         row = {"epoch": epoch + 1, "lr": self._rate(state)}
         row |= {"train_loss": train["loss"], "train_accuracy": train["accuracy"]}
-        return row | {f"holdout_{name}": value for name, value in holdout.items()}, logits
+        row |= {f"holdout_{name}": value for name, value in holdout.items()}
+        return row | {"temperature": calibration.fit_temperature(logits, self.splits.select.labels)}, logits
 
     def _rate(self, state: State) -> float:
         """The rate of the step before."""
@@ -363,8 +364,8 @@ class _Run:
             model_file.save(self.workdir / "model.pkl", self._model(progress, history), dtype="float16")
 
     def _model(self, progress: Progress, history: list[Row]) -> ModelFile:
-        variables = jax.device_get(progress.best)
-        return ModelFile(self.config.model, variables, self._metadata(progress, history))
+        variables, metadata = jax.device_get(progress.best), self._metadata(progress, history)
+        return ModelFile(self.config.model, variables, metadata, metadata["best"]["temperature"])
 
     def _metadata(self, progress: Progress, history: list[Row]) -> dict[str, Any]:
         return {

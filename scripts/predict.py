@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what imports jax is imported by the functions below, after 
 
 EPILOG = """examples:
   python scripts/predict.py --data data
-  python scripts/predict.py --tta --json metrics.json --confusion confusion_matrix.png
+  python scripts/predict.py --tta --json metrics.json --confusion confusion_matrix.png --reliability reliability.png
   python scripts/predict.py --images holiday.jpg portraits/
 
 The test set is all 7,178 rows: PublicTest, then PrivateTest. --tta averages ten views of each face, at ten times the
@@ -30,8 +30,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", "
 
 def main() -> int:
     args = parse_arguments()
-    if args.images and (args.json or args.confusion):
-        raise InputError("--json and --confusion describe the test set: they do not go with --images")
+    if args.images and (args.json or args.confusion or args.reliability):
+        raise InputError("--json, --confusion and --reliability describe the test set: they do not go with --images")
     runtime.configure()
     from fer_jax.predict import Predictor
 
@@ -40,7 +40,7 @@ def main() -> int:
     from fer_jax import data
 
     test_set = data.load(args.data)  # before the model: what is missing is said at once
-    results = measure(Predictor(args.model, args.tta), test_set)
+    results, before, after = measure(Predictor(args.model, args.tta), test_set)
     if args.json:
         with files.replacing(args.json) as temporary:
             temporary.write_text(json.dumps(results, indent=2) + "\n")
@@ -49,18 +49,24 @@ def main() -> int:
 
         with files.replacing(args.confusion) as temporary:
             plots.confusion_matrix(np.array(results["confusion_matrix"]), EMOTIONS).savefig(temporary)
+    if args.reliability:
+        from fer_jax import plots
+
+        with files.replacing(args.reliability) as temporary:
+            plots.reliability_diagram(test_set.test.labels, before, after).savefig(temporary)
     return 0
 
 
-def measure(predictor: "Predictor", fer: "Fer2013") -> dict:
-    """Predict the test set, print the figures, and return them."""
+def measure(predictor: "Predictor", fer: "Fer2013") -> tuple[dict, np.ndarray, np.ndarray]:
+    """Predict the test set, print the figures; returns them and the probabilities before and after scaling."""
     from fer_jax import data, evaluate
 
     metadata = predictor.model.metadata
     if metadata.get("protocol") == "kaggle":
         print("note: PublicTest chose this model (protocol kaggle): only PrivateTest reports on it", file=sys.stderr)
     test = fer.test
-    predictions = predictor(test.images, progress=True).argmax(axis=1)
+    logits = predictor.logits(test.images, progress=True)
+    before, after = predictor.probabilities(logits, 1.0), predictor.probabilities(logits, predictor.model.temperature)
     public = np.arange(len(test.labels)) < len(fer.public_test.labels)
     unseen = ~data.seen_in_training(test, fer.train)
     subsets = {
@@ -71,10 +77,13 @@ def measure(predictor: "Predictor", fer: "Fer2013") -> dict:
         "PublicTest without them": unseen & public,
         "PrivateTest without them": unseen & ~public,
     }
-    results = evaluate.report(test.labels, predictions, subsets)
+    results = evaluate.report(test.labels, after.argmax(axis=1), subsets)
+    results["unscaled"], results["scaled"] = (evaluate.probability_report(test.labels, p) for p in (before, after))
     whole = results["accuracy"]["all"]
     print(f"Accuracy on test set: {100 * whole['correct'] // whole['rows']}%\n\n{evaluate.describe(results)}")
-    return {**results, "test_time_augmentation": predictor.tta, "data": fer.digest, "model": metadata}
+    print(f"\n{evaluate.describe_probabilities(results['unscaled'], results['scaled'])}")
+    results |= {"test_time_augmentation": predictor.tta, "data": fer.digest, "model": metadata}
+    return results | {"temperature": predictor.model.temperature}, before, after
 
 
 def classify(predictor: "Predictor", paths: list[Path]) -> int:
@@ -130,6 +139,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="classify these pictures or folders")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix there")
+    parser.add_argument("--reliability", type=Path, metavar="FILE.png", help="draw confidence against accuracy there")
     return parser.parse_args()
 
 

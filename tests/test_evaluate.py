@@ -89,3 +89,17 @@ def test_describe_shows_the_figures_of_the_report():
     assert text[1].split() == ["angry", "100.0%", "50.0%", "66.7%", "2"]
     assert "balanced accuracy 75.0%" in text[9]
     assert text[-1].split()[:4] == ["accuracy", "on", "all", "75.00%"]
+
+
+def test_probability_report_asks_the_simpler_questions():
+    labels = np.array([3, 4, 0, 6])  # happy, sad, angry, neutral
+    probabilities = np.full((4, 7), 0.02)
+    for row, guess in enumerate([3, 1, 2, 5]):  # right; disgust for sad; fear for angry; surprise for neutral
+        probabilities[row, guess] = 0.88
+    report = evaluate.probability_report(labels, probabilities)
+    assert report["valence"] == 1.0  # every mistake stays within its group
+    assert report["happy_against_sad"] == 0.5  # the sad row gives happy and sad the same, and a tie goes to happy
+    assert report["calibration_error"] == pytest.approx((0.12 + 3 * 0.88) / 4)
+    text = evaluate.describe_probabilities(report, {**report, "brier": 0.25}).splitlines()
+    assert text[0].split() == ["unscaled", "scaled"]
+    assert text[1].split()[-2:] == [f"{report['brier']:.4f}", "0.2500"]

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "fer_jax"
 RANKS = [
     {"errors", "types", "labels", "config", "files", "runtime"},
-    {"losses", "metrics", "models", "data", "cli"},
+    {"losses", "metrics", "calibration", "models", "data", "cli"},
     {"evaluate", "checkpoint", "model_file", "plots", "faces"},
     {"train", "predict"},
     {"stream"},

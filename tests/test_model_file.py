@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import os
 import pickle
@@ -68,6 +69,16 @@ def test_round_trip(model, tmp_path, dtype):
         assert ours.dtype == np.float32
         exact = dtype == "float32" or original.ndim < 2
         np.testing.assert_allclose(ours, original, rtol=0 if exact else 2**-11, atol=0 if exact else 2**-24)
+
+
+def test_the_temperature_comes_back_and_is_one_in_files_without(model, good, tmp_path):
+    path = tmp_path / "model.pkl"
+    model_file.save(path, dataclasses.replace(model, temperature=1.375))
+    assert model_file.load(path).temperature == 1.375
+    document = pickle.loads(good)
+    del document["temperature"]
+    path.write_bytes(pickle.dumps(document, 4))
+    assert model_file.load(path).temperature == 1.0
 
 
 def test_float16_about_halves_the_weights(model, tmp_path):
@@ -237,6 +248,11 @@ def test_values_that_share_or_contain_themselves_are_refused(refused, good, plac
         ("metadata", {1: 2}),
         ("variables", {}),
         ("variables", 3),
+        ("temperature", 0),
+        ("temperature", float("nan")),
+        ("temperature", 1e9),
+        ("temperature", True),
+        ("temperature", "hot"),
     ],
 )
 def test_a_document_that_breaks_a_rule_is_refused(refused, good, key, value):

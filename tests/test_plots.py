@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import plots
+from fer_jax import metrics, plots
 from fer_jax.labels import EMOTIONS
 
 
@@ -60,3 +60,14 @@ def test_confusion_matrix_text_contrasts_with_its_cell():
     axes = plots.confusion_matrix(np.eye(7) * 10, EMOTIONS).axes[0]
     colours = {text.get_position(): text.get_color() for text in axes.texts}
     assert colours[0, 0] == "white" and colours[1, 0] == "black"
+
+
+def test_reliability_diagram_draws_the_bins_and_names_their_error():
+    rng = np.random.default_rng(0)
+    before, labels = rng.dirichlet(np.ones(7), 150), rng.integers(0, 7, 150)
+    axes = plots.reliability_diagram(labels, before, before**2 / (before**2).sum(axis=1, keepdims=True)).axes[0]
+    bins = metrics.reliability(labels, before)
+    drawn = axes.get_lines()[1]
+    np.testing.assert_array_equal(drawn.get_xdata(), bins.confidence)
+    np.testing.assert_array_equal(drawn.get_ydata(), bins.accuracy)
+    assert f"unscaled: calibration error {metrics.calibration_error(bins):.1%}" == drawn.get_label()

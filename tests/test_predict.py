@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -104,3 +106,13 @@ def test_a_missing_default_model_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(predict, "default_model_path", lambda: tmp_path / "none.pkl")
     with pytest.raises(InputError, match=r"none.pkl: .*train\.py"):
         Predictor()
+
+
+def test_a_temperature_softens_probabilities_and_changes_no_prediction(model, predictor):
+    images = faces(20)
+    hot = Predictor(dataclasses.replace(model, temperature=4.0))(images)
+    logits = predictor.logits(images)
+    assert logits.shape == (1, 20, 7)
+    np.testing.assert_allclose(hot, jax.nn.softmax(logits[0] / 4), atol=1e-6)
+    np.testing.assert_array_equal(hot.argmax(axis=1), predictor(images).argmax(axis=1))
+    assert (hot.max(axis=1) < predictor(images).max(axis=1)).all()
