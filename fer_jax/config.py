@@ -60,7 +60,7 @@ class Config:
     model: dict[str, Any]
     epochs: int
     batch_size: int = 128
-    protocol: Literal["train-only", "kaggle"] = "train-only"
+    protocol: Literal["train-only", "kaggle", "ferplus-majority", "ferplus-probability"] = "train-only"
     holdout: float = 0.1  # share of the training rows that train-only holds out
     seed: int = 0
     label_smoothing: float = 0.1

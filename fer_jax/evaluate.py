@@ -14,24 +14,27 @@ from fer_jax.labels import EMOTIONS, NUM_CLASSES, VALENCE, index
 from fer_jax.types import IMAGE_SIZE, LogitsFn
 
 
-def predict_logits(logits_fn: LogitsFn, images: np.ndarray, batch_size: int = 256, progress: bool = False) -> np.ndarray:
-    """Logits, float32 [N, 7], of images, uint8 [N, 48, 48].
+def predict_logits(
+    logits_fn: LogitsFn, images: np.ndarray, batch_size: int = 256, progress: bool = False, classes: int = NUM_CLASSES
+) -> np.ndarray:
+    """Logits, float32 [N, C], of images, uint8 [N, 48, 48].
 
     `logits_fn` sees batches of exactly `batch_size` (the last one padded with zeros, whose logits are dropped), so a
-    jitted one is compiled once; it must treat the rows of a batch independently. `progress` draws a bar on a terminal.
+    jitted one is compiled once; it must treat the rows of a batch independently. `progress` draws a bar on a terminal;
+    `classes` is C where there are no images.
 
     Raises:
         InputError: the images have another dtype or shape.
     """
     check_images(images)
-    logits = np.empty((len(images), NUM_CLASSES), np.float32)
+    logits = []
     starts = range(0, len(images), batch_size)
     for start in tqdm(starts, desc="predicting", unit="batch", leave=False, disable=None if progress else True):
         rows = images[start : start + batch_size]
         batch = np.zeros((batch_size, IMAGE_SIZE, IMAGE_SIZE, 1), np.float32)
         batch[: len(rows), :, :, 0] = rows / np.float32(255)
-        logits[start : start + len(rows)] = np.asarray(logits_fn(batch))[: len(rows)]
-    return logits
+        logits.append(np.asarray(logits_fn(batch), np.float32)[: len(rows)])
+    return np.concatenate(logits) if logits else np.empty((0, classes), np.float32)
 
 
 def check_images(images: np.ndarray) -> None:
@@ -47,11 +50,11 @@ def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Mean cross-entropy in nats, accuracy, and macro-averaged precision, recall and F1 in [0, 1].
 
     Args:
-        logits: float [N, 7], unnormalised; log-probabilities serve too.
-        labels: int [N] in 0..6, N >= 1.
+        logits: float [N, C], unnormalised; log-probabilities serve too.
+        labels: int [N] in 0..C-1, N >= 1.
     """
     labels, predictions = np.asarray(labels), logits.argmax(axis=1)
-    scores = metrics.per_class(metrics.confusion(labels, predictions))
+    scores = metrics.per_class(metrics.confusion(labels, predictions, logits.shape[1]))
     return {
         "loss": float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()),
         "accuracy": metrics.accuracy(labels, predictions),
@@ -61,25 +64,27 @@ def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
-def report(labels: np.ndarray, predictions: np.ndarray, subsets: dict[str, np.ndarray]) -> dict:
+def report(
+    labels: np.ndarray, predictions: np.ndarray, subsets: dict[str, np.ndarray], emotions: tuple[str, ...] = EMOTIONS
+) -> dict:
     """Everything that we publish about predictions, as builtins (ready for JSON).
 
     Args:
-        labels, predictions: int [N] in 0..6, N >= 1.
+        labels, predictions: int [N], indices into `emotions`, N >= 1.
         subsets: name -> bool [N], the rows that it takes; an empty subset is left out.
 
     Returns:
         "accuracy": subset -> {"rows", "correct", "accuracy", "low", "high"}, the last two a 95 % Wilson interval;
         "per_class": emotion -> {"precision", "recall", "f1", "support"}; "macro_f1", "balanced_accuracy"; and
-        "confusion_matrix", 7 x 7 counts, rows the true class.
+        "confusion_matrix", C x C counts, rows the true class.
     """
-    matrix = metrics.confusion(labels, predictions)
+    matrix = metrics.confusion(labels, predictions, len(emotions))
     columns = metrics.per_class(matrix)
     return {
         "accuracy": {name: _accuracy(labels[rows], predictions[rows]) for name, rows in subsets.items() if rows.any()},
         "per_class": {
             emotion: {field: values[k].item() for field, values in columns._asdict().items()}
-            for k, emotion in enumerate(EMOTIONS)
+            for k, emotion in enumerate(emotions)
         },
         "macro_f1": metrics.macro_f1(matrix),
         "balanced_accuracy": metrics.balanced_accuracy(matrix),
@@ -88,16 +93,16 @@ def report(labels: np.ndarray, predictions: np.ndarray, subsets: dict[str, np.nd
 
 
 def probability_report(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """How good the probabilities, float [N, 7], are: "brier", "negative_log_likelihood" and "calibration_error" (of 15
+    """How good the probabilities, float [N, C], are: "brier", "negative_log_likelihood" and "calibration_error" (of 15
     bins of equal mass), and the accuracy of two simpler questions, "happy_against_sad" (asked of the rows that are
-    either) and "valence" (positive, negative or neutral; see `labels.VALENCE`). Labels are int [N] in 0..6, N >= 1.
+    either) and "valence" (positive, negative or neutral; see `labels.VALENCE`). Labels are int [N] in 0..C-1, N >= 1.
     """
     return {
         "brier": metrics.brier(labels, probabilities),
         "negative_log_likelihood": metrics.negative_log_likelihood(labels, probabilities),
         "calibration_error": metrics.calibration_error(metrics.reliability(labels, probabilities)),
         "happy_against_sad": metrics.pair_accuracy(labels, probabilities, index("happy"), index("sad")),
-        "valence": metrics.grouped_accuracy(labels, probabilities, np.array(VALENCE)),
+        "valence": metrics.grouped_accuracy(labels, probabilities, np.array(VALENCE[: probabilities.shape[1]])),
     }
 
 

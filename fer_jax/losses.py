@@ -10,21 +10,26 @@ from fer_jax.labels import NUM_CLASSES
 from fer_jax.types import Labels, Logits
 
 
-def one_hot(labels: Labels, smoothing: float = 0.0) -> jax.Array:
-    """Targets float32 [B, 7] of labels int [B]: 1 - smoothing on the class, the rest spread over all seven.
+def one_hot(labels: Labels, smoothing: float = 0.0, classes: int = NUM_CLASSES) -> jax.Array:
+    """Targets float32 [B, C] of labels int [B]: 1 - smoothing on the class, and the rest spread over all.
 
     Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, section 7.
     """
-    return (1 - smoothing) * jax.nn.one_hot(labels, NUM_CLASSES) + smoothing / NUM_CLASSES
+    return smooth(jax.nn.one_hot(labels, classes), smoothing)
+
+
+def smooth(targets: jax.Array, smoothing: float) -> jax.Array:
+    """Targets float32 [B, C] of which a share `smoothing` is spread over all classes."""
+    return (1 - smoothing) * targets + smoothing / targets.shape[-1]
 
 
 def cross_entropy(logits: Logits, targets: jax.Array) -> jax.Array:
-    """-sum_k targets_k log softmax(logits)_k in nats, [B]; targets are probabilities float32 [B, 7]."""
+    """-sum_k targets_k log softmax(logits)_k in nats, [B]; targets are probabilities float32 [B, C]."""
     return -(targets * jax.nn.log_softmax(logits.astype(jnp.float32))).sum(axis=-1)
 
 
 def blend(targets: jax.Array, beliefs: jax.Array, share: jax.Array | float) -> jax.Array:
-    """Targets float32 [B, 7] that trust the network's own `beliefs` [B, 7] (probabilities) by `share` in [0, 1].
+    """Targets float32 [B, C] that trust the network's own `beliefs` [B, C] (probabilities) by `share` in [0, 1].
 
     Source: Kim et al., "Self-Knowledge Distillation with Progressive Refinement of Targets", ICCV 2021, equation 4.
     """

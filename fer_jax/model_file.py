@@ -29,7 +29,7 @@ import numpy as np
 
 from fer_jax import calibration, files, models
 from fer_jax.errors import InputError
-from fer_jax.labels import EMOTIONS
+from fer_jax.labels import NUM_CLASSES, names
 from fer_jax.types import IMAGE_SIZE, Variables
 
 FORMAT = "fer_jax model"
@@ -41,7 +41,7 @@ _MAX_NODES = 50_000
 _MAX_DEPTH = 16
 _MAX_RANK = 8
 _MAX_SIZE = 2**31  # of one axis
-_MAX_ARCHITECTURE_VALUES = 256  # building a model costs milliseconds a layer
+_MAX_ARCHITECTURE_VALUES = 128  # building a model costs milliseconds a layer
 _OPCODES = {
     *("PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGET"),
     *("EMPTY_DICT", "SETITEM", "SETITEMS", "EMPTY_LIST", "APPEND", "APPENDS", "NONE", "NEWTRUE", "NEWFALSE"),
@@ -67,6 +67,11 @@ class ModelFile:
     metadata: dict[str, Any]
     temperature: float = 1.0
 
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """What the network's outputs mean, in order."""
+        return names(self.architecture.get("classes", NUM_CLASSES))
+
 
 def save(path: str | Path, model: ModelFile, dtype: Literal["float16", "float32"] = "float32") -> None:
     """Write `model` to `path`, whole or not at all.
@@ -81,7 +86,7 @@ def save(path: str | Path, model: ModelFile, dtype: Literal["float16", "float32"
         "format": FORMAT,
         "version": VERSION,
         "input_size": IMAGE_SIZE,
-        "labels": list(EMOTIONS),
+        "labels": list(model.emotions),
         "architecture": _plain(model.architecture),
         "temperature": model.temperature,
         "metadata": _plain(model.metadata),
@@ -129,11 +134,15 @@ def _judge(document: Any) -> ModelFile:
     _check_encoding(encoded)
     _check_walk(document["architecture"], _MAX_ARCHITECTURE_VALUES)
     _check_fit(encoded, document["architecture"])
-    variables = _decode(document["variables"])
-    for path, leaf in _flatten(variables).items():
+    model = ModelFile(
+        document["architecture"], _decode(document["variables"]), document["metadata"], float(document.get("temperature", 1))
+    )
+    if document.get("labels") != (expected := list(model.emotions)):
+        raise InputError(f"labels must be {expected}, received {_show(document.get('labels'))}")
+    for path, leaf in _flatten(model.variables).items():
         if not np.isfinite(leaf).all():
             raise InputError(f"weights must be finite, {path} holds NaN or infinity")
-    return ModelFile(document["architecture"], variables, document["metadata"], float(document.get("temperature", 1)))
+    return model
 
 
 class _BuiltinsUnpickler(pickle.Unpickler):
@@ -201,7 +210,7 @@ def _check_walk(tree: Any, most: int) -> None:
 def _check_header(document: Any) -> None:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"not a model file of fer_jax: received {_show(document)}")
-    rules = {"version": VERSION, "input_size": IMAGE_SIZE, "labels": list(EMOTIONS)}
+    rules = {"version": VERSION, "input_size": IMAGE_SIZE}
     for key, expected in rules.items():
         if document.get(key) != expected:
             raise InputError(f"{key} must be {expected}, received {_show(document.get(key))}")

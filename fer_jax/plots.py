@@ -101,17 +101,20 @@ def reliability_diagram(labels: np.ndarray, before: np.ndarray, after: np.ndarra
 
 def contact_sheet(images: np.ndarray, titles: Sequence[str], title: str) -> Figure:
     """Images (uint8 [N, H, W], N at least 1), ten in a row, each under its title of up to two lines."""
+    _, height, width = images.shape
     columns = min(10, len(images))
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.25 * columns + 0.3, 1.6 * rows + 0.6), dpi=110)
-    figure.suptitle(textwrap.fill(title, 14 * columns), x=0.01, y=0.995, ha="left", va="top", fontsize=9)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.75 / (1.6 * rows + 0.6), wspace=0.1, hspace=0.35)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for axes, image, text in zip(grid.flat, images, titles, strict=False):  # the last row may have empty cells
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(text, fontsize=6.5, pad=2)
+    step_y, step_x, head = round(1.35 * height), round(1.1 * width), round(0.35 * height)
+    canvas = np.full((rows * step_y + head + 2, columns * step_x), 255, np.uint8)  # one picture: axes for each are slow
+    figure = Figure(figsize=(1.25 * columns, 1.25 * columns * canvas.shape[0] / canvas.shape[1]), dpi=110)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    for place, (image, text) in enumerate(zip(images, titles, strict=True)):
+        y, x = place // columns * step_y + step_y - height + head, place % columns * step_x + (step_x - width) // 2
+        canvas[y : y + height, x : x + width] = image
+        axes.text(x, y - 2, text, fontsize=6.5, va="bottom", linespacing=1.1)
+    axes.imshow(canvas, cmap="gray", vmin=0, vmax=255)
+    axes.text(1, 1, textwrap.fill(title, 14 * columns), fontsize=9, va="top")
     return figure
 
 

@@ -15,7 +15,6 @@ from scipy.special import softmax
 
 from fer_jax import evaluate, model_file, models
 from fer_jax.errors import InputError
-from fer_jax.labels import NUM_CLASSES
 from fer_jax.model_file import ModelFile
 from fer_jax.types import IMAGE_SIZE
 
@@ -53,13 +52,14 @@ class Predictor:
     def __init__(self, model: str | Path | ModelFile | None = None, tta: bool = False):
         self.model = model if isinstance(model, ModelFile) else load_model(model)
         self.tta = tta
+        self.emotions = self.model.emotions
         apply = jax.jit(functools.partial(models.create(self.model.architecture).apply, train=False))
         self._logits_fn = functools.partial(apply, jax.device_put(self.model.variables))
 
     def __call__(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
-        """Probabilities, float32 [N, 7], rows summing to 1, of grey faces, uint8 [N, 48, 48]; N may be 0.
+        """Probabilities, float32 [N, C], rows summing to 1, of grey faces, uint8 [N, 48, 48]; N may be 0.
 
-        They are scaled by the model's temperature.
+        Columns are in the order of `emotions`; they are scaled by the model's temperature.
 
         Raises:
             InputError: the faces have another dtype or shape.
@@ -67,16 +67,16 @@ class Predictor:
         return self.probabilities(self.logits(faces, progress), self.model.temperature)
 
     def logits(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
-        """Unscaled logits of every view, float32 [views, N, 7]; see `__call__`."""
+        """Unscaled logits of every view, float32 [views, N, C]; see `__call__`."""
         evaluate.check_images(faces)
         batch_size = next((size for size in BUCKETS if size >= len(faces)), BUCKETS[-1])
         views = tuple(_views(faces)) if self.tta else (faces,)
-        logits = evaluate.predict_logits(self._logits_fn, np.concatenate(views), batch_size, progress)
-        return logits.reshape(len(views), len(faces), NUM_CLASSES)
+        logits = evaluate.predict_logits(self._logits_fn, np.concatenate(views), batch_size, progress, len(self.emotions))
+        return logits.reshape(len(views), len(faces), len(self.emotions))
 
     @staticmethod
     def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
-        """The mean over views of what `logits` [views, N, 7] say at a temperature: float32 [N, 7]."""
+        """The mean over views of what `logits` [views, N, C] say at a temperature: float32 [N, C]."""
         return softmax(logits / np.float32(temperature), axis=-1).mean(axis=0)
 
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from fer_jax import faces
 from fer_jax.errors import InputError
-from fer_jax.labels import EMOTIONS
+from fer_jax.labels import names
 
 T = TypeVar("T")
-Predict = Callable[[np.ndarray], np.ndarray]  # faces uint8 [N, 48, 48] -> probabilities float32 [N, 7]
+Predict = Callable[[np.ndarray], np.ndarray]  # faces uint8 [N, 48, 48] -> probabilities float32 [N, C]
 
 # A camera driver hands out frames that it has kept at once; a new one takes milliseconds to arrive.
 _KEPT_FRAMES = 5
@@ -30,9 +30,9 @@ _KEPT_SECONDS = 0.002
 class Prediction(NamedTuple):
     """What one face shows."""
 
-    emotion: str  # one of `labels.EMOTIONS`
+    emotion: str  # one of `labels.names`
     probability: float  # of that emotion, in [0, 1]
-    probabilities: np.ndarray  # float32 [7], in the order of `labels.EMOTIONS`
+    probabilities: np.ndarray  # float32 [C], in the order of `labels.names`
     box: faces.Box
 
 
@@ -170,7 +170,7 @@ def read_emotion(frame: faces.Frame, predictor: Predict, detector: faces.Detecto
         return None
     probabilities = np.asarray(predictor(faces.crop(frame, box)[None]))[0]
     best = int(probabilities.argmax())
-    return Prediction(EMOTIONS[best], float(probabilities[best]), probabilities, box)
+    return Prediction(names(len(probabilities))[best], float(probabilities[best]), probabilities, box)
 
 
 def watch(

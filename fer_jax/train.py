@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,11 +29,14 @@ from fer_jax.config import Config
 from fer_jax.data import Protocol, Split
 from fer_jax.data.augment import augment
 from fer_jax.errors import InputError
+from fer_jax.labels import NUM_CLASSES
 from fer_jax.metrics import confusion
 from fer_jax.model_file import ModelFile
+from fer_jax.parallel import Devices
 from fer_jax.types import IMAGE_SIZE, Variables
 
 LARGEST = float(np.finfo(np.float16).max)  # a loss or a weight beyond this is lost, and a model file cannot hold it
+EVALUATED_TOGETHER = 256  # images
 TRAINING_SAMPLE = 1024  # rows of the training split on which its learning curve is measured
 BELIEF_MEMORY = 0.7  # what remains of a belief when its row is seen again (temporal ensembling, Laine & Aila 2017)
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
@@ -49,7 +52,7 @@ class State:
     ema: Variables
     opt_state: Any
     key: jax.Array
-    beliefs: jax.Array  # [N, 7], mean probabilities given to each training row; without distillation one idle row
+    beliefs: jax.Array  # [N, C], mean probabilities given to each training row; without distillation one idle row
 
 
 @flax.struct.dataclass
@@ -69,7 +72,7 @@ class Result(NamedTuple):
 
 
 Row = dict[str, Any]  # what is logged of an epoch, by column
-Step = Callable[[State, jax.Array, jax.Array, jax.Array | np.ndarray], tuple[State, jax.Array]]
+Step = Callable[[State, jax.Array, jax.Array, jax.Array], tuple[State, jax.Array]]
 
 
 def make_schedule(config: Config, steps: int) -> optax.Schedule:
@@ -105,10 +108,10 @@ def make_optimizer(config: Config, steps: int, steps_per_epoch: int) -> optax.Gr
     return optax.with_extra_args_support(optax.chain(*chain))
 
 
-def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs, labels: jax.Array) -> State:
+def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs, targets: jax.Array) -> State:
     """The state before the first step: random weights from the config's seed, or those of `config.init_from`.
 
-    Beliefs start as what the `labels` [N] of the training rows say.
+    Beliefs start as the `targets` [N, C] of the training rows.
     """
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
     images = jnp.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 1))
@@ -122,20 +125,27 @@ def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs,
         ema=jax.tree.map(jnp.copy, variables),  # a copy: the step donates every buffer of the state, once
         opt_state=optimizer.init(variables["params"]),
         key=run_key,
-        beliefs=losses.one_hot(labels if config.self_distillation else labels[:1], config.label_smoothing),
+        beliefs=jnp.copy(targets if config.self_distillation else targets[:1]),
     )
 
 
 def _read_start(config: Config, fresh: Variables) -> Variables:
-    """The weights of `config.init_from`, which must fit the network; dropout and crop may differ, they have no weights."""
+    """The weights of `config.init_from`, which must fit the network; dropout and crop may differ, they have no weights.
+
+    Of a network for other classes all but the last layer is taken.
+    """
     start = model_file.load(config.init_from)
+    if start.architecture.get("classes") != config.model.get("classes"):
+        start.variables["params"]["logits"] = fresh["params"]["logits"]
     if jax.tree.map(jnp.shape, start.variables) != jax.tree.map(jnp.shape, fresh):
         raise InputError(f"{config.init_from}: its weights fit {start.architecture}, not the config's {config.model}")
     return jax.tree.map(jnp.asarray, start.variables)
 
 
-def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, side: int, steps: int) -> Step:
-    """The jitted update `(state, faces uint8 [N,48,48], labels [N], rows [B]) -> (state, loss)`; the state is donated.
+def make_step(
+    config: Config, optimizer: optax.GradientTransformationExtraArgs, side: int, steps: int, devices: Devices
+) -> Step:
+    """The jitted update `(state, faces uint8 [N,48,48], targets [N,C], rows [B]) -> (state, loss)`; the state is donated.
 
     Over a run of `steps` the targets come to trust the network's beliefs, linearly up to `config.self_distillation`.
     """
@@ -146,9 +156,9 @@ def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, 
         logits, updates = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
         return losses.cross_entropy(logits, targets).mean(), (updates["batch_stats"], logits)
 
-    def step(state: State, faces: jax.Array, labels: jax.Array, rows: jax.Array | np.ndarray) -> tuple[State, jax.Array]:
+    def step(state: State, faces: jax.Array, known: jax.Array, rows: jax.Array) -> tuple[State, jax.Array]:
         augment_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        targets, beliefs = losses.one_hot(labels[rows], config.label_smoothing), state.beliefs
+        targets, beliefs = known[rows], state.beliefs
         if config.self_distillation:
             targets = losses.blend(targets, beliefs[rows], config.self_distillation * state.step / steps)
         images, targets = augment(augment_key, faces[rows], targets, config.augment, side, crop_of(config) / IMAGE_SIZE)
@@ -164,7 +174,7 @@ def make_step(config: Config, optimizer: optax.GradientTransformationExtraArgs, 
         ema = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, state.ema, current)
         return State(state.step + 1, params, batch_stats, ema, opt_state, state.key, beliefs), loss
 
-    return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, out_shardings=devices.everywhere)
 
 
 def activation_dtype() -> Any:
@@ -193,14 +203,26 @@ def fit(config: Config, splits: Protocol, workdir: Path, resume: bool = False, d
         digest: of the data, to be kept with the model.
 
     Raises:
-        InputError: the workdir holds another run, the training split is smaller than a batch, or the loss is not finite.
+        InputError: the workdir holds another run, config and data do not fit together, or the loss is not finite.
     """
-    if len(splits.train.labels) < config.batch_size:
-        raise InputError(f"batch_size must be at most the {len(splits.train.labels)} training rows, is {config.batch_size}")
+    devices = Devices()
+    _check(config, splits, devices)
+    if devices.leads:
+        _claim(workdir, config, resume)
+    devices.wait("claimed")
+    return _Run(config, splits, workdir, digest, devices).run()
+
+
+def _check(config: Config, splits: Protocol, devices: Devices) -> None:
+    """What a config cannot know of itself."""
+    if (rows := len(splits.train.labels)) < config.batch_size:
+        raise InputError(f"batch_size must be at most the {rows} training rows, is {config.batch_size}")
+    if config.batch_size % devices.count:
+        raise InputError(f"batch_size must be a multiple of the {devices.count} devices, is {config.batch_size}")
+    if (expected := splits.targets.shape[1]) != (classes := config.model.get("classes", NUM_CLASSES)):
+        raise InputError(f"config key model.classes must be {expected} for protocol {splits.name}, is {classes}")
     if (side := max(side for _, side in config.resolutions)) > crop_of(config):
         raise InputError(f"resolutions must not exceed the network's crop of {crop_of(config)}, received {side}")
-    _claim(workdir, config, resume)
-    return _Run(config, splits, workdir, digest).run()
 
 
 def _claim(workdir: Path, config: Config, resume: bool) -> None:
@@ -219,24 +241,26 @@ def _claim(workdir: Path, config: Config, resume: bool) -> None:
 class _Run:
     """The pieces of one run that live on the host."""
 
-    def __init__(self, config: Config, splits: Protocol, workdir: Path, digest: str):
+    def __init__(self, config: Config, splits: Protocol, workdir: Path, digest: str, devices: Devices):
         self.config, self.splits, self.workdir, self.digest = config, splits, workdir, digest
+        self.devices = devices
         self.revision = _git_revision()  # of the code that runs, whatever is committed while it does
         self.steps_per_epoch = len(splits.train.labels) // config.batch_size
         self.total = self.steps_per_epoch * config.epochs
         self.schedule = make_schedule(config, self.total)
         self.optimizer = make_optimizer(config, self.total, self.steps_per_epoch)
-        self.apply = jax.jit(models.create(config.model).apply)
-        self.faces, self.labels = jnp.asarray(splits.train.images), jnp.asarray(splits.train.labels)
+        self.apply = jax.jit(models.create(config.model).apply, out_shardings=devices.everywhere)
+        targets = losses.smooth(jnp.asarray(splits.targets), config.label_smoothing)
+        self.faces, self.targets = devices.replicate((jnp.asarray(splits.train.images), targets))
         self.sample = _sample(splits.train, config.seed)
         self.steps: dict[int, Step] = {}
 
     def run(self) -> Result:
         """From the newest checkpoint, or from the start, to the end."""
-        state = make_state(self.config, self.optimizer, self.labels)
+        state = self.devices.replicate(make_state(self.config, self.optimizer, self.targets))
         zero = jnp.zeros((), jnp.int32)
-        progress = Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero)
-        with Checkpoints(self.workdir / "checkpoints") as checkpoints, _tensorboard(self.workdir / "tensorboard") as writer:
+        progress = self.devices.replicate(Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero))
+        with Checkpoints(self.workdir / "checkpoints") as checkpoints, self._tensorboard() as writer:
             state, progress = checkpoints.restore((state, progress))
             self._require_space(state, progress)  # now, not after the first epoch
             history = self._read_history(int(progress.epoch))
@@ -245,12 +269,13 @@ class _Run:
                     state, progress, row, logits = self._turn(state, progress, bar)
                     history.append(row)
                     self._require_space(state, progress)
-                    bar.write(_line(row, best=int(progress.best_epoch) == row["epoch"]))
+                    if self.devices.leads:
+                        bar.write(_line(row, best=int(progress.best_epoch) == row["epoch"]))
+                        self._save(progress, history)
                     if writer is not None:
                         self._log(writer, row, logits)
-                    self._save(progress, history)
                     checkpoints.save(row["epoch"], (state, progress))
-                if int(progress.epoch) < self.config.epochs:
+                if int(progress.epoch) < self.config.epochs and self.devices.leads:
                     bar.write(f"early stopping: no better epoch than {int(progress.best_epoch)}")
         return Result(self._model(progress, history), pd.DataFrame(history))
 
@@ -271,12 +296,12 @@ class _Run:
     def _epoch(self, state: State, epoch: int, bar: tqdm) -> tuple[State, float]:
         """One pass over the training rows in an order of its own; returns the mean training loss too."""
         side = side_at(self.config, epoch)
-        step = self.steps.setdefault(side, make_step(self.config, self.optimizer, side, self.total))
-        order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.labels))
+        step = self.steps.setdefault(side, make_step(self.config, self.optimizer, side, self.total, self.devices))
+        order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.targets))
         seen = []
         for i in range(self.steps_per_epoch):
             rows = order[i * self.config.batch_size : (i + 1) * self.config.batch_size].astype(np.int32)
-            state, loss = step(state, self.faces, self.labels, rows)
+            state, loss = step(state, self.faces, self.targets, self.devices.split(rows))
             seen.append(loss)
             if (i + 1) % CHECK_EVERY == 0 or i + 1 == self.steps_per_epoch:
                 self._check(float(loss), epoch, i)
@@ -296,9 +321,11 @@ class _Run:
 
     def _evaluate(self, state: State, epoch: int) -> tuple[Row, np.ndarray]:
         """Averaged weights in evaluation mode on plain images: the fixed training sample and the whole hold-out."""
-        logits_fn = lambda images: self.apply(state.ema, images)  # noqa: E731
-        train = evaluate.summary(evaluate.predict_logits(logits_fn, self.sample.images), self.sample.labels)
-        logits = evaluate.predict_logits(logits_fn, self.splits.select.images)
+        logits_fn = lambda images: self.apply(state.ema, self.devices.split(images))  # noqa: E731
+        batch_size = -(-EVALUATED_TOGETHER // self.devices.count) * self.devices.count
+        sample = evaluate.predict_logits(logits_fn, self.sample.images, batch_size)
+        train = evaluate.summary(sample, self.sample.labels)
+        logits = evaluate.predict_logits(logits_fn, self.splits.select.images, batch_size)
         holdout = evaluate.summary(logits, self.splits.select.labels)
         row = {"epoch": epoch + 1, "lr": self._rate(state)}
         row |= {"train_loss": train["loss"], "train_accuracy": train["accuracy"]}
@@ -319,9 +346,9 @@ class _Run:
         epoch = jnp.int32(row["epoch"])
         if value > float(progress.best_value) + settings.min_delta:
             best = jax.tree.map(jnp.copy, state.ema)  # the next step donates the state's own
-            return Progress(epoch, best, jnp.float32(value), epoch, jnp.zeros((), jnp.int32))
-        waited = progress.waited + int(self._counts(row))
-        return Progress(epoch, progress.best, progress.best_value, progress.best_epoch, waited)
+            return self.devices.replicate(Progress(epoch, best, jnp.float32(value), epoch, jnp.zeros((), jnp.int32)))
+        waited = jnp.int32(int(progress.waited) + int(self._counts(row)))
+        return self.devices.replicate(Progress(epoch, progress.best, progress.best_value, progress.best_epoch, waited))
 
     def _counts(self, row: Row) -> bool:
         optimizer, epochs = self.config.optimizer, self.config.epochs
@@ -336,19 +363,23 @@ class _Run:
     def _bar(self, done: int) -> tqdm:
         """One bar for the whole run, in units of a full-size step, so that the time left is true for growing views."""
         costs = [self.steps_per_epoch * _cost(side_at(self.config, epoch)) for epoch in range(self.config.epochs)]
+        disable = None if self.devices.leads else True  # None: where there is no terminal
         form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-        return tqdm(total=sum(costs), initial=sum(costs[:done]), bar_format=form, disable=None)
+        return tqdm(total=sum(costs), initial=sum(costs[:done]), bar_format=form, disable=disable)
 
     def _read_history(self, done: int) -> list[Row]:
         path = self.workdir / "history.csv"
         return pd.read_csv(path).to_dict("records")[:done] if done and path.exists() else []
+
+    def _tensorboard(self) -> AbstractContextManager[Any]:
+        return _tensorboard(self.workdir / "tensorboard") if self.devices.leads else nullcontext()
 
     def _log(self, writer: Any, row: Row, logits: np.ndarray) -> None:
         """Scalars, and the hold-out's confusion matrix (rows the true class) as a picture."""
         for name, value in row.items():
             if name != "epoch":
                 writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
-        matrix = confusion(self.splits.select.labels, logits.argmax(axis=1))
+        matrix = confusion(self.splits.select.labels, logits.argmax(axis=1), logits.shape[1])
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         picture = np.kron(shares, np.ones((24, 24)))[None].astype(np.float32)
         writer.add_image("holdout/confusion", picture, row["epoch"])

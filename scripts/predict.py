@@ -4,13 +4,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fer_jax import cli, files, runtime
 from fer_jax.errors import InputError
-from fer_jax.labels import EMOTIONS
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Fer2013
@@ -21,11 +20,21 @@ EPILOG = """examples:
   python scripts/predict.py --tta --json metrics.json --confusion confusion_matrix.png --reliability reliability.png
   python scripts/predict.py --images holiday.jpg portraits/
 
-The test set is all 7,178 rows: PublicTest, then PrivateTest. --tta averages ten views of each face, at ten times the
-cost.
+The test set is all 7,178 rows: PublicTest, then PrivateTest. A model that PublicTest chose (protocols kaggle and
+ferplus-*) is reported on PrivateTest alone; one of ferplus-* on the votes in DIR/fer2013new.csv. --tta averages ten
+views of each face, at ten times the cost.
 With --images, a 48x48 grey picture is taken as a face; in any other picture faces are detected first, one row each.
 """
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
+
+
+class Measured(NamedTuple):
+    """The figures; and labels int [N] with probabilities [N, C] before and after temperature scaling."""
+
+    results: dict
+    labels: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
 
 
 def main() -> int:
@@ -39,56 +48,52 @@ def main() -> int:
         return classify(Predictor(args.model, args.tta), args.images)
     from fer_jax import data
 
-    test_set = data.load(args.data)  # before the model: what is missing is said at once
-    results, before, after = measure(Predictor(args.model, args.tta), test_set)
+    fer = data.load(args.data)  # before the model: what is missing is said at once
+    predictor = Predictor(args.model, args.tta)
+    measured = measure(predictor, fer, args.data)
     if args.json:
         with files.replacing(args.json) as temporary:
-            temporary.write_text(json.dumps(results, indent=2) + "\n")
-    if args.confusion:
-        from fer_jax import plots
-
-        with files.replacing(args.confusion) as temporary:
-            plots.confusion_matrix(np.array(results["confusion_matrix"]), EMOTIONS).savefig(temporary)
-    if args.reliability:
-        from fer_jax import plots
-
-        with files.replacing(args.reliability) as temporary:
-            plots.reliability_diagram(test_set.test.labels, before, after).savefig(temporary)
+            temporary.write_text(json.dumps(measured.results, indent=2) + "\n")
+    if args.confusion or args.reliability:
+        draw(measured, predictor.emotions, args.confusion, args.reliability)
     return 0
 
 
-def measure(predictor: "Predictor", fer: "Fer2013") -> tuple[dict, np.ndarray, np.ndarray]:
-    """Predict the test set, print the figures; returns them and the probabilities before and after scaling."""
-    from fer_jax import data, evaluate
+def draw(measured: Measured, emotions: tuple[str, ...], confusion: Path | None, reliability: Path | None) -> None:
+    from fer_jax import plots
 
-    metadata = predictor.model.metadata
-    if metadata.get("protocol") == "kaggle":
-        print("note: PublicTest chose this model (protocol kaggle): only PrivateTest reports on it", file=sys.stderr)
-    test = fer.test
+    results, labels, before, after = measured
+    if confusion:
+        with files.replacing(confusion) as temporary:
+            plots.confusion_matrix(np.array(results["confusion_matrix"]), emotions).savefig(temporary)
+    if reliability:
+        with files.replacing(reliability) as temporary:
+            plots.reliability_diagram(labels, before, after).savefig(temporary)
+
+
+def measure(predictor: "Predictor", fer: "Fer2013", folder: Path) -> Measured:
+    """Predict the rows that the model's protocol reports on, and print the figures."""
+    from fer_jax import data, evaluate
+    from fer_jax.data import ferplus
+
+    metadata, temperature = predictor.model.metadata, predictor.model.temperature
+    protocol = metadata.get("protocol", "train-only")
+    votes = ferplus.read(folder / ferplus.FILE, fer) if protocol.startswith("ferplus") else None
+    test, subsets = data.reported(fer, protocol, votes)
     logits = predictor.logits(test.images, progress=True)
-    before, after = predictor.probabilities(logits, 1.0), predictor.probabilities(logits, predictor.model.temperature)
-    public = np.arange(len(test.labels)) < len(fer.public_test.labels)
-    unseen = ~data.seen_in_training(test, fer.train)
-    subsets = {
-        "all": np.ones_like(public),
-        "PublicTest": public,
-        "PrivateTest": ~public,
-        "all without rows whose pixels occur in training": unseen,
-        "PublicTest without them": unseen & public,
-        "PrivateTest without them": unseen & ~public,
-    }
-    results = evaluate.report(test.labels, after.argmax(axis=1), subsets)
+    before, after = predictor.probabilities(logits, 1.0), predictor.probabilities(logits, temperature)
+    results = evaluate.report(test.labels, after.argmax(axis=1), subsets, predictor.emotions)
     results["unscaled"], results["scaled"] = (evaluate.probability_report(test.labels, p) for p in (before, after))
-    whole = results["accuracy"]["all"]
+    whole = next(iter(results["accuracy"].values()))
     print(f"Accuracy on test set: {100 * whole['correct'] // whole['rows']}%\n\n{evaluate.describe(results)}")
     print(f"\n{evaluate.describe_probabilities(results['unscaled'], results['scaled'])}")
-    results |= {"test_time_augmentation": predictor.tta, "data": fer.digest, "model": metadata}
-    return results | {"temperature": predictor.model.temperature}, before, after
+    results |= {"test_time_augmentation": predictor.tta, "temperature": temperature, "data": fer.digest, "model": metadata}
+    return Measured(results, test.labels, before, after)
 
 
 def classify(predictor: "Predictor", paths: list[Path]) -> int:
     """Print one row per face; 2 if a picture could not be read, after all the others."""
-    print(" ".join(f"{emotion:>8}" for emotion in EMOTIONS) + "  emotion   picture")
+    print(" ".join(f"{emotion:>8}" for emotion in predictor.emotions) + "  emotion   picture")
     errors = []
     for path in pictures(paths):
         try:
@@ -97,11 +102,11 @@ def classify(predictor: "Predictor", paths: list[Path]) -> int:
             errors.append(error)
             continue
         if not crops:
-            print(f"{'no face found':>{9 * len(EMOTIONS) - 1}}  {'-':9} {path}")
+            print(f"{'no face found':>{9 * len(predictor.emotions) - 1}}  {'-':9} {path}")
         for where, face in crops:
             probabilities = predictor(face[None])[0]
             columns = " ".join(f"{probability:8.3f}" for probability in probabilities)
-            print(f"{columns}  {EMOTIONS[probabilities.argmax()]:9} {path}{where}")
+            print(f"{columns}  {predictor.emotions[probabilities.argmax()]:9} {path}{where}")
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     return 2 if errors else 0

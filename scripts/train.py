@@ -20,20 +20,34 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, required=True, help="a Python file that defines `config = Config(...)`")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)")
+    parser.add_argument("--extra", type=Path, metavar="FOLDER", help="more training pictures, as happy/*.png and so on")
     parser.add_argument("--workdir", type=Path, help="folder for logs, checkpoints and the model (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the workdir")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config")
+    several = parser.add_argument_group("several processes", "start each with the same arguments but for --process")
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens to the others")
+    several.add_argument("--processes", type=int, default=1, metavar="N", help="how many there are")
+    several.add_argument("--process", type=int, default=0, metavar="I", help="which one this is, from 0")
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
     from fer_jax import config as configs
-    from fer_jax import data, train
+    from fer_jax import data, parallel, train
+    from fer_jax.data import extra, ferplus
+    from fer_jax.errors import InputError
 
+    if args.coordinator:
+        parallel.join(args.coordinator, args.processes, args.process)
     config = configs.load(args.config, args.set)
     faces = data.load(args.data)
-    splits = data.protocol(faces, config.protocol, seed=config.seed, holdout=config.holdout)
+    if args.extra:
+        if config.protocol.startswith("ferplus"):
+            raise InputError(f"--extra brings pictures without FER+ votes: protocol {config.protocol} cannot use them")
+        faces = extra.merge(faces, args.extra)
+    votes = ferplus.read(args.data / ferplus.FILE, faces) if config.protocol.startswith("ferplus") else None
+    splits = data.protocol(faces, config.protocol, seed=config.seed, holdout=config.holdout, votes=votes)
     workdir = args.workdir or Path("runs") / config.name
     print(f"{config.name}: {len(splits.train.labels):,} training rows, {len(splits.select.labels):,} to select on")
     result = train.fit(config, splits, workdir, resume=args.resume, digest=faces.digest)

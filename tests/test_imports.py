@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fer_jax"
 RANKS = [
-    {"errors", "types", "labels", "config", "files", "runtime"},
+    {"errors", "types", "labels", "config", "files", "runtime", "parallel"},
     {"losses", "metrics", "calibration", "models", "data", "cli"},
     {"evaluate", "checkpoint", "model_file", "plots", "faces"},
     {"train", "predict"},

@@ -71,3 +71,16 @@ def test_reliability_diagram_draws_the_bins_and_names_their_error():
     np.testing.assert_array_equal(drawn.get_xdata(), bins.confidence)
     np.testing.assert_array_equal(drawn.get_ydata(), bins.accuracy)
     assert f"unscaled: calibration error {metrics.calibration_error(bins):.1%}" == drawn.get_label()
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 23])
+def test_a_contact_sheet_shows_every_image_whole_under_its_title(count):
+    images = np.random.default_rng(0).integers(0, 200, (count, 48, 48), np.uint8)
+    titles = [f"Training {place}\nhappy" for place in range(count)]
+    (axes,) = plots.contact_sheet(images, titles, "what these are").axes
+    canvas = np.asarray(axes.images[0].get_array())
+    assert texts(axes) == [*titles, "what these are"]
+    for image, label in zip(images, axes.texts, strict=False):
+        x, y = map(int, label.get_position())  # two pixels above the image's corner
+        np.testing.assert_array_equal(canvas[y + 2 : y + 50, x : x + 48], image)
+    assert (canvas < 255).sum() == images.size

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from fer_jax import config as configs
-from fer_jax import evaluate, losses, model_file, models, train
+from fer_jax import evaluate, model_file, models, train
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
 from fer_jax.data import Protocol, Split
 from fer_jax.errors import InputError
+from fer_jax.parallel import Devices
 
 
 def stripes(n, seed):
@@ -28,7 +29,8 @@ def stripes(n, seed):
 
 @pytest.fixture(scope="module")
 def splits():
-    return Protocol("train-only", stripes(96, 0), stripes(64, 1), stripes(8, 2))
+    train = stripes(96, 0)
+    return Protocol("train-only", train, stripes(64, 1), stripes(8, 2), np.eye(7, dtype=np.float32)[train.labels])
 
 
 def tiny(**changes):
@@ -146,24 +148,24 @@ def test_views_larger_than_the_crop_are_refused(splits, tmp_path):
 def test_training_starts_from_a_model_file(finished, splits, tmp_path):
     path = finished[1] / "model.pkl"
     changed = {**tiny().model, "dropout": 0.5}  # has no weights: need not be the same
-    labels, optimizer = splits.train.labels, train.make_optimizer(tiny(), 9, 3)
-    start = train.make_state(tiny(init_from=str(path), model=changed), optimizer, labels)
+    targets, optimizer = jnp.asarray(splits.targets), train.make_optimizer(tiny(), 9, 3)
+    start = train.make_state(tiny(init_from=str(path), model=changed), optimizer, targets)
     for a, b in zip(*map(jax.tree.leaves, (start.ema, model_file.load(path).variables)), strict=True):
         np.testing.assert_array_equal(a, b)
     other = tiny(init_from=str(path), model={"family": "vgg", "stages": [[4]], "dropout": 0.1})
     with pytest.raises(InputError, match="its weights fit"):
-        train.make_state(other, optimizer, labels)
+        train.make_state(other, optimizer, targets)
 
 
 def test_beliefs_follow_what_the_network_says_of_the_rows_it_sees(splits):
     config = tiny(self_distillation=0.5)
     optimizer = train.make_optimizer(config, 100, 3)
-    labels, rows = jnp.asarray(splits.train.labels), np.arange(5, 37, dtype=np.int32)
-    state = train.make_state(config, optimizer, labels)
+    targets, rows = jnp.asarray(splits.targets), np.arange(5, 37, dtype=np.int32)
+    state = train.make_state(config, optimizer, targets)
     before = np.asarray(state.beliefs)
-    np.testing.assert_allclose(before, losses.one_hot(labels, config.label_smoothing))
-    state, _ = train.make_step(config, optimizer, 48, 100)(state, jnp.asarray(splits.train.images), labels, rows)
-    after, unseen = np.asarray(state.beliefs), np.setdiff1d(np.arange(len(labels)), rows)
+    np.testing.assert_array_equal(before, targets)
+    state, _ = train.make_step(config, optimizer, 48, 100, Devices())(state, jnp.asarray(splits.train.images), targets, rows)
+    after, unseen = np.asarray(state.beliefs), np.setdiff1d(np.arange(len(targets)), rows)
     np.testing.assert_array_equal(after[unseen], before[unseen])
     np.testing.assert_allclose(after.sum(axis=1), 1, rtol=1e-5)
     said = (after[rows] - 0.7 * before[rows]) / 0.3  # the new part must be a distribution, and not the label
@@ -175,22 +177,19 @@ def test_beliefs_follow_what_the_network_says_of_the_rows_it_sees(splits):
 def test_targets_come_to_trust_beliefs_linearly(splits, done, weight):
     config = tiny(self_distillation=0.5, model={**tiny().model, "dropout": 0.0})
     optimizer = train.make_optimizer(config, 100, 3)
-    faces, labels, rows = jnp.asarray(splits.train.images), jnp.asarray(splits.train.labels), np.arange(32, dtype=np.int32)
+    faces, rows = jnp.asarray(splits.train.images), np.arange(32, dtype=np.int32)
 
-    def loss(config, beliefs):
-        state = dataclasses.replace(train.make_state(config, optimizer, labels), step=jnp.int32(done))
+    def loss(config, targets, beliefs):
+        state = dataclasses.replace(train.make_state(config, optimizer, targets), step=jnp.int32(done))
         if config.self_distillation:
             state = dataclasses.replace(state, beliefs=jnp.copy(beliefs))  # the step donates its buffers
-        return float(train.make_step(config, optimizer, 48, 100)(state, faces, labels, rows)[1])
+        return float(train.make_step(config, optimizer, 48, 100, Devices())(state, faces, targets, rows)[1])
 
-    label_targets, others = losses.one_hot(labels, config.label_smoothing), losses.one_hot((labels + 1) % 7)
-    with_label, with_other = loss(config, label_targets), loss(config, others)
-    plain = loss(tiny(model=config.model), label_targets)
-    swapped = tiny(model=config.model, label_smoothing=0.0)
-    labels = (labels + 1) % 7
-    only_other = loss(swapped, label_targets)
-    assert with_label == pytest.approx(plain, rel=1e-5)  # beliefs equal to the targets change nothing
-    assert with_other == pytest.approx((1 - weight) * plain + weight * only_other, rel=1e-5)  # linear in the targets
+    targets, others = jnp.asarray(splits.targets), jnp.roll(jnp.asarray(splits.targets), 1, axis=1)
+    plain, only_other = (loss(tiny(model=config.model), t, t) for t in (targets, others))
+    assert loss(config, targets, targets) == pytest.approx(plain, rel=1e-5)  # beliefs equal to the targets change nothing
+    mixed = (1 - weight) * plain + weight * only_other  # the loss is linear in the targets
+    assert loss(config, targets, others) == pytest.approx(mixed, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["one-cycle", "cosine"])
@@ -225,7 +224,7 @@ def test_decay_spares_scales_and_biases():
 
 
 def run_of(config, splits, tmp_path):
-    return train._Run(config, splits, tmp_path, "")
+    return train._Run(config, splits, tmp_path, "", Devices())
 
 
 def row(epoch, accuracy, lr):
@@ -236,7 +235,7 @@ def row(epoch, accuracy, lr):
 def test_early_stopping_waits_until_the_rate_is_low_and_keeps_the_best(splits, tmp_path, monitor):
     stopping = EarlyStopping(monitor=monitor, patience=2, min_delta=0.01, rate_below=0.1)
     run = run_of(tiny(epochs=10, early_stopping=stopping), splits, tmp_path)
-    state = train.make_state(run.config, run.optimizer, run.labels)
+    state = train.make_state(run.config, run.optimizer, run.targets)
     zero = jnp.int32(0)
     progress = train.Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero)
     steps = [(0.5, 0.005), (0.4, 0.1), (0.4, 0.1), (0.4, 0.1), (0.505, 0.05), (0.6, 0.009), (0.6, 0.008), (0.605, 0.007)]

@@ -1,6 +1,7 @@
 """Which rows are trained on, which select the weights, which are reported; no row is both selected on and reported.
 
 split = protocol(load(Path("data")), "train-only")
+voted = protocol(data, "ferplus-majority", votes=ferplus.read(Path("data/fer2013new.csv"), data))
 clean = ~seen_in_training(split.report, split.train)  # report rows whose pixels training never saw
 """
 
@@ -8,29 +9,42 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fer_jax.data import ferplus
+from fer_jax.data.ferplus import Votes
 from fer_jax.data.sources import Fer2013, Split
 from fer_jax.errors import InputError
 from fer_jax.labels import NUM_CLASSES
 
+FERPLUS = {"ferplus-majority": ferplus.majority, "ferplus-probability": ferplus.probabilistic}
+
 
 class Protocol(NamedTuple):
-    """Train on `train`, choose weights and settings on `select`, and report, once, on `report`."""
+    """Train on `train`, choose weights and settings on `select`, and report, once, on `report`.
+
+    `targets`, float32 [N, C], are distributions over the classes for the rows of `train`, whose labels are the likeliest.
+    """
 
     name: str
     train: Split
     select: Split
     report: Split
+    targets: np.ndarray
 
 
-def protocol(data: Fer2013, name: str = "train-only", *, seed: int = 0, holdout: float = 0.1) -> Protocol:
+def protocol(
+    data: Fer2013, name: str = "train-only", *, seed: int = 0, holdout: float = 0.1, votes: Votes | None = None
+) -> Protocol:
     """The rows of a protocol.
 
     train-only: train on Training less a hold-out, select on the hold-out, report all test rows.
     kaggle: train on all of Training, select on PublicTest, report PrivateTest, as most papers do.
+    ferplus-majority, ferplus-probability: the same rows with FER+'s votes for labels, less those that the rules of
+    `ferplus.majority` (always, to select and to report) or `ferplus.probabilistic` (to train) leave out.
 
     Args:
-        seed: which hold-out is drawn; equal seeds draw equal ones. `kaggle` draws none.
+        seed: which hold-out is drawn; equal seeds draw equal ones. The others draw none.
         holdout: its share of Training, in (0, 0.5].
+        votes: for ferplus-*, those of the rows of `data`.
 
     Raises:
         InputError: unknown name, `holdout` out of range, or one of the three is left without rows.
@@ -39,15 +53,39 @@ def protocol(data: Fer2013, name: str = "train-only", *, seed: int = 0, holdout:
         if not 0 < holdout <= 0.5:
             raise InputError(f"holdout must be above 0 and at most 0.5, received {holdout}")
         held = _hold_out(data.train, seed, holdout)
-        result = Protocol(name, _rows(data.train, ~held), _rows(data.train, held), data.test)
+        train = _rows(data.train, ~held)
+        result = Protocol(name, train, _rows(data.train, held), data.test, _one_hot(train))
     elif name == "kaggle":
-        result = Protocol(name, data.train, data.public_test, data.private_test)
+        result = Protocol(name, data.train, data.public_test, data.private_test, _one_hot(data.train))
+    elif name in FERPLUS and votes is not None:
+        result = _voted_protocol(name, data, votes)
     else:
-        raise InputError(f"unknown protocol {name!r}: expected train-only or kaggle")
+        known = f"train-only, kaggle or, with FER+'s votes, {' or '.join(FERPLUS)}"
+        raise InputError(f"unknown protocol {name!r}: expected {known}")
     for part in ("train", "select", "report"):
         if not len(getattr(result, part).labels):
             raise InputError(f"protocol {name}: the data leave no rows to {part}; Training has {len(data.train.labels)}")
     return result
+
+
+def reported(data: Fer2013, name: str, votes: Votes | None = None) -> tuple[Split, dict[str, np.ndarray]]:
+    """The rows on which a model of a protocol is reported, and named subsets of them, bool [N]; all of them come first.
+
+    Subsets leave out the rows whose pixels also occur in Training, and for train-only tell the test set's halves apart.
+    """
+    split = data.test if name == "train-only" else protocol(data, name, votes=votes).report
+    unseen, everything = ~seen_in_training(split, data.train), np.ones(len(split.labels), bool)
+    if name != "train-only":
+        return split, {"PrivateTest": everything, "PrivateTest without rows whose pixels occur in training": unseen}
+    public = np.arange(len(split.labels)) < len(data.public_test.labels)
+    return split, {
+        "all": everything,
+        "PublicTest": public,
+        "PrivateTest": ~public,
+        "all without rows whose pixels occur in training": unseen,
+        "PublicTest without them": unseen & public,
+        "PrivateTest without them": unseen & ~public,
+    }
 
 
 def seen_in_training(split: Split, train: Split) -> np.ndarray:
@@ -60,6 +98,23 @@ def pixel_groups(images: np.ndarray) -> np.ndarray:
     """int [N]: equal numbers for identical pixels, counted from 0 by first occurrence."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in images], int)
+
+
+def _one_hot(split: Split) -> np.ndarray:
+    return np.eye(NUM_CLASSES, dtype=np.float32)[split.labels]
+
+
+def _voted_protocol(name: str, data: Fer2013, votes: Votes) -> Protocol:
+    train, targets = _voted(data.train, FERPLUS[name](votes.training))
+    select, _ = _voted(data.public_test, ferplus.majority(votes.public_test))
+    report, _ = _voted(data.private_test, ferplus.majority(votes.private_test))
+    return Protocol(name, train, select, report, targets)
+
+
+def _voted(split: Split, voted: ferplus.Targets) -> tuple[Split, np.ndarray]:
+    """The rows that the votes keep, labelled with their likeliest class, and their targets."""
+    targets = voted.targets[voted.keep]
+    return Split(split.images[voted.keep], targets.argmax(axis=1).astype(np.int32)), targets
 
 
 def _rows(split: Split, chosen: np.ndarray) -> Split:

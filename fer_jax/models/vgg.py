@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fer_jax.labels import NUM_CLASSES
+from fer_jax.labels import NUM_CLASSES, names
 from fer_jax.models.layers import BatchNormRelu, max_pool
 from fer_jax.types import IMAGE_SIZE
 
@@ -21,19 +21,21 @@ PIXEL_MEAN, PIXEL_STD = 0.508, 0.255
 
 
 class Model(nn.Module):
-    """float32 images [B, H, W, 1] in [0, 1] -> float32 logits [B, 7].
+    """float32 images [B, H, W, 1] in [0, 1] -> float32 logits [B, classes].
 
     Attributes:
         stages: the channels of each 3x3 convolution, stage by stage; every stage ends in a 2x2 maximum.
         dropout: share of the pooled features that is dropped in training, in [0, 1).
         crop: side of the central square that the network looks at; smaller images pass whole. FER-2013's outer pixels
             show hair and background, and the work grows with the square.
+        classes: 7, the emotions of FER-2013, or 8, those of FER+.
         dtype: of the activations; parameters, statistics and logits are float32.
     """
 
     stages: tuple[tuple[int, ...], ...]
     dropout: float = 0.0
     crop: int = IMAGE_SIZE
+    classes: int = NUM_CLASSES
     dtype: Any = jnp.float32
 
     def __post_init__(self):
@@ -43,6 +45,7 @@ class Model(nn.Module):
             raise ValueError(f"dropout must be in [0, 1), received {self.dropout!r}")
         if not (type(self.crop) is int and 16 <= self.crop <= IMAGE_SIZE):
             raise ValueError(f"crop must be an integer in [16, {IMAGE_SIZE}], received {self.crop!r}")
+        names(self.classes)
         super().__post_init__()
 
     @nn.compact
@@ -64,7 +67,7 @@ class Model(nn.Module):
             x = max_pool(x)
         x = x.mean(axis=(1, 2), dtype=jnp.float32)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(NUM_CLASSES, name="logits")(x)
+        return nn.Dense(self.classes, name="logits")(x)
 
 
 def _are_stages(stages: Any) -> bool:

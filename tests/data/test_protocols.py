@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_jax.data.protocols import pixel_groups, protocol, seen_in_training
+from fer_jax.data.ferplus import Votes
+from fer_jax.data.protocols import pixel_groups, protocol, reported, seen_in_training
 from fer_jax.data.sources import Fer2013, Split, bundle
 from fer_jax.errors import InputError
 
@@ -46,7 +47,8 @@ def test_train_only(data, seed, holdout):
     whole, held = (np.bincount(part.labels, minlength=7) for part in (data.train, split.select))
     assert (held <= np.round(holdout * whole)).all()
     again = protocol(data, "train-only", seed=seed, holdout=holdout)
-    for one, other in zip(split[1:], again[1:], strict=True):
+    np.testing.assert_array_equal(split.targets, np.eye(7)[split.train.labels])
+    for one, other in zip(split[1:4], again[1:4], strict=True):
         np.testing.assert_array_equal(one.images, other.images)
         np.testing.assert_array_equal(one.labels, other.labels)
 
@@ -81,6 +83,46 @@ def test_kaggle(data):
     assert split.train is data.train
     assert split.select is data.public_test
     assert split.report is data.private_test
+    np.testing.assert_array_equal(split.targets.argmax(axis=1), data.train.labels)
+
+
+def votes_for(split: Split, undecided: int) -> np.ndarray:
+    """Nine for the class after each label (contempt after the last) and one stray; the first rows are split evenly."""
+    votes = np.zeros((len(split.labels), 10), np.uint8)
+    votes[np.arange(len(votes)), split.labels + 1] = 9
+    votes[:, 9] = 1
+    votes[:undecided] = [5, 5, 0, 0, 0, 0, 0, 0, 0, 0]
+    return votes
+
+
+@pytest.mark.parametrize(("name", "kept"), [("ferplus-majority", 16), ("ferplus-probability", 20)])
+def test_ferplus_trains_on_votes_and_judges_by_majorities(name, kept):
+    data = bundle(*[numbered(np.arange(n), np.arange(n) % 7) for n in (20, 15, 10)])
+    votes = Votes(*(votes_for(split, 4) for split in (data.train, data.public_test, data.private_test)))
+    split = protocol(data, name, votes=votes)
+    assert [len(part.labels) for part in (split.train, split.select, split.report)] == [kept, 11, 6]
+    np.testing.assert_array_equal(split.report.images, data.private_test.images[4:])
+    np.testing.assert_array_equal(split.report.labels, data.private_test.labels[4:] + 1)
+    np.testing.assert_array_equal(split.train.labels[-16:], data.train.labels[4:] + 1)
+    assert (split.targets[:-16] == np.array([0.5, 0.5, 0, 0, 0, 0, 0, 0])).all()
+    np.testing.assert_array_equal(split.targets[-16:], np.eye(8)[split.train.labels[-16:]])
+
+
+def test_what_is_reported_was_not_selected_on():
+    train, public, private = (numbered(np.arange(*span), np.zeros(3)) for span in ((0, 3), (2, 5), (5, 8)))
+    data = bundle(train, public, private)  # the first row of PublicTest occurs in Training
+    split, subsets = reported(data, "train-only")
+    assert {name: rows.tolist() for name, rows in subsets.items()} == {
+        "all": [True] * 6,
+        "PublicTest": [True, True, True, False, False, False],
+        "PrivateTest": [False, False, False, True, True, True],
+        "all without rows whose pixels occur in training": [False, True, True, True, True, True],
+        "PublicTest without them": [False, True, True, False, False, False],
+        "PrivateTest without them": [False, False, False, True, True, True],
+    }
+    split, subsets = reported(data, "kaggle")
+    assert split is data.private_test
+    assert [rows.tolist() for rows in subsets.values()] == [[True] * 3] * 2
 
 
 @given(data=data_sets())
@@ -103,7 +145,7 @@ def test_holdout_out_of_range_is_refused(holdout):
 
 def test_unknown_names_and_empty_parts_are_refused():
     three, none = numbered(np.arange(3), np.arange(3)), numbered(np.arange(0), np.arange(0))
-    with pytest.raises(InputError, match="unknown protocol 'kagle': expected train-only or kaggle"):
+    with pytest.raises(InputError, match="unknown protocol 'kagle': expected train-only, kaggle or, with"):
         protocol(bundle(three, three, three), "kagle")
     for name, data, part in (
         ("train-only", bundle(three, three, three), "select"),  # a tenth of three rows is none

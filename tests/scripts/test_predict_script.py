@@ -14,6 +14,7 @@ import pytest
 from fer_jax import cli, data, model_file, models, runtime
 from fer_jax.labels import EMOTIONS
 from fer_jax.model_file import ModelFile
+from fer_jax.predict import Predictor
 
 ROOT = Path(__file__).parents[2]
 ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.0}
@@ -73,14 +74,16 @@ class Oracle:
     """A predictor that reads the corner pixel."""
 
     def __init__(self, protocol="train-only"):
-        self.model, self.tta = SimpleNamespace(metadata={"protocol": protocol}), False
+        self.model = SimpleNamespace(metadata={"protocol": protocol}, temperature=2.0)
+        self.emotions, self.tta = EMOTIONS, False
+        self.probabilities = Predictor.probabilities
 
-    def __call__(self, faces, progress=False):
-        return np.eye(7, dtype=np.float32)[faces[:, 0, 0]]
+    def logits(self, faces, progress=False):
+        return 5 * np.eye(7, dtype=np.float32)[None, faces[:, 0, 0]]
 
 
 def test_the_first_line_is_the_floored_accuracy_and_subsets_are_apart(script, fer, capsys):
-    results = script.measure(Oracle(), fer)
+    results = script.measure(Oracle(), fer, ROOT).results
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "Accuracy on test set: 60%" and not err
     counts = {name: (row["correct"], row["rows"]) for name, row in results["accuracy"].items()}
@@ -98,25 +101,35 @@ def test_the_first_line_is_the_floored_accuracy_and_subsets_are_apart(script, fe
 @pytest.mark.parametrize(("correct", "rows", "percent"), [(29, 100, 29), (2, 3, 66), (199, 200, 99), (3, 3, 100)])
 def test_the_percentage_is_floored_and_exact(script, fer, capsys, correct, rows, percent):  # int(100 * 0.29) is 28
     fer.test = fer.public_test = split([0] * rows, [0] * correct + [1] * (rows - correct))
-    script.measure(Oracle(), fer)
+    script.measure(Oracle(), fer, ROOT)
     assert capsys.readouterr().out.startswith(f"Accuracy on test set: {percent}%\n")
 
 
-def test_a_model_of_the_kaggle_protocol_comes_with_a_note(script, fer, capsys):
-    script.measure(Oracle("kaggle"), fer)
-    out, err = capsys.readouterr()
-    assert "only PrivateTest" in err and "PrivateTest reports" not in out
+def test_a_model_that_public_test_chose_is_reported_on_private_test_alone(script, fer, capsys):
+    fer.train.labels = np.array([1, 2])
+    results = script.measure(Oracle("kaggle"), fer, ROOT).results
+    assert list(results["accuracy"]) == ["PrivateTest", "PrivateTest without rows whose pixels occur in training"]
+    assert capsys.readouterr().out.startswith("Accuracy on test set: 50%")
+
+
+def test_the_temperature_is_reported_before_and_after(script, fer, capsys):
+    measured = script.measure(Oracle(), fer, ROOT)
+    assert measured.before.max() > measured.after.max()  # a temperature of two softens
+    unscaled, scaled = measured.results["unscaled"], measured.results["scaled"]
+    assert unscaled["negative_log_likelihood"] > scaled["negative_log_likelihood"]
+    printed = capsys.readouterr().out
+    assert f"{unscaled['brier']:.4f}" in printed and f"{scaled['brier']:.4f}" in printed
 
 
 def test_figures_and_confusion_matrix_are_written(run, fer, model_path, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", lambda directory: fer)
-    files = tmp_path / "metrics.json", tmp_path / "confusion.png"
-    assert run("--model", model_path, "--json", files[0], "--confusion", files[1]) == 0
+    files = tmp_path / "metrics.json", tmp_path / "confusion.png", tmp_path / "reliability.png"
+    assert run("--model", model_path, "--json", files[0], "--confusion", files[1], "--reliability", files[2]) == 0
     results = json.loads(files[0].read_text())
     whole = results["accuracy"]["all"]
     assert re.match(rf"Accuracy on test set: {100 * whole['correct'] // 5}%\n\nemotion ", capsys.readouterr().out)
     assert np.sum(results["confusion_matrix"]) == 5
-    assert min(cv2.imread(str(files[1])).shape[:2]) > 500
+    assert all(min(cv2.imread(str(file)).shape[:2]) > 500 for file in files[1:])
 
 
 def write(path, image):

@@ -1,0 +1,29 @@
+"""FER+: eight classes, learned from ten annotators' votes, the protocol of Barsoum et al. (ICMI 2016).
+
+    python scripts/train.py --config experiments/vgg_ferplus.py
+
+Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. Starts from the shipped seven-class network,
+all but its last layer. Not trained yet.
+"""
+
+from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
+
+config = Config(
+    name="vgg_ferplus",
+    protocol="ferplus-probability",  # trained on distributions of votes; selected and reported on majorities
+    model={
+        "family": "vgg",
+        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
+        "dropout": 0.3,
+        "crop": 40,
+        "classes": 8,
+    },
+    epochs=14,
+    batch_size=128,
+    resolutions=((0.0, 40),),
+    label_smoothing=0.0,  # the votes are soft enough
+    init_from="results/model/my_own_model.pkl",
+    optimizer=Optimizer(learning_rate=0.05, warmup=0.15),
+    augment=Augment(rotate=10.0, scale=0.12, shift=0.08, contrast=0.2, brightness=0.1, erase=0.2),
+    early_stopping=EarlyStopping(min_delta=0.001, patience=10),
+)
