@@ -1,4 +1,4 @@
-"""Read FER-2013 in the layouts that its users have: Kaggle CSV files or their zip, image folders, a prepared npz.
+"""Read FER-2013 in the layouts that its users have: Kaggle CSV files, their zip or tar.gz, image folders, a prepared npz.
 
     source = find(Path("data"))
     data = source.read()
@@ -9,10 +9,12 @@ names the file, the row (row 1 is the first one after the header) and the rule.
 """
 
 import csv
+import gzip
 import hashlib
 import io
 import re
-import tokenize
+import struct
+import tarfile
 import warnings
 import zipfile
 import zlib
@@ -30,15 +32,25 @@ from fer_jax.types import IMAGE_SIZE
 
 PAGE = "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
 ARCHIVE = "challenges-in-representation-learning-facial-expression-recognition-challenge.zip"
+TAR = "fer2013.tar.gz"  # lies within the challenge's zip, and is handed around on its own
 NPZ = "fer2013.npz"
 PUBLISHED = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}  # rows of the challenge's files
+PUBLISHED_CLASSES = {  # the same rows by emotion, in the order of `fer_jax.labels.EMOTIONS`
+    "Training": (3_995, 436, 4_097, 7_215, 4_830, 3_171, 4_965),
+    "PublicTest": (467, 56, 496, 895, 653, 415, 607),
+    "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
+}
 
 _PIXELS = IMAGE_SIZE * IMAGE_SIZE
 _LABELLED = ("fer2013.csv", "icml_face_data.csv")  # each holds every row with its label and split
 _CSV_FILES = ("train.csv", "test.csv", *_LABELLED)
 _PICTURE_ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}  # what the last bytes of a whole file hold
-_MAX_MEMBER = 1 << 30  # bytes out of one archive member; the largest real one has 301 MB
+_MAX_MEMBER = 1 << 30  # bytes out of one archive member, or of a whole tar.gz; the largest real one has 301 MB
+_CHUNK = 1 << 16  # bytes that are unpacked at once
+_MAX_MEMBERS = 1_000  # of a tar.gz; the real one has four
+_LINK_TO_FIFO = b"123456"  # kinds of tar member that no content follows, whatever size their header gives
 _MAX_LINE = 1 << 16  # bytes; 2,304 numbers of three digits need 9.2 kB
+_MAX_ROWS = 100_000  # lines of a file, blank ones too, or images of an array; the largest real file has 35,888
 _MAX_PICTURE = 1 << 20  # bytes; a 48x48 picture has about 2 kB
 
 Opener = Callable[[], BinaryIO]
@@ -109,7 +121,7 @@ def _file_digest(path: Path) -> str:
 
 
 def find(directory: Path) -> Source:
-    """The data in `directory`: CSV files, else a zip of them, else image folders, else `fer2013.npz`.
+    """The data in `directory`: CSV files, else a zip of them, `fer2013.tar.gz`, image folders or `fer2013.npz`.
 
     Raw files come first, because an npz beside them was made from them once and may be out of date.
 
@@ -121,14 +133,30 @@ def find(directory: Path) -> Source:
     if names := _choose(loose):
         paths = [directory / name for name in names]
         return _tables(directory, paths, {str(path): _opener(path) for path in paths})
-    for path in sorted(directory.glob("*.zip")):
-        if members := _zip_members(path):
-            return _tables(directory, [path], {f"{path}/{m.filename}": _opener(path, m) for m in members})
+    for path in (*sorted(directory.glob("*.zip")), *directory.glob(TAR)):
+        if path.is_file() and (source := archive(path)):
+            return source
     if (directory / "train").is_dir() and (directory / "test").is_dir():
         return Source(directory, tuple(_pictures(directory)), lambda: _read_folders(directory))
     if (directory / NPZ).is_file():
         return Source(directory, (directory / NPZ,), lambda: read_npz(directory / NPZ))
     raise InputError(_missing(directory, loose))
+
+
+def archive(path: Path) -> Source | None:
+    """The data in one zip or tar.gz, told apart by content; None where the archive holds no complete layout.
+
+    Raises:
+        InputError: no archive, or a damaged one.
+    """
+    openers = _tar_openers(str(path), _opener(path)) if is_gzip(path) else _zip_openers(path)
+    return _tables(path.parent, [path], openers) if openers else None
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file starts as gzip data do."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
 
 
 def _tables(directory: Path, paths: list[Path], openers: dict[str, Opener]) -> Source:
@@ -147,9 +175,10 @@ def _missing(directory: Path, loose: list[str]) -> str:
     found = f" ({' and '.join(loose)} alone: the labels of the test rows are in icml_face_data.csv)" if loose else ""
     return (
         f"{directory}: no FER-2013 data{found}; looked for {ARCHIVE} (or any .zip of its CSV files), "
-        "train.csv + test.csv + icml_face_data.csv, fer2013.csv, icml_face_data.csv, "
+        f"train.csv + test.csv + icml_face_data.csv, fer2013.csv, icml_face_data.csv, {TAR}, "
         f"train/happy/*.png with test/happy/*.png, and {NPZ}; "
-        f"download the archive from {PAGE} into {directory} (see data/README.md)"
+        f"get the archive with `python scripts/download_data.py --data {directory}`, "
+        f"or from {PAGE} into {directory} (see data/README.md)"
     )
 
 
@@ -245,6 +274,8 @@ def _lines(name: str, stream: BinaryIO) -> Iterator[str]:
     for number, line in enumerate(iter(lambda: stream.readline(_MAX_LINE), b""), start=1):
         if len(line) == _MAX_LINE:
             raise InputError(f"{name}: line {number}: must have less than {_MAX_LINE} bytes; this is no FER-2013 file")
+        if number > _MAX_ROWS:  # a small archive may hold a gigabyte of line breaks
+            raise InputError(f"{name}: must have at most {_MAX_ROWS} lines, has more; this is no FER-2013 file")
         yield line.decode(encoding)
         encoding = "utf-8"
         if line[-1:].isdigit():  # the last line, which has been parsed by now
@@ -292,12 +323,25 @@ def _short(text: str) -> str:
 # The zip archive
 
 
-def _zip_members(path: Path) -> list[zipfile.ZipInfo]:
-    """The CSV files to read, in whatever folder of the archive; [] where they do not suffice."""
+def _zip_openers(path: Path) -> dict[str, Opener]:
+    """The CSV files to read, in whatever folder of the archive, else that of its `fer2013.tar.gz`; {} without any."""
+    members = _zip_members(path)
+    openers = {name: (_member_name(path, info), _opener(path, info)) for name, info in members.items()}
+    if names := _choose(members):
+        return dict(openers[name] for name in names)
+    return _tar_openers(*openers[TAR]) if TAR in openers else {}
+
+
+def _zip_members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The archive's members by name without folder; of equal names, the one with the shortest path."""
     with _zip_errors(path), zipfile.ZipFile(path) as archive:
         infos = sorted(archive.infolist(), key=lambda info: len(info.filename), reverse=True)
-    by_name = {info.filename.rsplit("/", 1)[-1]: info for info in infos}  # the least nested of equal names stays
-    return [by_name[name] for name in _choose(by_name)]
+    return {info.filename.rsplit("/", 1)[-1]: info for info in infos}
+
+
+def _member_name(path: Path, member: zipfile.ZipInfo) -> str:
+    """A member's name for messages: the end of it, since a stranger's archive may use 64 kB."""
+    return f"{path}/{''.join(c if c.isprintable() else '?' for c in member.filename[-200:])}"
 
 
 def _opener(path: Path, member: zipfile.ZipInfo | None = None) -> Opener:
@@ -310,9 +354,11 @@ class _Member(io.RawIOBase):
 
     def __init__(self, path: Path, member: zipfile.ZipInfo):
         self._path, self._left = path, _MAX_MEMBER
-        self._where = f"{path}/{member.filename}"
+        self._where = _member_name(path, member)
         if member.file_size > _MAX_MEMBER:
             raise InputError(f"{self._where}: must have at most {_MAX_MEMBER} bytes, claims {member.file_size}")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others are not unpacked in bounds
+            raise InputError(f"{self._where}: must be stored or deflated, received zip method {member.compress_type}")
         with _zip_errors(path):
             self._archive = zipfile.ZipFile(path)
             self._stream = self._archive.open(member)
@@ -341,8 +387,97 @@ def _zip_errors(path: Path) -> Iterator[None]:
     """What zipfile raises for a damaged, encrypted (RuntimeError) or exotic archive, as `InputError`."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
-        raise InputError(f"{path}: must be a whole, unencrypted zip archive: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # not about the content; without a name, it is a seek to where the archive's directory lies
+        raise InputError(f"{path}: must be a whole, unencrypted zip archive: {str(error)[:200]}") from error
+
+
+# The tar.gz archive, loose or in the zip
+
+
+def _tar_openers(name: str, opener: Opener) -> dict[str, Opener]:
+    """The CSV file to read, in whatever folder of the tar.gz; {} where there is none with all rows and labels."""
+    with _TarMember(name, opener) as member:
+        table = member.table
+    return {f"{name}/{table}": lambda: io.BufferedReader(_TarMember(name, opener), _CHUNK)} if table else {}
+
+
+class _TarMember(io.RawIOBase):
+    """The first labelled CSV file in a tar.gz as a stream, which gives up once `_MAX_MEMBER` bytes are unpacked.
+
+    Members are recognised by name, never written anywhere, and links are not followed. Headers are walked by hand, because
+    `tarfile` takes names of any length into memory, and may walk in circles where a size is negative (CVE-2025-8194).
+    """
+
+    def __init__(self, name: str, opener: Opener):
+        self._name, self._left = name, _MAX_MEMBER
+        self._packed = opener()
+        self._unpacked = gzip.GzipFile(fileobj=self._packed)
+        try:
+            self.table, self._size = self._walk()
+        except BaseException:
+            self.close()
+            raise
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        if not self._size:
+            self._skip(self._left + 1)  # to the end, where the checksum is compared
+            return 0
+        data = self._take(min(len(buffer), self._size))
+        if not data:
+            raise InputError(f"{self._name}/{self.table}: must have {self._size} more bytes, the archive ends")
+        self._size -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._unpacked.close()
+            self._packed.close()
+        super().close()
+
+    def _walk(self) -> tuple[str, int]:
+        """Go to the first labelled CSV file: its name without folder, and its size; ("", 0) where there is none."""
+        for _ in range(_MAX_MEMBERS):
+            header = self._take(tarfile.BLOCKSIZE)
+            if not any(header):  # a block of zeros ends the archive
+                return "", 0
+            with _tar_errors(self._name):
+                info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+            if not 0 <= info.size <= self._left:
+                raise InputError(f"{self._name}: must unpack to at most {_MAX_MEMBER} bytes, a member claims {info.size}")
+            table = info.name.rsplit("/", 1)[-1]
+            if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and table in _LABELLED:
+                return table, info.size
+            if info.type not in _LINK_TO_FIFO:
+                self._skip(-(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+        raise InputError(f"{self._name}: must hold {' or '.join(_LABELLED)} among its first {_MAX_MEMBERS} members")
+
+    def _skip(self, size: int) -> None:
+        while size > 0 and (data := self._take(min(size, _CHUNK))):
+            size -= len(data)
+
+    def _take(self, size: int) -> bytes:
+        """The next bytes of the unpacked archive, fewer than `size` only at its end."""
+        with _tar_errors(self._name):
+            data = self._unpacked.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise InputError(f"{self._name}: must unpack to at most {_MAX_MEMBER} bytes, holds more")
+        return data
+
+
+@contextmanager
+def _tar_errors(name: str) -> Iterator[None]:
+    """What a damaged gzip stream or tar header raises, as `InputError`."""
+    try:
+        yield
+    except (gzip.BadGzipFile, zlib.error, EOFError, tarfile.TarError) as error:
+        raise InputError(f"{name}: must be a whole tar.gz archive: {error}") from error
 
 
 # Image folders
@@ -416,17 +551,35 @@ def _read_picture(path: Path) -> np.ndarray:
         import cv2
     except ImportError:
         raise InputError(f"{path}: reading pictures needs OpenCV: pip install 'opencv-python<5'") from None
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > _MAX_PICTURE:
         raise InputError(f"{path}: a 48x48 picture must have at most {_MAX_PICTURE} bytes, received {len(data)}")
     # decoders fill the missing part of a cut file with grey, so look for its end
-    whole = _PICTURE_ENDS[path.suffix.lower()] in data[-64:]
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if whole else None
+    size = _claimed_size(data) if _PICTURE_ENDS[path.suffix.lower()] in data[-64:] else None
+    if size and size != (IMAGE_SIZE, IMAGE_SIZE):  # a kilobyte may claim a gigabyte of pixels
+        raise InputError(f"{path}: a picture must be 48x48 and 8-bit grey, received {size[0]}x{size[1]}")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if size else None
     if image is None:
         raise InputError(f"{path}: must be a whole PNG or JPEG picture, received {len(data)} bytes that are not")
     if image.shape != (IMAGE_SIZE, IMAGE_SIZE) or image.dtype != np.uint8:
         raise InputError(f"{path}: a picture must be 48x48 and 8-bit grey, received {image.dtype} of shape {image.shape}")
     return image
+
+
+def _claimed_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height in the header of a PNG or JPEG file; None where there is no such header."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR") and len(data) > 24:
+        return struct.unpack_from(">II", data, 16)
+    at = 2 if data.startswith(b"\xff\xd8") else len(data)
+    while len(data) > at + 9 and data[at] == 0xFF and data[at + 1] >= 0xC0 and not 0xD0 <= data[at + 1] <= 0xD9:
+        if data[at + 1] < 0xD0 and data[at + 1] not in (0xC4, 0xC8, 0xCC):  # a start of frame (ITU T.81, table B.1)
+            height, width = struct.unpack_from(">HH", data, at + 5)
+            return width, height
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 # The prepared npz
@@ -449,8 +602,9 @@ def read_npz(path: Path) -> Fer2013:
             splits = [_npz_split(path, archive, name) for name in Fer2013._fields[:3]]
     except InputError:
         raise
-    except (ValueError, tokenize.TokenError) as error:  # an array header that NumPy does not understand
-        raise InputError(f"{path}: must be a prepared npz: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # an array header that NumPy does not understand: the errors of its parser are many
+        reason = f"{str(error) or type(error).__name__}".splitlines()[0][:200]
+        raise InputError(f"{path}: must be a prepared npz: {reason}") from error
     return bundle(*splits)
 
 
@@ -476,7 +630,8 @@ def _npz_array(path: Path, archive: zipfile.ZipFile, key: str, dtype: type, item
         shape, fortran, found = np.lib.format.read_array_header_1_0(stream)
         size = info.file_size - stream.tell()
         rule = found == dtype and shape[1:] == item and len(shape) == 1 + len(item) and not fortran
-        if not rule or size > _MAX_MEMBER or size != np.prod(shape, dtype=object) * found.itemsize:
+        if not rule or shape[0] > _MAX_ROWS or size != np.prod(shape, dtype=object) * found.itemsize:
             wanted = f"{np.dtype(dtype)} [N{''.join(f', {n}' for n in item)}]"
-            raise InputError(f"{path}: {key} must be {wanted}, received {found} of shape {shape} in {size} bytes")
+            received = f"{str(found)[:80]} of shape {str(shape)[:80]} in {size} bytes"
+            raise InputError(f"{path}: {key} must be {wanted}, received {received}")
         return np.frombuffer(stream.read(size), found).reshape(shape)

@@ -1,5 +1,9 @@
 import csv
+import gzip
+import io
 import struct
+import tarfile
+import tracemalloc
 import warnings
 import zipfile
 from pathlib import Path
@@ -69,9 +73,51 @@ def write_zip(data: Fer2013, directory: Path) -> None:
         archive.writestr("example_submission.csv", "emotion\n0\n")
 
 
+def entry(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, **fields) -> bytes:
+    """One member of a tar archive; `fields` may lie about it."""
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, len(content)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def csv_bytes(data: Fer2013, directory: Path) -> bytes:
+    write_csv(data, directory / "fer2013.csv")
+    content = (directory / "fer2013.csv").read_bytes()
+    (directory / "fer2013.csv").unlink()
+    return content
+
+
+def tar_gz(*entries: bytes) -> bytes:
+    return gzip.compress(b"".join(entries) + bytes(1024), 1)
+
+
+def write_tar(data: Fer2013, directory: Path) -> None:
+    """As in the wild: made by tar itself, CSV first."""
+    with tarfile.open(directory / "fer2013.tar.gz", "w:gz") as archive:
+        for name, content in (("fer2013.csv", csv_bytes(data, directory)), ("README", b"Hello"), ("fer2013.bib", b"@")):
+            info = tarfile.TarInfo(f"fer2013/{name}")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def write_nested_tar(data: Fer2013, directory: Path) -> None:
+    """The challenge's zip without the file that labels the test rows."""
+    write_tar(data, directory)
+    with zipfile.ZipFile(directory / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(directory / "fer2013.tar.gz", "fer2013.tar.gz")
+        archive.writestr("test.csv", "pixels\n")
+    (directory / "fer2013.tar.gz").unlink()
+
+
 def write(layout: str, data: Fer2013, directory: Path) -> None:
     if layout == "zip":
         write_zip(data, directory)
+    elif layout == "tar":
+        write_tar(data, directory)
+    elif layout == "zip of tar":
+        write_nested_tar(data, directory)
     elif layout == "folders":
         write_folders(data, directory)
     elif layout == "npz":
@@ -83,7 +129,10 @@ def write(layout: str, data: Fer2013, directory: Path) -> None:
 
 @pytest.mark.parametrize(
     "layout",
-    ["+".join(CHALLENGE), "fer2013.csv", "icml_face_data.csv", "zip", "folders", "npz", "train.csv+fer2013.csv"],
+    [
+        *("+".join(CHALLENGE), "fer2013.csv", "icml_face_data.csv", "train.csv+fer2013.csv"),
+        *("zip", "tar", "zip of tar", "folders", "npz"),
+    ],
 )
 def test_every_layout_gives_the_same_arrays(layout, data, tmp_path):
     write(layout, data, tmp_path)
@@ -235,8 +284,9 @@ def test_more_test_rows_than_labels_are_refused(data, tmp_path):
 def test_missing_data_say_what_was_looked_for_and_where_to_get_it(data, tmp_path):
     with pytest.raises(InputError) as error:
         find(tmp_path / "absent")
-    for part in ("absent", "train.csv", "fer2013.csv", sources.ARCHIVE, sources.PAGE, "data/README.md"):
+    for part in ("absent", "train.csv", "fer2013.csv", sources.ARCHIVE, sources.TAR, sources.PAGE, "data/README.md"):
         assert part in str(error.value)
+    assert f"python scripts/download_data.py --data {tmp_path / 'absent'}" in str(error.value)
     write_csv(data, tmp_path / "train.csv")
     write_csv(data, tmp_path / "test.csv")
     with pytest.raises(InputError, match=r"train.csv and test.csv alone: the labels .* icml_face_data.csv"):
@@ -284,7 +334,7 @@ def test_a_zip_member_that_claims_too_much_is_refused(data, tmp_path, monkeypatc
 def test_a_zip_member_is_read_no_further_than_the_cap(data, tmp_path):
     write_zip(data, tmp_path)
     path = tmp_path / "archive.zip"
-    member = sources._Member(path, sources._zip_members(path)[0])
+    member = sources._Member(path, sources._zip_members(path)["train.csv"])
     member._left = 5000  # of the cap, whatever size the archive claims
     with member, pytest.raises(InputError, match=r"archive.zip/some/folder/train.csv: must have at most .* holds more"):
         member.read()
@@ -302,6 +352,114 @@ def test_an_encrypted_zip_is_refused(data, tmp_path):
     path.write_bytes(content)
     with pytest.raises(InputError, match="unencrypted"):
         find(tmp_path).read()
+
+
+def test_a_zip_member_packed_otherwise_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("fer2013.csv", f"emotion,pixels,Usage\n0,{GOOD},Training\n")
+    with pytest.raises(InputError, match=r"a.zip/fer2013.csv: must be stored or deflated, received zip method 12"):
+        find(tmp_path).read()
+
+
+def test_a_zip_cannot_break_the_line_of_its_error(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a\nb\x1b[2J/fer2013.csv", "emotion\n")
+    with pytest.raises(InputError) as error:
+        find(tmp_path).read()
+    assert str(error.value).startswith(f"{tmp_path}/a.zip/a?b?[2J/fer2013.csv: the header")
+
+
+# tar.gz
+
+
+def find_tar(tmp_path: Path, content: bytes, nested: bool) -> sources.Source:
+    if nested:
+        with zipfile.ZipFile(tmp_path / "archive.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("some/fer2013.tar.gz", content)
+    else:
+        (tmp_path / "fer2013.tar.gz").write_bytes(content)
+    return find(tmp_path)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "flip", "checksum", "text", "empty", "header", "cut within"])
+def test_a_damaged_tar_is_refused(damage, nested, data, tmp_path):
+    content = csv_bytes(data, tmp_path)
+    whole = tar_gz(entry("fer2013.csv", content))
+    bad = {
+        "cut": whole[: len(whole) // 2],
+        "flip": gzip.compress(entry("fer2013.csv", content), 0).replace(b" 11 ", b" 12 ", 1),  # told by the checksum alone
+        "checksum": whole[:-8] + bytes(4) + whole[-4:],
+        "text": b"\x1f\x8bhello",
+        "empty": b"\x1f\x8b",
+        "header": gzip.compress(b"x" * 512),
+        "cut within": gzip.compress(entry("fer2013.csv", content)[: -(len(content) // 2)].rpartition(b"\n")[0] + b"\n"),
+    }
+    with pytest.raises(InputError, match=r"fer2013.tar.gz.*: must (be a whole tar.gz archive|have \d+ more bytes)") as error:
+        find_tar(tmp_path, bad[damage], nested).read()
+    assert "\n" not in str(error.value)
+
+
+def test_a_tar_is_searched_past_everything_but_files(data, tmp_path):
+    """Neither a folder nor a link of the right name is taken, and no name or link leads out of the archive."""
+    outside = tmp_path / "outside.csv"
+    outside.write_text("emotion,pixels,Usage\n")
+    content = csv_bytes(data, tmp_path)
+    archive = tar_gz(
+        entry("fer2013.csv", kind=tarfile.DIRTYPE),
+        entry("a/fer2013.csv", kind=tarfile.SYMTYPE, linkname=str(outside)),
+        entry("b/fer2013.csv", kind=tarfile.LNKTYPE, linkname="../outside.csv", size=100),  # as pax writes: none follow
+        entry("x" * 300 + "/README", b"long name, in a member of its own"),
+        entry("@LongLink", b"y" * 5000, kind=tarfile.GNUTYPE_LONGNAME),
+        entry("fer2013new.csv", b"votes"),
+        entry("../../fer2013.csv", content),
+        entry("fer2013/fer2013.csv", b"a second one"),
+    )
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert find_tar(tmp_path, archive, nested=False).read().digest == data.digest
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path in before} == before
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_tar_without_the_table_is_not_data(nested, data, tmp_path):
+    with pytest.raises(InputError, match="no FER-2013 data"):
+        find_tar(tmp_path, tar_gz(entry("train.csv", b"emotion,pixels\n")), nested)
+    with pytest.raises(InputError, match="no FER-2013 data"):
+        find_tar(tmp_path, tar_gz(), nested)
+
+
+@pytest.mark.parametrize(
+    ("archive", "said"),
+    [
+        (tar_gz(entry("fer2013.csv", size=1 << 40)), "a member claims 1099511627776"),
+        (tar_gz(entry("bomb", bytes(3 << 20)), entry("fer2013.csv")), "a member claims 3145728"),
+        (tar_gz(entry("a", bytes(600_000)), entry("b", bytes(600_000))), "a member claims 600000"),
+        (tar_gz(entry("fer2013.csv", b"emotion,pixels,Usage\n"), bytes(3 << 20)), "holds more"),
+        (tar_gz(entry("name", bytes(3 << 20), kind=tarfile.GNUTYPE_LONGNAME)), "a member claims 3145728"),
+        (tar_gz(entry("fer2013.csv", size=-512)), "a member claims -512"),
+        (tar_gz(*[entry("a")] * 1001), "among its first 1000 members"),
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_tar_bomb_is_refused(archive, said, nested, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_MAX_MEMBER", 1 << 20)
+    with pytest.raises(InputError) as error:
+        find_tar(tmp_path, archive, nested).read()
+    assert said in str(error.value)
+    assert "fer2013.tar.gz: must" in str(error.value)
+
+
+def test_a_tar_is_unpacked_in_pieces(data, tmp_path):
+    """16 MiB of zeros before and after the table cost no memory."""
+    zeros = entry("zeros", bytes(16 << 20))
+    archive = tar_gz(zeros, entry("fer2013.csv", csv_bytes(data, tmp_path)), zeros)
+    del zeros
+    tracemalloc.start()
+    try:
+        assert find_tar(tmp_path, archive, nested=True).read().digest == data.digest
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 # folders
