@@ -1,0 +1,189 @@
+"""Auto-PGD: projected gradient ascent that chooses its own step size.
+
+    hacked = apgd(key, logits_fn, images, labels, eps=8 / 255)
+    hacked = apgd_targeted(key, logits_fn, images, labels, eps=8 / 255)     # every other class in turn
+
+Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020,
+algorithm 1. Steps start at 2 eps with momentum; at checkpoints ever closer together a step is halved, and the search goes
+back to its best point, where the objective rose too seldom or has gained nothing since the last checkpoint.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fer_jax.attacks.gradient import Best, better
+from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.norms import Norm, linf, per_image
+from fer_jax.attacks.objectives import Goal, Objective, cross_entropy, targeted_dlr
+from fer_jax.types import Images, Labels, LogitsFn
+
+_MOMENTUM = 0.75  # share of the new step, alpha in the paper
+_RISES = 0.75  # share of steps that must raise the objective, rho in the paper
+
+
+class _Point(NamedTuple):
+    images: jax.Array
+    values: jax.Array  # [B]
+    gradient: jax.Array
+
+
+class _State(NamedTuple):
+    now: _Point
+    before: jax.Array  # the images before
+    peak: _Point  # of the highest value
+    found: Best
+    step_size: jax.Array  # [B]
+    rises: jax.Array  # [B], steps since the last checkpoint that raised the value
+    halved: jax.Array  # bool [B], at the last checkpoint
+    peak_then: jax.Array  # [B], the highest value at the last checkpoint
+
+
+class _Aim(NamedTuple):
+    """Which value is ascended: an objective for a goal, or targeted DLR from the true labels to `targets`."""
+
+    goal: Goal
+    towards: bool
+
+    def value(self, logits: jax.Array, labels: jax.Array, targets: jax.Array) -> jax.Array:
+        return targeted_dlr(logits, labels, targets) if self.towards else self.goal.value(logits, labels)
+
+
+def apgd(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float | jax.Array,
+    steps: int = 100,
+    norm: Norm = linf,
+    objective: Objective = cross_entropy,
+    targeted: bool = False,
+    restarts: int = 1,
+) -> Images:
+    """APGD-CE, or with `objective=dlr` APGD-DLR; with `targeted`, labels are where to go.
+
+    Args:
+        images: float32 [B, H, W, C] in [0, 1].
+        eps: radius of the `norm`'s ball (Linf or L2), a scalar or [B].
+        steps: at least 1; each costs one forward and one backward pass, the start another.
+        restarts: runs from further random starts on the ball's surface; the best is kept per image.
+    """
+    aim = _Aim(Goal(objective, targeted), towards=False)
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    found = None
+    for run_key in jax.random.split(key, restarts):
+        other = _run(run_key, traced(logits_fn), images, labels, labels, eps, steps, norm, aim)
+        found = other if found is None else better(found, other)
+    assert found is not None
+    return found.images
+
+
+def apgd_targeted(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float | jax.Array,
+    steps: int = 100,
+    norm: Norm = linf,
+    targets: int | None = None,
+) -> Images:
+    """APGD-T: targeted DLR towards each other class in turn, the likeliest first; untargeted in what it counts as success.
+
+    Args:
+        targets: how many classes are tried, by default all others. Needs at least four classes.
+    """
+    images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
+    ranked = ranked_targets(logits_fn, images, labels)
+    aim = _Aim(Goal(cross_entropy), towards=True)
+    found = None
+    for i, run_key in enumerate(jax.random.split(key, targets or ranked.shape[1])):
+        other = _run(run_key, logits_fn, images, labels, ranked[:, i], eps, steps, norm, aim)
+        found = other if found is None else better(found, other)
+    assert found is not None
+    return found.images
+
+
+@jax.jit
+def ranked_targets(logits_fn: LogitsFn, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """int [B, C - 1]: every class but the label, the one of the largest logit first."""
+    logits = logits_fn(images)
+    own = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
+    return jnp.argsort(-jnp.where(own, -jnp.inf, logits), axis=1)[:, :-1]
+
+
+def checkpoints(steps: int) -> np.ndarray:
+    """int [steps]: at a checkpoint the number of steps since the one before, elsewhere 0."""
+    period, least, fewer = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
+    due, since = np.zeros(steps, np.int32), 0
+    for i in range(steps):
+        since += 1
+        if since == period:
+            due[i], since = period, 0
+            period = max(period - fewer, least)
+    return due
+
+
+def _run(key, logits_fn, images, labels, targets, eps, steps, norm, aim) -> Best:
+    state = _begin(key, logits_fn, images, labels, targets, eps, norm=norm, aim=aim)
+    due = jnp.asarray(checkpoints(steps))
+    return repeat(_step, steps, state, logits_fn, images, labels, targets, eps, due, norm=norm, aim=aim).found
+
+
+@functools.partial(jax.jit, static_argnames=("norm", "aim"))
+def _begin(key, logits_fn, images, labels, targets, eps, *, norm: Norm, aim: _Aim) -> _State:
+    start = norm.random_start(key, images.shape, jnp.ones(()))
+    start = jnp.clip(images + per_image(eps, images) * start / per_image(norm.size(start), images), 0, 1)
+    start = jnp.where(per_image(eps, images) > 0, start, images)
+    now, found = _look(logits_fn, start, labels, targets, aim)
+    nothing = jnp.zeros(len(images))
+    size = 2 * jnp.broadcast_to(jnp.asarray(eps, jnp.float32), nothing.shape)
+    return _State(now, start, now, found, size, nothing, nothing > 0, now.values)
+
+
+def _look(logits_fn, images, labels, targets, aim: _Aim) -> tuple[_Point, Best]:
+    logits, values, gradient = value_and_gradient(logits_fn, images, lambda z: aim.value(z, labels, targets))
+    return _Point(images, values, gradient), Best(images, aim.goal.reached(logits, labels), values)
+
+
+@functools.partial(jax.jit, static_argnames=("norm", "aim"))
+def _step(i, state: _State, logits_fn, images, labels, targets, eps, due, *, norm: Norm, aim: _Aim) -> _State:
+    inside = lambda x: jnp.clip(images + norm.project(x - images, eps), 0, 1)  # noqa: E731
+    now = state.now
+    ahead = inside(now.images + per_image(state.step_size, images) * norm.steepest(now.gradient))
+    share = jnp.where(i > 0, _MOMENTUM, 1.0)
+    moved = inside(now.images + share * (ahead - now.images) + (1 - share) * (now.images - state.before))
+    new, met = _look(logits_fn, moved, labels, targets, aim)
+    peak = _where(new.values > state.peak.values, new, state.peak)
+    state = state._replace(
+        now=new,
+        before=now.images,
+        peak=peak,
+        found=better(state.found, met),
+        rises=state.rises + (new.values > now.values),
+    )
+    return jax.lax.cond(due[i] > 0, lambda s: _checkpoint(s, due[i]), lambda s: s, state)
+
+
+def _checkpoint(state: _State, length: jax.Array) -> _State:
+    stuck = ~state.halved & (state.peak_then >= state.peak.values)
+    halve = (state.rises <= _RISES * length) | stuck
+    return state._replace(
+        now=_where(halve, state.peak, state.now),
+        step_size=jnp.where(halve, state.step_size / 2, state.step_size),
+        rises=jnp.zeros_like(state.rises),
+        halved=halve,
+        peak_then=state.peak.values,
+    )
+
+
+def _where(chosen: jax.Array, one: _Point, other: _Point) -> _Point:
+    return jax.tree.map(lambda a, b: jnp.where(per_image(chosen, a), a, b), one, other)

@@ -1,0 +1,177 @@
+"""Steps along the gradient with a perturbation of at most eps: FGSM, BIM, PGD, MI-FGSM.
+
+    attack = functools.partial(pgd, eps=8 / 255, step_size=2 / 255, steps=40)
+    hacked = attack(key, logits_fn, images, labels)       # float32 [B, 48, 48, 1] in [0, 1]
+
+All take (key, logits_fn, images, labels, /) and return the image that served the goal best: among those that reach it, else
+among all, the one of the highest value. With `targeted`, labels are where to go.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.norms import Norm, linf, per_image
+from fer_jax.attacks.objectives import Goal, Objective, cross_entropy
+from fer_jax.types import Images, Labels, LogitsFn
+
+
+class Best(NamedTuple):
+    """The best images met so far, whether they reach the goal [B], and their values [B]."""
+
+    images: jax.Array
+    reached: jax.Array
+    values: jax.Array
+
+
+class _State(NamedTuple):
+    images: jax.Array
+    momentum: jax.Array
+    best: Best
+
+
+def fgsm(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float,
+    objective: Objective = cross_entropy,
+    targeted: bool = False,
+    random_start: bool = False,
+) -> Images:
+    """One step of size eps along the gradient's sign; from a random start, of size 1.25 eps.
+
+    Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015; random start: Wong et al., "Fast is
+    better than free", ICLR 2020.
+    """
+    step_size = 1.25 * eps if random_start else eps
+    options = {"objective": objective, "targeted": targeted, "random_start": random_start}
+    return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=1, **options)
+
+
+def bim(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    objective: Objective = cross_entropy,
+    targeted: bool = False,
+) -> Images:
+    """FGSM in small steps from the image itself: Kurakin et al., "Adversarial examples in the physical world", 2017."""
+    options = {"objective": objective, "targeted": targeted, "random_start": False}
+    return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=steps, **options)
+
+
+def mifgsm(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    decay: float = 1.0,
+    objective: Objective = cross_entropy,
+    targeted: bool = False,
+) -> Images:
+    """Steps along the sign of an accumulated gradient, each divided by its mean size before it is added.
+
+    Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018, algorithm 1.
+    """
+    options = {"objective": objective, "targeted": targeted, "random_start": False, "decay": decay}
+    return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=steps, **options)
+
+
+def pgd(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float | jax.Array,
+    step_size: float | jax.Array,
+    steps: int,
+    norm: Norm = linf,
+    objective: Objective = cross_entropy,
+    targeted: bool = False,
+    random_start: bool = True,
+    restarts: int = 1,
+    decay: float | None = None,
+    keep_best: bool = True,
+) -> Images:
+    """Projected gradient ascent: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018.
+
+    Args:
+        images: float32 [B, H, W, C] in [0, 1].
+        labels: int [B]: the true ones, or with `targeted` where to go.
+        eps: radius of the ball, in pixel units of [0, 1]; a scalar or [B]. 0 gives the images back.
+        step_size: length of a step in the same norm.
+        steps: at least 1. Costs steps + 1 forward and `steps` backward passes per restart.
+        restarts: further runs from other random starts; the best of all is kept per image.
+        decay: of accumulated gradients (`mifgsm`); None uses each gradient alone.
+        keep_best: False returns the last image, as most libraries do, even where an earlier one was better.
+
+    Returns:
+        float32 [B, H, W, C] in [0, 1], within eps of `images` to rounding.
+    """
+    goal, logits_fn, images = Goal(objective, targeted), traced(logits_fn), jnp.asarray(images)
+    best = None
+    for run_key in jax.random.split(key, restarts):
+        found = _run(run_key, logits_fn, images, labels, eps, step_size, steps, norm, goal, random_start, decay, keep_best)
+        best = found if best is None else better(best, found)
+    assert best is not None
+    return best.images
+
+
+def better(one: Best, other: Best) -> Best:
+    """Per image `other` where it alone reaches the goal, or where both or neither do and its value is higher."""
+    wins = jnp.where(one.reached == other.reached, other.values > one.values, other.reached)
+    return jax.tree.map(lambda a, b: jnp.where(per_image(wins, a), b, a), one, other)
+
+
+def _run(key, logits_fn, images, labels, eps, step_size, steps, norm, goal, random_start, decay, keep_best) -> Best:
+    start = _start(key, images, eps, norm=norm) if random_start else images
+    nothing = jnp.zeros(len(images))
+    state = _State(start, jnp.zeros_like(images), Best(start, nothing > 0, nothing - jnp.inf))
+    static = {"norm": norm, "goal": goal, "decay": decay}
+    state = repeat(_step, steps, state, logits_fn, images, labels, eps, step_size, **static)
+    last = _judge(logits_fn, state.images, labels, goal=goal)
+    return better(state.best, last) if keep_best else last
+
+
+@functools.partial(jax.jit, static_argnames="norm")
+def _start(key: jax.Array, images: jax.Array, eps: jax.Array, norm: Norm) -> jax.Array:
+    return jnp.clip(images + norm.random_start(key, images.shape, eps), 0, 1)
+
+
+@functools.partial(jax.jit, static_argnames="goal")
+def _judge(logits_fn: LogitsFn, images: jax.Array, labels: jax.Array, goal: Goal) -> Best:
+    logits = logits_fn(images).astype(jnp.float32)
+    return Best(images, goal.reached(logits, labels), goal.value(logits, labels))
+
+
+@functools.partial(jax.jit, static_argnames=("norm", "goal", "decay"))
+def _step(i, state: _State, logits_fn, images, labels, eps, step_size, *, norm: Norm, goal: Goal, decay) -> _State:
+    value = lambda logits: goal.value(logits, labels)  # noqa: E731
+    logits, values, gradient = value_and_gradient(logits_fn, state.images, value)
+    best = better(state.best, Best(state.images, goal.reached(logits, labels), values))
+    if decay is not None:
+        size = jnp.abs(gradient).mean(axis=(1, 2, 3), keepdims=True)
+        gradient = decay * state.momentum + gradient / jnp.maximum(size, 1e-12)
+    moved = state.images + per_image(step_size, images) * norm.steepest(gradient)
+    moved = jnp.clip(images + norm.project(moved - images, eps), 0, 1)
+    return _State(moved, gradient, best)

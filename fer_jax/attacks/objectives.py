@@ -1,0 +1,79 @@
+"""What an attack ascends: numbers that are large where a network is wrong, one per image.
+
+    goal = Goal(margin)                        # away from the true labels
+    goal = Goal(cross_entropy, targeted=True)  # towards target labels
+    goal.value(logits, labels), goal.reached(logits, labels)
+
+An objective takes logits float32 [B, C] and labels int [B] to [B].
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.types import Labels, Logits
+
+Objective = Callable[[Logits, Labels], jax.Array]
+
+
+class Goal(NamedTuple):
+    """What is ascended and when it is reached: another class than the label, or with `targeted` the label itself."""
+
+    objective: Objective
+    targeted: bool = False
+
+    def value(self, logits: Logits, labels: Labels) -> jax.Array:
+        """[B], to be ascended."""
+        value = self.objective(logits, labels)
+        return -value if self.targeted else value
+
+    def reached(self, logits: Logits, labels: Labels) -> jax.Array:
+        """bool [B]; logits that are not finite reach nothing, whatever their argmax."""
+        right = logits.argmax(axis=-1) == labels
+        return (right if self.targeted else ~right) & jnp.isfinite(logits).all(axis=-1)
+
+
+def cross_entropy(logits: Logits, labels: Labels) -> jax.Array:
+    """-log softmax(logits)[label], in nats. Its gradient vanishes where the network is sure: see `margin`."""
+    return -_of(jax.nn.log_softmax(logits), labels)
+
+
+def margin(logits: Logits, labels: Labels) -> jax.Array:
+    """The largest other logit less the label's: positive where the label has lost (Carlini & Wagner 2017, f6)."""
+    return _others(logits, labels).max(axis=-1) - _of(logits, labels)
+
+
+def probability_margin(logits: Logits, labels: Labels) -> jax.Array:
+    """The largest other probability less the label's, in [-1, 1]."""
+    return margin(jax.nn.softmax(logits), labels)
+
+
+def dlr(logits: Logits, labels: Labels) -> jax.Array:
+    """The margin in units of the distance between the largest and the third largest logit; C >= 3.
+
+    Invariant to shifts and scales of the logits, so no network hides its gradient by large ones. Croce & Hein, "Reliable
+    evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020, equation 6.
+    """
+    ordered = jnp.sort(logits, axis=-1)
+    return margin(logits, labels) / (ordered[..., -1] - ordered[..., -3] + 1e-12)
+
+
+def targeted_dlr(logits: Logits, labels: Labels, targets: Labels) -> jax.Array:
+    """How far `targets` are ahead of the true `labels`, scaled like `dlr`; C >= 4. Ibid., equation 7."""
+    ordered = jnp.sort(logits, axis=-1)
+    scale = ordered[..., -1] - (ordered[..., -3] + ordered[..., -4]) / 2 + 1e-12
+    return (_of(logits, targets) - _of(logits, labels)) / scale
+
+
+def _of(values: jax.Array, labels: Labels) -> jax.Array:
+    return jnp.take_along_axis(values, jnp.asarray(labels)[..., None], axis=-1)[..., 0]
+
+
+def _others(values: jax.Array, labels: Labels) -> jax.Array:
+    own = jax.nn.one_hot(labels, values.shape[-1], dtype=bool)
+    return jnp.where(own, -jnp.inf, values)
+
+
+OBJECTIVES = {"ce": cross_entropy, "margin": margin, "dlr": dlr, "probability": probability_margin}
