@@ -4,14 +4,19 @@ logits = predict_logits(lambda images: model.apply(variables, images, train=Fals
 summary(logits, labels)["accuracy"]
 """
 
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy.special import log_softmax
 from tqdm import tqdm
 
 from fer_jax import metrics
+from fer_jax.attacks import NORMS, Goal, Norm, margin
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS, NUM_CLASSES, VALENCE, index
-from fer_jax.types import IMAGE_SIZE, LogitsFn
+from fer_jax.types import IMAGE_SIZE, Attack, LogitsFn
 
 
 def predict_logits(
@@ -27,12 +32,19 @@ def predict_logits(
         InputError: the images have another dtype or shape.
     """
     check_images(images)
+    return _predict(logits_fn, images, batch_size, progress, classes)
+
+
+def _predict(
+    logits_fn: LogitsFn, images: np.ndarray, batch_size: int, progress: bool = False, classes: int = NUM_CLASSES
+) -> np.ndarray:
+    """As `predict_logits`, also of float images [N, 48, 48, 1] in [0, 1]."""
     logits = []
     starts = range(0, len(images), batch_size)
     for start in tqdm(starts, desc="predicting", unit="batch", leave=False, disable=None if progress else True):
         rows = images[start : start + batch_size]
         batch = np.zeros((batch_size, IMAGE_SIZE, IMAGE_SIZE, 1), np.float32)
-        batch[: len(rows), :, :, 0] = rows / np.float32(255)
+        batch[: len(rows)] = rows if rows.ndim == 4 else rows[..., None] / np.float32(255)
         logits.append(np.asarray(logits_fn(batch), np.float32)[: len(rows)])
     return np.concatenate(logits) if logits else np.empty((0, classes), np.float32)
 
@@ -44,6 +56,104 @@ def check_images(images: np.ndarray) -> None:
         raise InputError(f"faces must be a numpy array of uint8 grey levels in 0..255, received {received}")
     if images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
         raise InputError(f"faces must have shape [N, {IMAGE_SIZE}, {IMAGE_SIZE}], received {received}")
+
+
+_SHRUNK = (0.8, 0.9, 0.95, 0.98, 0.99, 1.0)  # shares of a perturbation that are tried when it is rounded
+
+
+class Attacked(NamedTuple):
+    """What an attack achieved, as the evaluator found it, one entry per image.
+
+    Attributes:
+        images: uint8 [N, 48, 48], rounded to 8 bits: what can be saved.
+        before, after: float32 [N, C], logits of the original and of the rounded images.
+        reached: bool [N], whether the goal was reached before rounding.
+        reached_8bit: bool [N], and whether the rounded image, which lies within eps too, reaches it.
+        norms: "l0" (pixels changed), "l1", "l2", "linf" of the rounded perturbation, the last three in 8-bit levels, [N].
+        ssim: [N], of original and rounded image.
+    """
+
+    images: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    reached: np.ndarray
+    reached_8bit: np.ndarray
+    norms: dict[str, np.ndarray]
+    ssim: np.ndarray
+
+
+def attacked(
+    attack: Attack,
+    logits_fn: LogitsFn,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    key: jax.Array,
+    norm: Norm | None = None,
+    eps: float = np.inf,
+    targeted: bool = False,
+    batch_size: int = 64,
+) -> Attacked:
+    """Run an attack and believe nothing that it says: its images are clipped to the box and the ball and judged anew.
+
+    Args:
+        images: uint8 [N, 48, 48].
+        labels: int [N], the true ones, or with `targeted` where the attack is to lead.
+        key: random numbers; every batch gets its own.
+        norm, eps: of the ball that the attack promises to stay in; without a norm only the box is enforced.
+        logits_fn: in evaluation mode, as for `predict_logits`.
+
+    Raises:
+        ValueError: the attack returned values that are not finite.
+    """
+    check_images(images)
+    floats = np.zeros((len(images), *images.shape[1:], 1), np.float32)
+    for start in range(0, len(images), batch_size):
+        rows = slice(start, start + batch_size)
+        floats[rows] = _attack_batch(
+            attack, logits_fn, images[rows], labels[rows], jax.random.fold_in(key, start), batch_size
+        )
+    floats = _inside(floats, images, norm, eps)
+    rounded = _rounded(floats, images, norm, eps)
+    before, after = (predict_logits(logits_fn, each, batch_size) for each in (images, rounded))
+    exact = _predict(logits_fn, floats, batch_size)
+    goal = Goal(margin, targeted)
+    delta = (rounded.astype(np.float32) - images)[..., None]
+    sizes = {name: np.asarray(each.size(jnp.asarray(delta))) for name, each in NORMS.items()}
+    sizes["l0"] = (delta != 0).sum(axis=(1, 2, 3))
+    reached, reached_8bit = (np.asarray(goal.reached(jnp.asarray(z), labels)) for z in (exact, after))
+    similar = metrics.ssim(images / 255, rounded / 255)
+    return Attacked(rounded, before, after, reached, reached_8bit, sizes, similar)
+
+
+def _rounded(floats: np.ndarray, images: np.ndarray, norm: Norm | None, eps: float) -> np.ndarray:
+    """uint8 [N, 48, 48], within eps: where rounding would leave the ball, by a little, the change is shrunk first."""
+    delta = 255 * floats[..., 0] - images
+    best = images + np.trunc(delta)  # towards the original: smaller in every norm
+    for share in _SHRUNK:
+        tried = np.clip(np.rint(images + share * delta), 0, 255)
+        size = norm.size(jnp.asarray((tried - images)[..., None] / 255, jnp.float32)) if norm else np.zeros(len(images))
+        best = np.where((np.asarray(size) <= eps + 1e-6)[:, None, None], tried, best)
+    return best.astype(np.uint8)
+
+
+def _attack_batch(attack, logits_fn, images, labels, key, batch_size) -> np.ndarray:
+    """The attack's images for up to `batch_size` rows; the batch is padded so that every batch compiles alike."""
+    padded = np.zeros((batch_size, *images.shape[1:], 1), np.float32)
+    padded[: len(images), :, :, 0] = images / np.float32(255)
+    goals = np.zeros(batch_size, np.int32)
+    goals[: len(labels)] = labels
+    hacked = np.asarray(attack(key, logits_fn, jnp.asarray(padded), jnp.asarray(goals)), np.float32)[: len(images)]
+    if not np.isfinite(hacked).all():
+        raise ValueError("the attack returned images that are not finite")
+    return hacked
+
+
+def _inside(hacked: np.ndarray, images: np.ndarray, norm: Norm | None, eps: float) -> np.ndarray:
+    original = images[..., None] / np.float32(255)
+    if norm is not None:
+        hacked = original + np.asarray(norm.project(jnp.asarray(hacked - original), eps))
+    return np.clip(hacked, 0, 1)
 
 
 def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:

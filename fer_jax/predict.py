@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from jax.tree_util import Partial
 from scipy.special import softmax
 
 from fer_jax import evaluate, model_file, models
@@ -54,7 +55,7 @@ class Predictor:
         self.tta = tta
         self.emotions = self.model.emotions
         apply = jax.jit(functools.partial(models.create(self.model.architecture).apply, train=False))
-        self._logits_fn = functools.partial(apply, jax.device_put(self.model.variables))
+        self.logits_fn = Partial(apply, jax.device_put(self.model.variables))  # unscaled; what attacks take
 
     def __call__(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
         """Probabilities, float32 [N, C], rows summing to 1, of grey faces, uint8 [N, 48, 48]; N may be 0.
@@ -71,7 +72,7 @@ class Predictor:
         evaluate.check_images(faces)
         batch_size = next((size for size in BUCKETS if size >= len(faces)), BUCKETS[-1])
         views = tuple(_views(faces)) if self.tta else (faces,)
-        logits = evaluate.predict_logits(self._logits_fn, np.concatenate(views), batch_size, progress, len(self.emotions))
+        logits = evaluate.predict_logits(self.logits_fn, np.concatenate(views), batch_size, progress, len(self.emotions))
         return logits.reshape(len(views), len(faces), len(self.emotions))
 
     @staticmethod

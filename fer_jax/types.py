@@ -14,5 +14,6 @@ Logits = jax.Array  # float32 [B, 7], unnormalised log-probabilities
 Labels = jax.Array | np.ndarray  # int [B] in 0..6
 Variables = dict[str, Any]  # flax variables: {"params": ..., "batch_stats": ...}
 LogitsFn = Callable[[Images], Logits]
+Attack = Callable[[jax.Array, LogitsFn, Images, Labels], Images]  # (key, logits_fn, images, labels) -> images
 
 IMAGE_SIZE = 48

@@ -1,10 +1,13 @@
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss, precision_score, recall_score
 
 from fer_jax import evaluate
+from fer_jax.attacks import l2, linf
 from fer_jax.errors import InputError
 
 
@@ -103,3 +106,61 @@ def test_probability_report_asks_the_simpler_questions():
     text = evaluate.describe_probabilities(report, {**report, "brier": 0.25}).splitlines()
     assert text[0].split() == ["unscaled", "scaled"]
     assert text[1].split()[-2:] == [f"{report['brier']:.4f}", "0.2500"]
+
+
+def brightness(images):
+    """Class 1 for faces whose mean is above one half, else class 0."""
+    level = images.mean(axis=(1, 2, 3))
+    return jnp.stack([0.5 - level, level - 0.5, *[jnp.full_like(level, -9.0)] * 5], axis=1)
+
+
+def brighten(by):
+    return lambda key, logits_fn, images, labels: images + by
+
+
+def test_an_attack_is_brought_back_into_ball_and_box_before_it_is_judged():
+    images = np.full((3, 48, 48), 120, np.uint8)
+    images[2] = 126
+    found = evaluate.attacked(
+        brighten(0.9), brightness, images, np.zeros(3, int), key=jax.random.key(0), norm=linf, eps=4 / 255, batch_size=2
+    )
+    assert (found.images.astype(int) - images == 4).all()  # it claimed more than its eps
+    np.testing.assert_array_equal(found.reached_8bit, [False, False, True])
+    np.testing.assert_array_equal(found.norms["linf"], [4, 4, 4])
+    np.testing.assert_array_equal(found.norms["l0"], [48 * 48] * 3)
+    np.testing.assert_allclose(found.norms["l1"], [4 * 48 * 48] * 3)
+    np.testing.assert_allclose(found.norms["l2"], [4 * 48] * 3)
+    assert (found.before.argmax(axis=1) == 0).all()
+
+
+def test_what_rounding_undoes_is_no_success():
+    images = np.full((1, 48, 48), 127, np.uint8)
+    found = evaluate.attacked(brighten(0.6 / 255), brightness, images, np.zeros(1, int), key=jax.random.key(0))
+    assert found.reached[0] and found.reached_8bit[0]  # 127.6 rounds to 128, above the half
+    found = evaluate.attacked(brighten(0.49 / 255), brightness, images + 0, np.zeros(1, int), key=jax.random.key(0))
+    assert not found.reached_8bit[0] and (found.images == 127).all()
+    assert found.ssim[0] == pytest.approx(1)
+
+
+def test_a_target_is_reached_only_by_that_class():
+    images, to_one = np.full((2, 48, 48), 120, np.uint8), np.array([1, 3])
+    found = evaluate.attacked(brighten(0.2), brightness, images, to_one, key=jax.random.key(0), targeted=True)
+    np.testing.assert_array_equal(found.reached_8bit, [True, False])
+
+
+def test_an_attack_that_returns_nan_is_no_success_but_an_error():
+    images = np.full((1, 48, 48), 120, np.uint8)
+    with pytest.raises(ValueError, match="not finite"):
+        evaluate.attacked(brighten(float("nan")), brightness, images, np.zeros(1, int), key=jax.random.key(0))
+
+
+def scattered(size):
+    """A perturbation of exactly this L2 norm, which rounding would make longer."""
+    noise = np.random.default_rng(0).normal(size=(1, 48, 48, 1))
+    return lambda key, logits_fn, images, labels: images + (size * noise / np.linalg.norm(noise)).astype(np.float32)
+
+
+def test_rounding_does_not_leave_the_ball():
+    images = np.full((1, 48, 48), 120, np.uint8)
+    found = evaluate.attacked(scattered(0.5), brightness, images, np.zeros(1, int), key=jax.random.key(0), norm=l2, eps=0.5)
+    assert 0.47 < found.norms["l2"][0] / 255 <= 0.5

@@ -82,3 +82,14 @@ def test_a_pair_is_judged_on_its_own_rows_only():
     probabilities = np.array([[0.9, 0.04, 0.06], [0.0, 0.7, 0.3], [0.0, 0.2, 0.8]])
     assert metrics.pair_accuracy(np.array([2, 2, 0]), probabilities, 1, 2) == 0.5
     assert metrics.pair_accuracy(np.array([0, 0, 0]), probabilities, 1, 2) == 0.0
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.02, 0.5])
+def test_ssim_is_scikit_images(strength):
+    structural_similarity = pytest.importorskip("skimage.metrics").structural_similarity
+    rng = np.random.default_rng(0)
+    one = rng.random((3, 48, 48))
+    other = np.clip(one + strength * rng.normal(size=one.shape), 0, 1)
+    settings = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = [structural_similarity(a, b, **settings) for a, b in zip(one, other, strict=True)]
+    np.testing.assert_allclose(metrics.ssim(one, other), expected, rtol=1e-6)
