@@ -5,7 +5,7 @@ figure.savefig("learning_curves.png")
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +13,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
+from scipy.special import entr
 
 from fer_jax import metrics
+from fer_jax.labels import VALENCE
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every common form of colour blindness, and in grey.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#4D4D4D"
+_COLOURS = (_BLUE, _ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_DASHES = ("-", "--", ":")
+# Colours that go with the feeling, after Okabe and Ito but for surprise: their light blue is what sad fades to.
+EMOTION_COLOURS = {
+    **{"angry": _ORANGE, "disgust": "#009E73", "fear": "#CC79A7", "happy": "#F0C020", "sad": _BLUE},
+    **{"surprise": "#7B52AB", "neutral": "#C9C9C9", "contempt": "#6B4E3D"},
+}
+_BINS = 1200  # of a timeline: more than its pixels would only cost time
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds
 
 
 class Moment(NamedTuple):
@@ -48,6 +59,32 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     figure.suptitle("Learning curves, FER-2013", fontsize=15)
     note = "Measured in evaluation mode: no dropout, augmentation or label smoothing. Training: on a fixed subset."
     figure.supxlabel(note, fontsize=10, color=_GREY)
+    return figure
+
+
+def compared_runs(runs: Mapping[str, tuple[pd.DataFrame, int]]) -> Figure:
+    """Hold-out loss and accuracy by epoch, one colour per run, with its best epoch marked.
+
+    Args:
+        runs: by name, a history (one row per epoch: epoch, holdout_loss, holdout_accuracy) and its best epoch.
+    """
+    figure = Figure(figsize=(11, 4.6 + 0.25 * len(runs)), dpi=150, layout="constrained")
+    loss, accuracy = figure.subplots(1, 2)
+    for number, (name, (history, best_epoch)) in enumerate(runs.items()):
+        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number // len(_COLOURS) % len(_DASHES)]}
+        best = history[history["epoch"] == best_epoch]
+        for axes, column in ((loss, "holdout_loss"), (accuracy, "holdout_accuracy")):
+            axes.plot(history["epoch"], history[column], linewidth=2, **style)
+            axes.plot(best["epoch"], best[column], "o", color=style["color"], markeredgecolor="white", markersize=9)
+        text = f"{name}: {best['holdout_accuracy'].item():.1%}, loss {best['holdout_loss'].item():.3f} (epoch {best_epoch})"
+        loss.plot([], [], linewidth=2, marker="o", label=text, **style)
+    for axes in (loss, accuracy):
+        _tidy(axes)
+    loss.set(title="Loss", ylabel="cross-entropy (nats)")
+    accuracy.set(title="Accuracy")
+    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    figure.suptitle("Hold-out curves by run; dots: the epoch whose weights were kept", fontsize=14)
+    figure.legend(loc="outside lower center", fontsize=10, frameon=False, ncols=min(2, len(runs)))
     return figure
 
 
@@ -134,6 +171,37 @@ def predictions(moments: Sequence[Moment], labels: Sequence[str]) -> Figure:
     return figure
 
 
+def adversarial(
+    original: np.ndarray, hacked: np.ndarray, before: np.ndarray, after: np.ndarray, labels: Sequence[str]
+) -> Figure:
+    """An attack side by side: original, amplified perturbation, hacked image, and what the network says of either.
+
+    Args:
+        original, hacked: uint8 [H, W].
+        before, after: probabilities [C] in the order of `labels`.
+    """
+    delta = hacked.astype(int) - original
+    largest = max(int(np.abs(delta).max()), 1)
+    figure = Figure(figsize=(12.5, 6.6), dpi=110, layout="constrained")
+    grid = figure.subplots(2, 3, height_ratios=(1.5, 1))
+    for axes, image in ((grid[0, 0], original), (grid[0, 2], hacked)):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    shown = grid[0, 1].imshow(delta, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    bar = figure.colorbar(shown, ax=grid[0, 1], shrink=0.75)
+    bar.set_label("grey levels of 255", fontsize=11)
+    grid[0, 1].set_title(f"+ perturbation, shown {127 / largest:.0f} times as strong", fontsize=12)
+    for axes, name, said in ((grid[0, 0], "original", before), (grid[0, 2], "= hacked", after)):
+        axes.set_title(f"{name}: {labels[int(said.argmax())].capitalize()} {said.max():.1%}", fontsize=13)
+    for axes in grid[0]:
+        axes.set_axis_off()
+    grid[1, 1].set_axis_off()
+    note = f"largest change {largest} of 255 levels\nmean change {np.abs(delta).mean():.2f} levels"
+    grid[1, 1].text(0.5, 0.5, note, ha="center", va="center", fontsize=12, color=_GREY)
+    _bars(grid[1, 0], before, labels)
+    _bars(grid[1, 2], after, labels)
+    return figure
+
+
 def _bars(axes: Axes, probabilities: np.ndarray, labels: Sequence[str]) -> None:
     best = int(np.argmax(probabilities))
     colours = [_ORANGE if k == best else _BLUE for k in range(len(labels))]
@@ -197,3 +265,115 @@ def _matrix_title(matrix: np.ndarray) -> str:
     total = int(matrix.sum())
     low, high = metrics.wilson(int(matrix.trace()), total)
     return f"{total:,} faces: accuracy {matrix.trace() / max(total, 1):.1%} (95% interval {low:.1%} to {high:.1%})"
+
+
+def emotion_timeline(
+    times: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str], step: float, span: tuple[float, float]
+) -> Figure:
+    """What one person's face showed: probabilities stacked, unpleasant at the bottom; valence; uncertainty.
+
+    Nothing is drawn (grey hatching) where the person was not seen. Colours fade where no emotion is likely: fully
+    coloured from a largest probability of 0.75, nearly white at an even guess.
+
+    Args:
+        times: seconds of this person's looks, increasing, [N], N at least 1.
+        probabilities: [N, C] in the order of `emotions`, rows summing to 1.
+        step: seconds from look to look.
+        span: seconds where the recording begins and ends.
+    """
+    width = max(step, (span[1] - span[0]) / _BINS)
+    times, probabilities = _means(np.asarray(times, float), np.asarray(probabilities, float), width if width > step else 0)
+    figure = Figure(figsize=(11, 5.6), dpi=110, layout="constrained")
+    stacked, valence, doubt = figure.subplots(3, 1, sharex=True, height_ratios=(3.2, 1.5, 1))
+    for axes in (stacked, valence, doubt):
+        _shade_gaps(axes, times, width, span)
+    _stack(stacked, times, probabilities, emotions, width)
+    _valence(valence, times, probabilities, width)
+    _uncertainty(doubt, times, probabilities, width)
+    _clock(doubt, span)
+    handles, names = stacked.get_legend_handles_labels()
+    figure.legend(handles[::-1], names[::-1], loc="outside right upper", frameon=False, fontsize=10)
+    return figure
+
+
+def _means(times: np.ndarray, values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of `values` [N, C] in each bin of `width` seconds that has any, and the bins' beginnings; 0: as they are."""
+    if not width:
+        return times, values
+    bins, place, counts = np.unique(np.floor(times / width), return_inverse=True, return_counts=True)
+    sums = np.zeros((len(bins), values.shape[1]))
+    np.add.at(sums, place, values)
+    return bins * width, sums / counts[:, None]
+
+
+def _ends(times: np.ndarray, width: float) -> np.ndarray:
+    """Until when each look stands: the next one, or `width` where that is a gap (frames come a little off their time)."""
+    return np.append(np.where(np.diff(times) < 1.5 * width, times[1:], times[:-1] + width), times[-1] + width)
+
+
+def _steps(times: np.ndarray, values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
+    """`values` [N] as stairs: two points a look, and a NaN at its end where a gap begins."""
+    ends = _ends(times, width)
+    gap = np.append(ends[:-1] < times[1:], False)
+    x = np.stack([times, ends, ends], axis=1)
+    y = np.stack([values, values, np.where(gap, np.nan, values)], axis=1)
+    return x.ravel(), y.ravel()
+
+
+def _shade_gaps(axes: Axes, times: np.ndarray, width: float, span: tuple[float, float]) -> None:
+    begins, ends = np.append(times, span[1]), np.append(span[0], _ends(times, width))
+    gaps = [(end, begin - end) for begin, end in zip(begins, ends, strict=True) if begin - end > 0.5 * width]
+    axes.broken_barh(gaps, (-2, 4), facecolor="#F3F3F3", edgecolor="#D0D0D0", hatch="////", linewidth=0, zorder=0)
+
+
+def _stack(axes: Axes, times: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str], width: float) -> None:
+    base = np.zeros(len(times))
+    for k in sorted(range(len(emotions)), key=lambda k: VALENCE[k]):
+        x, low = _steps(times, base, width)
+        base = base + probabilities[:, k]
+        colour = EMOTION_COLOURS[emotions[k]]
+        axes.fill_between(x, low, _steps(times, base, width)[1], color=colour, linewidth=0, label=emotions[k])
+    chance, sure = 1 / len(emotions), 0.75
+    fade = 0.7 * np.clip((sure - probabilities.max(axis=1)) / (sure - chance), 0, 1)
+    looks = list(zip(times, _ends(times, width) - times, strict=True))
+    axes.broken_barh(looks, (0, 1), facecolors=[(1, 1, 1, alpha) for alpha in fade], linewidth=0, antialiased=False)
+    axes.set(ylim=(0, 1), ylabel="probability")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    title = "Probability of each emotion: faded where none is likely, hatched where the face is not seen"
+    axes.set_title(title, fontsize=11)
+
+
+def _valence(axes: Axes, times: np.ndarray, probabilities: np.ndarray, width: float) -> None:
+    """The mean of the emotions' valence and, as a band, its standard deviation, under the probabilities."""
+    worth = np.array(VALENCE[: probabilities.shape[1]])
+    mean = probabilities @ worth
+    deviation = np.sqrt(np.maximum(probabilities @ worth**2 - mean**2, 0))
+    x, line = _steps(times, mean, width)
+    low, high = (_steps(times, np.clip(mean + sign * deviation, -1, 1), width)[1] for sign in (-1, 1))
+    axes.fill_between(x, low, high, color=_BLUE, alpha=0.18, linewidth=0)
+    axes.plot(x, line, color=_BLUE, linewidth=1.6)
+    axes.axhline(0, color=_GREY, linewidth=0.8)
+    axes.set(ylim=(-1, 1), ylabel="valence", yticks=(-1, 0, 1))
+
+
+def _uncertainty(axes: Axes, times: np.ndarray, probabilities: np.ndarray, width: float) -> None:
+    """Entropy as a share of the largest possible."""
+    x, line = _steps(times, entr(probabilities).sum(axis=1) / np.log(probabilities.shape[1]), width)
+    axes.fill_between(x, 0, line, color=_GREY, alpha=0.5, linewidth=0)
+    axes.set(ylim=(0, 1), ylabel="uncertainty", yticks=(0, 0.5, 1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def _clock(axes: Axes, span: tuple[float, float]) -> None:
+    """Minutes and seconds (hours if need be) along the shared time axis."""
+    length = max(span[1] - span[0], 0.1)
+    tick = next((tick for tick in _TICKS if length / tick <= 12), length / 12)
+
+    def text(second: float, _: int) -> str:
+        minutes, rest = divmod(round(second, 1), 60)
+        hours, minutes = divmod(int(minutes), 60)
+        return (f"{hours}:{minutes:02d}:" if hours else f"{minutes}:") + (f"{rest:04.1f}" if tick < 1 else f"{rest:02.0f}")
+
+    axes.xaxis.set_major_locator(MultipleLocator(tick))
+    axes.xaxis.set_major_formatter(FuncFormatter(text))
+    axes.set(xlim=(span[0], span[0] + length), xlabel="time in the recording")

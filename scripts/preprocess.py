@@ -4,7 +4,9 @@ import argparse
 import contextlib
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -13,37 +15,56 @@ from fer_jax import cli, faces, stream
 from fer_jax.errors import InputError
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "preprocessing_test"
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 EPILOG = """\
-example:
+examples:
   python scripts/preprocess.py --source interview.mp4 --out results/interview
+  python scripts/preprocess.py --source portraits/ --out results/portraits --detector yunet
 
-imageN.png is the face of sample N; a sample without a face has no image. The faces of an earlier run are replaced,
-everything else in the folder stays. A camera is read until Ctrl-C.
+imageN.png is the face of sample N; a sample without a face has no image. Of a folder, sample N is the picture N, sorted
+by name. The faces of an earlier run are replaced, everything else in the folder stays. A camera is read until Ctrl-C.
 """
+
+
+class Cut(NamedTuple):
+    """The faces by file name, and of how many samples."""
+
+    faces: dict[str, np.ndarray]
+    samples: int
 
 
 def main() -> None:
     arguments = parse_arguments()
     earlier = earlier_faces(arguments.out)
-    with stream.Video(arguments.source) as video:
-        cut, samples = cut_faces(video, arguments.every)
-    for name, face in cut.items():
+    detector = faces.detector(arguments.detector, arguments.detector_model)
+    if isinstance(arguments.source, str) and (folder := Path(arguments.source)).is_dir():
+        cut = cut_pictures(folder, arguments.out, detector)
+    else:
+        cut = cut_video(arguments.source, arguments.every, detector)
+    for name, face in cut.faces.items():
         faces.write_face(arguments.out / name, face)
     for path in earlier:
-        if path.name not in cut:
+        if path.name not in cut.faces:
             path.unlink()
-    print(f"{video.name}: {samples} samples, {len(cut)} faces in {arguments.out}, {samples - len(cut)} without a face")
+    name = f"camera {arguments.source}" if isinstance(arguments.source, int) else arguments.source
+    found = f"{cut.samples} samples, {len(cut.faces)} faces in {arguments.out}"
+    print(f"{name}: {found}, {cut.samples - len(cut.faces)} without a face ({detector.name})")
 
 
 def parse_arguments() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
-    clip = FOLDER / "input_video.mp4"
-    text = "default: the clip that comes with the code"
-    parser.add_argument("--source", metavar="INDEX|FILE|URL", type=stream.parse_source, default=str(clip), help=text)
-    parser.add_argument("--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help="default: 1")
+    sources = {"metavar": "INDEX|FILE|URL|FOLDER", "type": stream.parse_source}
+    text = "camera, video, or folder of pictures; default: the clip that comes with the code"
+    parser.add_argument("--source", **sources, default=str(FOLDER / "input_video.mp4"), help=text)
+    text = "period of a video's samples; default: 1"
+    parser.add_argument("--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help=text)
     text = "default: results/preprocessing_test"
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=FOLDER, help=text)
+    text = "auto (the default) is yunet where its file is at hand, else haar; yunet fetches it"
+    parser.add_argument("--detector", choices=faces.DETECTORS, default="auto", help=text)
+    text = f"YuNet's file; default: ${faces.YUNET_VARIABLE}, else the one in the user's cache"
+    parser.add_argument("--detector-model", metavar="FILE", type=Path, help=text)
     return parser.parse_args()
 
 
@@ -60,17 +81,31 @@ def earlier_faces(folder: Path) -> list[Path]:
     return paths
 
 
-def cut_faces(video: stream.Video, every: float) -> tuple[dict[str, np.ndarray], int]:
-    """The faces by file name, and the number of samples; nothing is written until the whole video has been read."""
-    detector, cut, samples = faces.HaarDetector(), {}, 0
-    total = None if video.duration is None else int(video.duration / every) + 1
-    frames = tqdm(video.frames(every), "cutting faces", total, unit="sample", disable=not sys.stderr.isatty())
-    with contextlib.suppress(KeyboardInterrupt) if video.live else contextlib.nullcontext():
-        for _, frame in frames:
+def cut_video(source: int | str, every: float, detector: faces.Detector) -> Cut:
+    with stream.Video(source) as video:
+        total = None if video.duration is None else int(video.duration / every) + 1
+        return cut_faces((frame for _, frame in video.frames(every)), total, detector, endless=video.live)
+
+
+def cut_pictures(folder: Path, out: Path, detector: faces.Detector) -> Cut:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise InputError(f"{folder}: the folder must hold pictures ({', '.join(sorted(SUFFIXES))}), it holds none")
+    if folder.resolve() == out.resolve():
+        raise InputError(f"{out}: the pictures and the faces must lie in two folders: choose another --out")
+    return cut_faces(map(faces.read_image, paths), len(paths), detector)
+
+
+def cut_faces(frames: Iterable[faces.Frame], total: int | None, detector: faces.Detector, *, endless: bool = False) -> Cut:
+    """Cut the largest face of each frame. Nothing is written yet: a source may fail at its end."""
+    cut, samples = {}, 0
+    shown = tqdm(frames, "cutting faces", total, unit="sample", disable=not sys.stderr.isatty())
+    with contextlib.suppress(KeyboardInterrupt) if endless else contextlib.nullcontext():
+        for frame in shown:
             if box := faces.largest(detector(frame)):
                 cut[f"image{samples}.png"] = faces.crop(frame, box)
             samples += 1
-    return cut, samples
+    return Cut(cut, samples)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "fer_jax"
 RANKS = [
     {"errors", "types", "labels", "config", "files", "runtime", "parallel"},
-    {"losses", "metrics", "calibration", "models", "data", "cli"},
-    {"evaluate", "checkpoint", "model_file", "plots", "faces"},
+    {"attacks", "losses", "metrics", "calibration", "models", "data", "cli"},
+    {"evaluate", "checkpoint", "model_file", "plots", "faces", "tracks"},
     {"train", "predict"},
-    {"stream"},
+    {"stream", "report", "report_page", "overlay", "record"},
 ]
 ONLY_IN = {
     "cv2": {"faces", "stream", "data"},

@@ -84,3 +84,62 @@ def test_a_contact_sheet_shows_every_image_whole_under_its_title(count):
         x, y = map(int, label.get_position())  # two pixels above the image's corner
         np.testing.assert_array_equal(canvas[y + 2 : y + 50, x : x + 48], image)
     assert (canvas < 255).sum() == images.size
+
+
+def test_compared_runs_draw_each_history_in_its_own_style_with_its_best_epoch():
+    runs = {f"run {k}": (history(epochs=2 + k), 1 + k % 3) for k in range(9)}
+    figure = plots.compared_runs(runs)
+    for axes, column in zip(figure.axes, ("holdout_loss", "holdout_accuracy"), strict=True):
+        drawn = [line for line in axes.lines if len(line.get_xdata())]
+        for (log, best), curve, dot in zip(runs.values(), drawn[::2], drawn[1::2], strict=True):
+            np.testing.assert_array_equal(curve.get_xdata(), log["epoch"])
+            np.testing.assert_array_equal(curve.get_ydata(), log[column])
+            assert (*dot.get_xdata(), *dot.get_ydata()) == (best, log[column][best - 1])
+            assert dot.get_color() == curve.get_color()
+        assert len({(curve.get_color(), curve.get_linestyle()) for curve in drawn[::2]}) == len(runs)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert [text.split(":")[0] for text in named] == list(runs) and named[3].endswith("(epoch 1)")
+    assert figure.savefig(io.BytesIO(), format="png") is None
+
+
+def timeline(times, probabilities, step=1.0, span=(0.0, 10.0)):
+    return plots.emotion_timeline(np.array(times, float), np.array(probabilities), EMOTIONS, step, span)
+
+
+def heights(axes, moment):
+    """How much of the vertical line at a time each emotion's area covers."""
+    line = [(moment, y) for y in np.linspace(0.0005, 0.9995, 1000)]
+    areas = [area for area in axes.collections if area.get_label() in EMOTIONS]
+    return {area.get_label(): sum(path.contains_points(line).mean() for path in area.get_paths()) for area in areas}
+
+
+def test_timeline_draws_each_look_and_nothing_in_a_gap():
+    sure, even = [0, 0, 0, 1.0, 0, 0, 0], [1 / 7] * 7
+    figure = timeline([0, 1, 4], [sure, even, sure])
+    stacked, valence, doubt = figure.axes
+    for moment, expected in ((0.4, sure), (1.6, even), (3, [0] * 7), (4.5, sure), (7, [0] * 7)):
+        assert heights(stacked, moment) == pytest.approx(dict(zip(EMOTIONS, expected, strict=True)), abs=0.002)
+    (line,) = (line for line in valence.lines if len(line.get_xdata()) > 2)
+    x, y = line.get_data()
+    steps = [(a, b, round(v, 4)) for a, b, v in zip(x[::3], x[1::3], y[::3], strict=True)]
+    assert steps == [(0, 1, 1), (1, 2, round(-3 / 7, 4)), (4, 5, 1)]
+    assert np.isnan(y[2::3]).tolist() == [False, True, False]  # the line is cut before the gap
+    uncertain = doubt.collections[-1].get_paths()[0].vertices
+    assert uncertain[:, 1].max() == pytest.approx(1)  # an even guess
+
+
+def test_timeline_fades_what_is_unsure():
+    (stacked, *_) = timeline([0, 1, 2], [[0, 0, 0, 0.8, 0.2, 0, 0], [0, 0, 0, 0.5, 0.5, 0, 0], [1 / 7] * 7]).axes
+    fades = stacked.collections[-1].get_facecolors()[:, 3]
+    assert fades[0] == 0 and fades[0] < fades[1] < fades[2]
+
+
+def test_timeline_of_many_looks_is_drawn_from_means():
+    times = np.arange(30_000) / 10
+    probabilities = np.tile(np.eye(7)[[3, 4]], (15_000, 1))  # happy and sad by turns
+    stacked, valence, _ = timeline(times, probabilities, step=0.1, span=(0, 3000)).axes
+    (line,) = (line for line in valence.lines if len(line.get_xdata()) > 2)
+    assert len(line.get_xdata()) <= 3 * 1201
+    assert np.nanmax(np.abs(line.get_ydata())) < 0.05
+    stacked.figure.savefig(io.BytesIO())
+    assert [stacked.xaxis.get_major_formatter()(tick, 0) for tick in stacked.get_xticks()[1:4]] == ["0:00", "5:00", "10:00"]

@@ -2,12 +2,13 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import config
+from fer_jax import config, faces
 from fer_jax.models import describe
-from fer_jax.predict import load_model
+from fer_jax.predict import Predictor, load_model
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,16 @@ def test_the_metrics_are_the_models(shipped, results):
     assert metrics["model"] == shipped.metadata
     assert metrics["data"] == shipped.metadata["data_digest"]
     assert metrics["accuracy"]["all"]["rows"] == 7178
+
+
+def test_the_hacked_face_was_hacked_on_the_model(shipped, root):
+    folder = root / "results" / "hack_cnn"
+    told = json.loads((folder / "hack.json").read_text())
+    pictures = np.stack([faces.read_image(folder / name) for name in ("input_image.png", "hacked_image.png")])
+    before, after = Predictor(shipped)(pictures)
+    np.testing.assert_allclose(list(told["before"].values()), before, atol=1e-4)
+    np.testing.assert_allclose(list(told["after"].values()), after, atol=1e-4)
+    assert before[3] > 0.9 and after.argmax() == 4
 
 
 def test_the_experiment_file_still_is_the_models_config(shipped, root):

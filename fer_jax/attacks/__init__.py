@@ -9,10 +9,14 @@ take new weights without compiling anew, give `jax.tree_util.Partial(apply, vari
 """
 
 from fer_jax.attacks.apgd import apgd, apgd_targeted
+from fer_jax.attacks.auto import autoattack
+from fer_jax.attacks.fab import fab_targeted
 from fer_jax.attacks.gradient import bim, fgsm, mifgsm, pgd
+from fer_jax.attacks.minimal import cw, ddn, deepfool, fmn
 from fer_jax.attacks.noise import gaussian, uniform
 from fer_jax.attacks.norms import NORMS, Norm, l1, l2, linf
 from fer_jax.attacks.objectives import OBJECTIVES, Goal, cross_entropy, dlr, margin, probability_margin, targeted_dlr
+from fer_jax.attacks.square import square
 
 __all__ = [
     "NORMS",
@@ -21,10 +25,16 @@ __all__ = [
     "Norm",
     "apgd",
     "apgd_targeted",
+    "autoattack",
     "bim",
     "cross_entropy",
+    "cw",
+    "ddn",
+    "deepfool",
     "dlr",
+    "fab_targeted",
     "fgsm",
+    "fmn",
     "gaussian",
     "l1",
     "l2",
@@ -33,6 +43,7 @@ __all__ = [
     "mifgsm",
     "pgd",
     "probability_margin",
+    "square",
     "targeted_dlr",
     "uniform",
 ]

@@ -37,12 +37,12 @@ class Goal(NamedTuple):
 
 def cross_entropy(logits: Logits, labels: Labels) -> jax.Array:
     """-log softmax(logits)[label], in nats. Its gradient vanishes where the network is sure: see `margin`."""
-    return -_of(jax.nn.log_softmax(logits), labels)
+    return -of_class(jax.nn.log_softmax(logits), labels)
 
 
 def margin(logits: Logits, labels: Labels) -> jax.Array:
     """The largest other logit less the label's: positive where the label has lost (Carlini & Wagner 2017, f6)."""
-    return _others(logits, labels).max(axis=-1) - _of(logits, labels)
+    return _others(logits, labels).max(axis=-1) - of_class(logits, labels)
 
 
 def probability_margin(logits: Logits, labels: Labels) -> jax.Array:
@@ -64,10 +64,11 @@ def targeted_dlr(logits: Logits, labels: Labels, targets: Labels) -> jax.Array:
     """How far `targets` are ahead of the true `labels`, scaled like `dlr`; C >= 4. Ibid., equation 7."""
     ordered = jnp.sort(logits, axis=-1)
     scale = ordered[..., -1] - (ordered[..., -3] + ordered[..., -4]) / 2 + 1e-12
-    return (_of(logits, targets) - _of(logits, labels)) / scale
+    return (of_class(logits, targets) - of_class(logits, labels)) / scale
 
 
-def _of(values: jax.Array, labels: Labels) -> jax.Array:
+def of_class(values: jax.Array, labels: Labels) -> jax.Array:
+    """The entry [B] of each row of values [B, C] that belongs to its label."""
     return jnp.take_along_axis(values, jnp.asarray(labels)[..., None], axis=-1)[..., 0]
 
 

@@ -19,9 +19,11 @@ class Linear:
         self.bias = 0.1 * jnp.asarray(random.normal(size=7), jnp.float32) - 0.5 * self.weights.sum(axis=0)
         self.weights = self.weights.at[:, classes:].set(0.0)
         self.bias = self.bias.at[classes:].set(-1e3)
-        self.images = jnp.asarray(random.uniform(0.47, 0.53, (images, size, size, 1)), jnp.float32)
         self.logits_fn = Partial(linear_logits, self.weights, self.bias)
+        self.images = jnp.asarray(random.uniform(0.47, 0.53, (20 * images, size, size, 1)), jnp.float32)
         self.labels = self.logits_fn(self.images).argmax(axis=1)
+        clearest = np.argsort(-self.distances(2).min(axis=1))[:images]  # far enough for rounding not to matter
+        self.images, self.labels = self.images[clearest], self.labels[clearest]
 
     def distances(self, dual):
         """[B, 7]: the size, in the norm whose dual this is, of the smallest perturbation that makes each class win over

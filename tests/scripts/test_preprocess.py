@@ -1,6 +1,7 @@
 import importlib.util
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "preprocess.py"
 SHIPPED = ROOT / "results" / "preprocessing_test"
 CLIP = SHIPPED / "input_video.mp4"
+WITHOUT_YUNET = {"FER_JAX_YUNET": "", "XDG_CACHE_HOME": str(SHIPPED / "no_cache")}
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,19 @@ def run(script, monkeypatch):
     return run
 
 
+@pytest.fixture(autouse=True)
+def no_yunet_at_hand(monkeypatch):
+    """Whatever the user's own environment and cache hold: the shipped faces are Haar's."""
+    for name, value in WITHOUT_YUNET.items():
+        monkeypatch.setenv(name, value)
+
+
+def preprocess(*arguments):
+    """Run the script in a process of its own."""
+    command, environment = [sys.executable, SCRIPT, *arguments], {**os.environ, "PYTHONPATH": str(ROOT), **WITHOUT_YUNET}
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
 def read(path):
     return cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
 
@@ -42,8 +57,7 @@ def read(path):
 def cut(script, tmp_path_factory):
     """The folder that the script makes of the shipped clip, and what it prints."""
     out = tmp_path_factory.mktemp("cut") / "new" / "folder"
-    command = [sys.executable, SCRIPT, "--out", out]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = preprocess("--out", out)
     assert done.returncode == 0, done.stderr
     return out, done
 
@@ -56,7 +70,7 @@ def test_twenty_seconds_give_a_grey_face_each(cut):
         face = read(path)
         assert face.shape == (48, 48) and face.dtype == np.uint8
         assert face.std() > 20  # a face, not a wall
-    assert done.stdout == f"{CLIP}: 21 samples, 21 faces in {out}, 0 without a face\n"
+    assert done.stdout == f"{CLIP}: 21 samples, 21 faces in {out}, 0 without a face (Haar)\n"
     assert done.stderr == ""
 
 
@@ -72,15 +86,18 @@ def test_clip_is_small_and_twenty_seconds_long():
         assert video.duration == pytest.approx(20, abs=0.1)
 
 
-def test_face_is_in_the_centre(cut):
+def assert_centred(path):
     """A face found again in the written 48x48 picture, given room around it, sits in its middle, within 10 %."""
-    detector = faces.HaarDetector()
+    enlarged = cv2.resize(read(path), (192, 192), interpolation=cv2.INTER_CUBIC)
+    box = faces.largest(faces.HaarDetector()(cv2.copyMakeBorder(enlarged, 96, 96, 96, 96, cv2.BORDER_REPLICATE)))
+    assert box is not None, path.name
+    centre = np.array([box.x + box.w / 2, box.y + box.h / 2]) - 192
+    assert (abs(centre) <= 0.1 * 192).all(), (path.name, centre / 192)
+
+
+def test_face_is_in_the_centre(cut):
     for path in cut[0].iterdir():
-        enlarged = cv2.resize(read(path), (192, 192), interpolation=cv2.INTER_CUBIC)
-        box = faces.largest(detector(cv2.copyMakeBorder(enlarged, 96, 96, 96, 96, cv2.BORDER_REPLICATE)))
-        assert box is not None, path.name
-        centre = np.array([box.x + box.w / 2, box.y + box.h / 2]) - 192
-        assert (abs(centre) <= 0.1 * 192).all(), (path.name, centre / 192)
+        assert_centred(path)
 
 
 def test_only_own_files_are_replaced(cut, run, tmp_path):
@@ -110,6 +127,67 @@ def test_earlier_faces_survive_a_bad_source(run, tmp_path):
     assert (read(tmp_path / "image0.png") == 9).all()
 
 
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder with a photograph in colour, a wall, the photograph in grey and lying on its side (EXIF), and a note."""
+    with stream.Video(CLIP) as video:
+        (_, frame), *_ = video.frames(30)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "a.png"), frame)
+    cv2.imwrite(str(folder / "b.png"), np.full_like(frame, 128))
+    lying = cv2.rotate(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.ROTATE_90_COUNTERCLOCKWISE)
+    jpeg = cv2.imencode(".jpg", lying, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, 6, 0, 0)  # orientation 6: turn it clockwise
+    (folder / "c.JPG").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_a_folder_gives_a_face_per_picture(run, pictures, tmp_path, capsys):
+    assert run("--source", pictures, "--out", tmp_path / "out") == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"image0.png", "image2.png"}
+    assert capsys.readouterr().out == f"{pictures}: 3 samples, 2 faces in {tmp_path / 'out'}, 1 without a face (Haar)\n"
+    colour, grey = (read(tmp_path / "out" / name).astype(int) for name in ("image0.png", "image2.png"))
+    assert abs(colour - grey).mean() < 8  # the box may move by a pixel
+
+
+def test_a_folder_with_a_broken_picture_writes_nothing(run, pictures, tmp_path, capsys):
+    (pictures / "d.png").write_bytes(b"no picture")
+    assert run("--source", pictures, "--out", tmp_path / "out") == 2
+    assert re.fullmatch(r"error: .*d\.png: must be a picture .*\n", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_needs_pictures_and_another_out(run, pictures, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run("--source", tmp_path / "empty", "--out", tmp_path / "out") == 2
+    assert "it holds none" in capsys.readouterr().err
+    assert run("--source", pictures, "--out", pictures / ".." / "pictures") == 2
+    assert "choose another --out" in capsys.readouterr().err
+    assert len(list(pictures.iterdir())) == 4
+
+
+@pytest.mark.parametrize("detector", ["auto", "yunet"])
+def test_another_detector_file_ends_in_one_line(run, tmp_path, capsys, detector):
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(b"somebody else's network")
+    assert run("--detector", detector, "--detector-model", path, "--out", tmp_path / "out") == 2
+    assert re.fullmatch(r"error: .*mine\.onnx: must be OpenCV Zoo's .*\n", capsys.readouterr().err)
+    assert not (tmp_path / "out").exists()
+
+
+def test_yunet_centres_the_face_too(run, shared, tmp_path, capsys):
+    """Cut by YuNet, every face of the clip is found again by Haar, in the middle."""
+    model = shared / "models" / faces.YUNET_FILE
+    if not model.is_file():
+        pytest.skip(f"needs YuNet: {model} (set FER_SHARED)")
+    assert run("--detector-model", model, "--out", tmp_path, "--every", 2) == 0
+    assert "11 samples, 11 faces" in (said := capsys.readouterr().out) and said.endswith("(YuNet)\n")
+    for path in tmp_path.glob("image*.png"):
+        assert_centred(path)
+
+
 def test_samples_without_a_face_have_no_image(run, tmp_path, capsys):
     with stream.Video(CLIP) as video:
         (_, frame), *_ = video.frames(30)
@@ -127,8 +205,7 @@ def test_samples_without_a_face_have_no_image(run, tmp_path, capsys):
 def test_a_file_that_is_no_video_ends_in_one_line(tmp_path):
     path = tmp_path / "notes.mp4"
     path.write_text("this is no video\n" * 100)
-    command = [sys.executable, SCRIPT, "--source", path, "--out", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = preprocess("--source", path, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stdout == ""
     assert re.fullmatch(r"error: .*notes\.mp4: must be a camera or a video.*\n", done.stderr)  # nothing from FFmpeg

@@ -1,0 +1,110 @@
+"""FAB-T: the nearest point of each other class, walked to along linearised boundaries; a minimum-norm attack.
+
+    hacked = fab_targeted(key, logits_fn, images, labels, eps=8 / 255)
+
+Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020, algorithm 1 in its
+targeted form: one run towards each other class. It does not climb a loss, so it sees through losses that are flat.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.attacks.apgd import ranked_targets
+from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.norms import TINY, Norm, linf, per_image
+from fer_jax.attacks.objectives import of_class
+from fer_jax.types import Images, Labels, LogitsFn
+
+_MOST_BIAS, _EXTRAPOLATE, _BACK = 0.1, 1.05, 0.9  # alpha_max, eta and beta of the paper
+_HALVINGS = 40  # of an interval that holds the step length: float32 has 24 bits
+
+
+class _State(NamedTuple):
+    now: jax.Array
+    best: jax.Array  # the nearest images that are not of the label's class
+    size: jax.Array  # [B], their distances, infinite where there is none
+
+
+def fab_targeted(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float | jax.Array,
+    steps: int = 100,
+    norm: Norm = linf,
+    targets: int | None = None,
+) -> Images:
+    """The nearest misclassified image found, for Linf or L2; the image itself where it lies further than eps away.
+
+    Args:
+        steps: for each target, two forward and one backward pass each.
+        targets: how many classes are tried, by default all but the label.
+    """
+    images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
+    ranked = ranked_targets(logits_fn, images, labels)
+    state = _State(images, images, jnp.full(len(images), jnp.inf))
+    for i in range(targets or ranked.shape[1]):
+        state = repeat(_step, steps, state._replace(now=images), logits_fn, images, labels, ranked[:, i], norm=norm)
+    state = repeat(_refine, 3, state, logits_fn, images, labels, norm=norm)
+    return jnp.where(per_image(state.size <= eps, images), state.best, images)
+
+
+def nearest_on_plane(points: jax.Array, slopes: jax.Array, gaps: jax.Array, norm: Norm) -> jax.Array:
+    """The smallest perturbations that close `gaps` [B] along `slopes` [B, ...] and keep points + perturbation in [0, 1].
+
+    Minimises norm(d) subject to sum(slopes * d) = gaps and the box. The minimiser moves every pixel by the same amount
+    against its slope's sign (Linf), or by a multiple of its slope (L2), until it meets the box; the one number that is left
+    is found by bisection. Where the box is too small, everything that helps is moved to its edge.
+    """
+    slopes, gaps = slopes * per_image(jnp.sign(gaps), slopes), jnp.abs(gaps)
+    way = jnp.sign(slopes) if norm is linf else slopes
+
+    def moved(length: jax.Array) -> jax.Array:
+        return jnp.clip(points + per_image(length, points) * way, 0, 1) - points
+
+    def closed(length: jax.Array) -> jax.Array:
+        return (slopes * moved(length)).sum(axis=(1, 2, 3))
+
+    def halve(_, interval: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = interval
+        middle = (low + high) / 2
+        short = closed(middle) < gaps
+        return jnp.where(short, middle, low), jnp.where(short, high, middle)
+
+    most = jnp.abs(jnp.where(slopes == 0, jnp.inf, way)).min(axis=(1, 2, 3))
+    interval = jnp.zeros(len(points)), 1 / jnp.maximum(most, 1e-6)
+    return moved(jax.lax.fori_loop(0, _HALVINGS, halve, interval)[1])
+
+
+@functools.partial(jax.jit, static_argnames="norm")
+def _step(i, state: _State, logits_fn, images, labels, targets, *, norm: Norm) -> _State:
+    ahead = lambda z: of_class(z, targets) - of_class(z, labels)  # noqa: E731
+    _, values, slopes = value_and_gradient(logits_fn, state.now, ahead)
+    from_now = nearest_on_plane(state.now, slopes, -values, norm)
+    gap = -values - (slopes * (images - state.now)).sum(axis=(1, 2, 3))
+    from_image = nearest_on_plane(images, slopes, gap, norm)
+    near, far = norm.size(from_now), norm.size(from_image)
+    bias = per_image(jnp.minimum(near / jnp.maximum(near + far, TINY), _MOST_BIAS), images)
+    moved = (1 - bias) * (state.now + _EXTRAPOLATE * from_now) + bias * (images + _EXTRAPOLATE * from_image)
+    moved = jnp.clip(moved, 0, 1)
+    wrong = logits_fn(moved).argmax(axis=1) != labels
+    size = norm.size(moved - images)
+    wins = wrong & (size < state.size)
+    back = jnp.where(per_image(wrong, images), images + _BACK * (moved - images), moved)
+    return _State(back, jnp.where(per_image(wins, images), moved, state.best), jnp.where(wins, size, state.size))
+
+
+@functools.partial(jax.jit, static_argnames="norm")
+def _refine(i, state: _State, logits_fn, images, labels, *, norm: Norm) -> _State:
+    """Halve the way back to the image while the class stays wrong: the last few per cent."""
+    share = 1 - 0.05 / 2.0**i
+    tried = images + share * (state.best - images)
+    wins = (logits_fn(tried).argmax(axis=1) != labels) & jnp.isfinite(state.size)
+    size = norm.size(tried - images)
+    return _State(state.now, jnp.where(per_image(wins, images), tried, state.best), jnp.where(wins, size, state.size))

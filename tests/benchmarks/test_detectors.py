@@ -1,0 +1,27 @@
+import importlib.util
+
+import pytest
+
+from fer_jax import faces
+
+
+@pytest.fixture(scope="module")
+def benchmark(root):
+    spec = importlib.util.spec_from_file_location("detectors", root / "benchmarks" / "detectors.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_looks_at_every_kth_frame_and_tells_where_faces_were(benchmark, root):
+    """A detector that finds 0, 1, 2, 2, 0 faces in frames 0, 70, 140, 210, 280."""
+    found = iter([0, 1, 2, 2, 0])
+    clip = root / "results" / "preprocessing_test" / "input_video.mp4"
+    measured = benchmark.measure(clip, lambda _: [faces.Box(0, 0, 9, 9)] * next(found), 70)
+    assert measured.counts == {0: 0, 70: 1, 140: 2, 210: 2, 280: 0}
+    assert str(measured).split()[0] == "5"
+    assert str(measured).endswith("      70-210  0: 40.0%, 1: 20.0%, 2: 40.0%")
+
+
+def test_no_face_at_all(benchmark):
+    assert str(benchmark.Measured({0: 0, 1: 0}, 3.0)).endswith("none  0: 100.0%")

@@ -1,0 +1,212 @@
+import csv
+import json
+import re
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_jax import faces, report
+from fer_jax.errors import InputError
+from fer_jax.labels import EMOTIONS, FERPLUS_EMOTIONS
+
+HAPPY, SAD = [0.1, 0.0, 0.05, 0.7, 0.05, 0.06, 0.04], [0.1, 0.05, 0.05, 0.1, 0.45, 0.05, 0.2]
+LEFT, RIGHT = faces.Box(20, 10, 24, 24), faces.Box(110, 12, 20, 28)
+
+
+class Scene:
+    """A detector and a predictor of a video whose k-th look shows the k-th list of (box, probabilities)."""
+
+    def __init__(self, looks, emotions=EMOTIONS):
+        self.looks, self.next, self.emotions = looks, 0, emotions
+
+    def detector(self, frame):
+        self.shown = self.looks[self.next]
+        self.next += 1
+        return [box for box, _ in self.shown]
+
+    def predict(self, crops):
+        assert crops.shape == (len(self.shown), 48, 48) and crops.dtype == np.uint8
+        return np.array([probabilities for _, probabilities in self.shown], np.float32)
+
+    def reader(self, every=1.0):
+        return report.Reader(self.predict, self.emotions, self.detector, every, "Model vgg & sons.")
+
+
+def frames(times):
+    return [(time, np.full((60, 160, 3), 99, np.uint8)) for time in times]
+
+
+def record(tmp_path, looks, times=None, emotions=EMOTIONS):
+    path = tmp_path / "faces.csv"
+    times = range(len(looks)) if times is None else times
+    stretches = report.record(frames(times), Scene(looks, emotions).reader(), path)
+    return path, stretches
+
+
+def write_video(path, seconds=4, rate=10):
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), rate, (160, 64))
+    for _ in range(seconds * rate):
+        writer.write(np.full((64, 160, 3), 99, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "interview.mp4")
+
+
+def test_table_has_a_row_for_each_face_and_one_for_a_look_without(tmp_path):
+    path, _ = record(tmp_path, [[(LEFT, HAPPY), (RIGHT, SAD)], [], [(LEFT, SAD)]], [0.0, 0.5, 1.0004])
+    with path.open(newline="") as file:
+        header, first, second, nobody, last = csv.reader(file)
+    expected = "time,person,x,y,w,h,angry,disgust,fear,happy,sad,surprise,neutral,emotion,confidence,valence"
+    assert header == expected.split(",")
+    numbers = [f"{value:.5f}" for value in HAPPY]
+    assert first == ["0.000", "1", "20", "10", "24", "24", *numbers, "happy", "0.70000", "0.50000"]  # .7 - .1 - .05 - .05
+    assert second[:6] == ["0.000", "2", "110", "12", "20", "28"] and second[-3:] == ["sad", "0.45000", "-0.55000"]
+    assert nobody == ["0.500"] + [""] * 15
+    assert last[:2] == ["1.000", "1"]
+
+
+def test_table_of_a_network_with_contempt(tmp_path):
+    path, _ = record(tmp_path, [[(LEFT, [0.0] * 7 + [1.0])]], emotions=FERPLUS_EMOTIONS)
+    row = report.read_table(path).iloc[0]
+    assert (row["emotion"], row["contempt"], row["valence"]) == ("contempt", 1, -1)
+
+
+def test_a_person_keeps_the_number_through_a_gap_and_gets_a_new_one_after_a_long_one(tmp_path):
+    looks = [[(LEFT, SAD)]] + [[]] * 2 + [[(LEFT, SAD)]] + [[]] * 3 + [[(LEFT, SAD)]]
+    table = report.read_table(record(tmp_path, looks)[0])
+    assert table["person"].dropna().tolist() == [1, 1, 2]
+
+
+def test_summary_is_what_a_hand_counts(tmp_path):
+    """Person 1: happy happy - sad sad sad happy, person 2 in one look, ten looks half a second apart."""
+    one, two = (LEFT, HAPPY), (RIGHT, HAPPY)
+    sad = (LEFT, SAD)
+    looks = [[one], [one], [], [sad], [sad, two], [sad], [one], [], [], []]
+    path, _ = record(tmp_path, looks, [k / 2 for k in range(10)])
+    summary = report.summarise(report.read_table(path), EMOTIONS, every=0.5)
+    assert summary["looks"] == 10 and summary["seconds"] == 5 and summary["step"] == 0.5 and summary["start"] == 0
+    assert summary["share_without_face"] == 0.4
+    assert summary["share_unsure"] == pytest.approx(3 / 7, abs=1e-4)
+    first, second = summary["people"]
+    assert (first["person"], first["looks"], first["seconds"], first["first"], first["last"]) == (1, 6, 3, 0, 3)
+    assert first["share"] == {**dict.fromkeys(EMOTIONS, 0), "happy": 0.5, "sad": 0.5}
+    assert first["share_sure"] == {**dict.fromkeys(EMOTIONS, 0), "happy": 0.5}
+    assert first["longest_run"] == {"emotion": "sad", "start": 1.5, "seconds": 1.5}
+    assert first["changes_per_minute"] == 30  # one change in the four steps of half a second that join two looks
+    assert first["mean_valence"] == pytest.approx((0.5 - 0.55) / 2, abs=1e-4)
+    assert first["mean_probability"]["happy"] == pytest.approx(0.4) and first["share_unsure"] == 0.5
+    assert second["person"] == 2 and second["changes_per_minute"] is None
+    json.dumps(summary)
+    shorter, wrong = (report.summarise(report.read_table(path), EMOTIONS, 0.5, stated) for stated in (4.8, 1.0))
+    assert shorter["seconds"] == 4.8 and wrong["seconds"] == 4.5  # the last look is at 4.5 s, whatever the file states
+    assert "person 1: seen for 3.0 s; happy 50%, sad 50%; longest run: sad, 1.5 s from 00:00:01" in report.describe(summary)
+
+
+def test_a_gap_ends_a_run(tmp_path):
+    looks = [[(LEFT, SAD)], [(LEFT, SAD)], [], [(LEFT, SAD)]]
+    (person,) = report.summarise(report.read_table(record(tmp_path, looks)[0]), EMOTIONS, 1)["people"]
+    assert person["longest_run"]["seconds"] == 2
+
+
+def test_summary_of_a_recording_without_a_face(tmp_path):
+    table = report.read_table(record(tmp_path, [[]] * 3)[0])
+    summary = report.summarise(table, EMOTIONS, 1)
+    assert summary["share_without_face"] == 1 and summary["people"] == [] and summary["share_unsure"] is None
+    assert report.describe(summary) == "3.0 s in 3 looks, 0 people, 100.0% of the time without a face\n"
+
+
+def test_stretches_show_the_surest_look_and_slips_of_one_look_are_no_turning_points(tmp_path):
+    surer = [0, 0, 0, 0.9, 0.1, 0, 0]
+    looks = [HAPPY, surer, HAPPY, SAD, HAPPY, HAPPY, SAD, SAD]
+    _, stretches = record(tmp_path, [[(LEFT, look)] for look in looks])
+    found = [(s.emotion, s.start, s.looks) for s in stretches[1]]
+    assert found == [("happy", 0, 3), ("sad", 3, 1), ("happy", 4, 2), ("sad", 6, 2)]
+    assert stretches[1][0].confidence == pytest.approx(0.9)
+    thumbnail = cv2.imdecode(np.frombuffer(stretches[1][0].thumbnail, np.uint8), cv2.IMREAD_COLOR)
+    assert thumbnail is not None and thumbnail.shape == (120, 120, 3)
+    turns = report._turning_points(stretches)[1]
+    assert [(s.emotion, s.start) for s in turns] == [("happy", 0), ("sad", 6)]
+
+
+def test_thumbnails_are_bounded_whatever_comes(tmp_path):
+    """Every look another person and every second look another emotion."""
+    gallery = report._Gallery()
+    frame = frames([0])[0][1]
+    for look in range(300):
+        gallery.see(look, look, look, "sad", 0.5, frame, LEFT)
+        gallery.see(-1, look, look, ("sad", "happy")[look // 2 % 2], 0.5, frame, LEFT)
+    stretches = gallery.longest()
+    assert len(stretches) <= 2 * report.MAX_PEOPLE
+    assert len(stretches[-1]) == 8 and all(stretch.looks == 2 for stretch in stretches[-1])
+
+
+def test_report_of_a_video(video, tmp_path):
+    out = tmp_path / "out"
+    seconds = []
+    scene = Scene([[(LEFT, HAPPY), (RIGHT, SAD)]] * 3 + [[(LEFT, SAD)]])
+    summary = report.analyse(video, out, "talk", scene.reader(), seconds.append)
+    names = ["talk.html", "talk_faces.csv", "talk_person1.png", "talk_person2.png", "talk_summary.json", "talk_summary.txt"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert sum(seconds) == pytest.approx(3, abs=0.01)  # the last look's time
+    assert json.loads((out / "talk_summary.json").read_text()) == summary
+    assert summary["video"] == str(video) and summary["looks"] == 4
+    assert len(pd.read_csv(out / "talk_faces.csv")) == 7
+    assert (out / "talk_person1.png").read_bytes().startswith(b"\x89PNG")
+    html = (out / "talk.html").read_text()
+    assert "interview.mp4" in html and "Model vgg &amp; sons." in html
+    assert len(re.findall('src="data:image/png', html)) == 2
+
+
+def test_a_new_report_replaces_its_own_pictures_only(video, tmp_path):
+    others = [tmp_path / name for name in ("talk_person2_person1.png", "talk_person.png", "talk.txt")]
+    for path in (*others, tmp_path / "talk_person7.png"):
+        path.write_text("x")
+    report.analyse(video, tmp_path, "talk", Scene([[(LEFT, HAPPY)]] * 4).reader())
+    assert all(path.read_text() == "x" for path in others)
+    assert not (tmp_path / "talk_person7.png").exists() and (tmp_path / "talk_person1.png").exists()
+
+
+def test_a_failure_leaves_nothing_behind(video, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"gone\.mp4: cannot be read"):
+        report.analyse(tmp_path / "gone.mp4", out, "gone", Scene([]).reader())
+    with pytest.raises(IndexError):  # the scene ends before the video does
+        report.analyse(video, out, "talk", Scene([[(LEFT, HAPPY)]] * 2).reader())
+    assert list(out.iterdir()) == []
+
+
+def test_names_do_not_collide(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    paths = [tmp_path / name for name in ("a/talk.mp4", "b/talk.mp4", "Talk.mov", "talk-2.mp4")]
+    assert report.names(paths, out) == ["talk", "talk-2", "Talk-3", "talk-2-2"]
+    for text in ("[]", "{}", "no JSON", json.dumps({"video": "/elsewhere/talk.mp4"})):
+        (out / "talk_summary.json").write_text(text)
+        assert report.names(paths[:1], out) == ["talk-2"]
+    (out / "talk_summary.json").write_text(json.dumps({"video": str(paths[1])}))
+    assert report.names([paths[1], paths[0]], out) == ["talk", "talk-2"]
+    assert report.names([paths[0], paths[1]], out) == ["talk-2", "talk"]
+
+
+def test_what_a_model_states_of_itself():
+    stated = report.describe_model({"name": "vgg", "protocol": "train-only", "best": {"holdout_accuracy": 0.65459}})
+    assert stated.startswith("Model vgg, protocol train-only. It names 65.5%")
+    for metadata in (
+        {},
+        {"name": 3, "best": 4},
+        {"best": {"holdout_accuracy": "high"}},
+        {"best": {"holdout_accuracy": 65.0}},
+    ):
+        assert report.describe_model(metadata).startswith("A model without a name. Its file states no measured accuracy")
+
+
+def test_unreadable_frames_are_no_report(video, tmp_path, monkeypatch):
+    monkeypatch.setattr(report.stream.Video, "frames", lambda self, every: iter(()))
+    with pytest.raises(InputError, match="not one of its frames can be decoded"):
+        report.analyse(video, tmp_path / "out", "talk", Scene([]).reader())
