@@ -41,6 +41,7 @@ _MAX_NODES = 50_000
 _MAX_DEPTH = 16
 _MAX_RANK = 8
 _MAX_SIZE = 2**31  # of one axis
+_MAX_MESSAGE = 600  # characters; the names of weights may have millions
 _MAX_ARCHITECTURE_VALUES = 128  # building a model costs milliseconds a layer
 _OPCODES = {
     *("PROTO", "FRAME", "STOP", "MARK", "MEMOIZE", "BINGET", "LONG_BINGET"),
@@ -124,7 +125,7 @@ def _parse(data: bytes, name: str) -> ModelFile:
     try:
         return _judge(_unpickle(data))
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
+        raise InputError(f"{name}: {str(error)[:_MAX_MESSAGE]}") from None
 
 
 def _judge(document: Any) -> ModelFile:

@@ -20,14 +20,21 @@ if TYPE_CHECKING:  # what imports jax is imported by the functions below, after 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SHIPPED = RESULTS / "preprocessing_test"
 SURE = 0.9  # the probability that the image to be hacked must have
-METHODS = ("fgsm", "bim", "pgd", "mifgsm", "apgd")
+BOUNDED = ("fgsm", "bim", "pgd", "mifgsm", "apgd", "autoattack")  # look for a change of at most eps
+SMALLEST = ("cw", "deepfool", "ddn", "fmn")  # look for the smallest change
+NORMS_OF = {"pgd": ("linf", "l2"), "apgd": ("linf", "l2"), "autoattack": ("linf", "l2"), "deepfool": ("l2", "linf")}
+NORMS_OF |= {"fmn": ("l2", "linf"), "cw": ("l2",), "ddn": ("l2",)}
+GROWN = (1.0, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # a smallest change ends on the boundary: rounding may undo it
 SEARCHED = {"linf": [level / 255 for level in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)], "l2": [0.1 * k for k in range(1, 31)]}
 EPILOG = """examples:
   python scripts/hack_the_cnn.py --method pgd
   python scripts/hack_the_cnn.py --method apgd --norm l2 --eps 0.4 --image 5
 
+fgsm, bim, pgd, mifgsm, apgd and autoattack stay within --eps; without it the smallest that works is searched. cw, deepfool,
+ddn and fmn look for the smallest change, which is then grown until it survives the rounding to 8 bits.
+
 With FER-2013 in the data folder the image is a test image (--image ROW), else a face cut from the clip that comes with the
-code. Without --eps the smallest that works is searched. Exit code 1: no change was found.
+code. Exit code 1: no change was found.
 """
 
 
@@ -51,7 +58,7 @@ def main() -> int:
     subject = choose(predictor, source, args)
     found, eps = search(predictor, subject.image, target, args)
     if found is None:
-        print(f"{args.method} found no change of {subject.origin} up to {args.norm} {eps:.4g} that makes it {args.target}")
+        print(f"{args.method} found no change of {subject.origin} up to {args.norm} {eps:.3g} that makes it {args.target}")
         return 1
     folder = args.out or subject.folder
     write(folder, subject, found, predictor, {"method": args.method, "norm": args.norm, "eps": eps, "steps": args.steps})
@@ -100,28 +107,34 @@ def check_sure(probabilities: np.ndarray, source: int, where: str) -> None:
 def search(
     predictor: "Predictor", image: np.ndarray, target: int, args: argparse.Namespace
 ) -> tuple["Attacked | None", float]:
-    """The result at the smallest eps that works, or None; and the last eps tried."""
+    """The smallest change that works, or None; and its size, or the last one tried."""
     import jax
 
     from fer_jax import evaluate
     from fer_jax.attacks import NORMS
 
+    run = functools.partial(
+        evaluate.attacked, logits_fn=predictor.logits_fn, images=image[None], labels=np.array([target]), targeted=True
+    )
     eps = 0.0
+    if args.method in SMALLEST:
+        for factor in GROWN:
+            found = run(grown(make_attack(args, eps), factor), key=jax.random.key(args.seed), batch_size=1)
+            eps = float(found.norms[args.norm][0]) / 255
+            if found.reached_8bit[0]:
+                return found, eps
+        return None, eps
     for eps in [args.eps] if args.eps is not None else SEARCHED[args.norm]:
-        found = evaluate.attacked(
-            make_attack(args, eps),
-            predictor.logits_fn,
-            image[None],
-            np.array([target]),
-            key=jax.random.key(args.seed),
-            norm=NORMS[args.norm],
-            eps=eps,
-            targeted=True,
-            batch_size=1,
-        )
+        key, norm = jax.random.key(args.seed), NORMS[args.norm]
+        found = run(make_attack(args, eps), key=key, norm=norm, eps=eps, batch_size=1)
         if found.reached_8bit[0]:
             return found, eps
     return None, eps
+
+
+def grown(attack: "Attack", factor: float) -> "Attack":
+    """The attack with its change multiplied."""
+    return lambda key, logits_fn, images, labels: images + factor * (attack(key, logits_fn, images, labels) - images)
 
 
 def make_attack(args: argparse.Namespace, eps: float) -> "Attack":
@@ -136,6 +149,11 @@ def make_attack(args: argparse.Namespace, eps: float) -> "Attack":
             attacks.pgd, eps=eps, step_size=step_size, steps=args.steps, norm=norm, restarts=args.restarts
         ),
         "apgd": functools.partial(attacks.apgd, eps=eps, steps=args.steps, norm=norm, restarts=args.restarts),
+        "autoattack": functools.partial(attacks.autoattack, eps=eps, norm=norm, batch_size=1),
+        "cw": functools.partial(attacks.cw, steps=args.steps),
+        "deepfool": functools.partial(attacks.deepfool, steps=args.steps, norm=norm),
+        "ddn": functools.partial(attacks.ddn, steps=args.steps),
+        "fmn": functools.partial(attacks.fmn, steps=args.steps, norm=norm),
     }
     return functools.partial(build[args.method], targeted=True)
 
@@ -170,7 +188,7 @@ def write(folder: Path, subject: Subject, found: "Attacked", predictor: "Predict
 def describe(told: dict, folder: Path) -> str:
     norms = told["norms"]
     size = f"{told['norm']} {told['eps'] * 255:.3g}/255" if told["norm"] == "linf" else f"{told['norm']} {told['eps']:.3g}"
-    lines = [f"{told['image']}: {told['method']} within {size}", "", f"{'':10}{'before':>8}{'after':>8}"]
+    lines = [f"{told['image']}: {told['method']}, {size}", "", f"{'':10}{'before':>8}{'after':>8}"]
     lines += [f"{name:10}{told['before'][name]:>8.1%}{told['after'][name]:>8.1%}" for name in told["before"]]
     lines += [
         "",
@@ -196,10 +214,10 @@ def parse_eps(text: str) -> float:
 def parse_arguments() -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
-    parser.add_argument("--method", choices=METHODS, default="pgd", help="default: pgd")
+    parser.add_argument("--method", choices=BOUNDED + SMALLEST, default="pgd", help="default: pgd")
     parser.add_argument("--source", default="happy", metavar="EMOTION", help="what the network sees now (default: happy)")
     parser.add_argument("--target", default="sad", metavar="EMOTION", help="what it is to see (default: sad)")
-    parser.add_argument("--norm", choices=tuple(SEARCHED), default="linf", help="of the change (default: linf)")
+    parser.add_argument("--norm", choices=tuple(SEARCHED), help="of the change (default: what the method is made for)")
     parser.add_argument(
         "--eps", type=parse_eps, help="largest change, of pixels in [0, 1] (default: the smallest that works)"
     )
@@ -211,8 +229,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: results/hack_cnn, or ROW in it")
     args = parser.parse_args()
-    if args.norm != "linf" and args.method not in ("pgd", "apgd"):
-        parser.error(f"--norm {args.norm} goes with --method pgd or apgd; {args.method} is an Linf attack")
+    norms = NORMS_OF.get(args.method, ("linf",))
+    args.norm = args.norm or norms[0]
+    if args.norm not in norms:
+        parser.error(f"--method {args.method} is made for {' and '.join(norms)}, not for {args.norm}")
+    if args.eps is not None and args.method in SMALLEST:
+        parser.error(f"--method {args.method} looks for the smallest change: it takes no --eps")
     if args.steps < 1 or args.restarts < 1:
         parser.error(f"--steps and --restarts must be at least 1, got {args.steps} and {args.restarts}")
     return args

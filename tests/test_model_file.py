@@ -261,7 +261,7 @@ def test_a_document_that_breaks_a_rule_is_refused(refused, good, key, value):
 
 def test_a_network_of_a_thousand_layers_is_refused_before_it_is_built(refused, good):
     architecture = {**ARCHITECTURE, "stages": [[2] * 1000]}
-    assert "at most 256 values" in refused(pickle.dumps({**pickle.loads(good), "architecture": architecture}, 4))
+    assert "at most 128 values" in refused(pickle.dumps({**pickle.loads(good), "architecture": architecture}, 4))
 
 
 def test_a_model_for_other_images_is_refused_with_rule_and_value(refused, good):

@@ -1,10 +1,12 @@
 """AutoAttack: four attacks without a parameter to tune, each on the images that the ones before left right.
 
     hacked = autoattack(key, logits_fn, images, labels, eps=8 / 255)
+    hacked = autoattack(key, logits_fn, images, targets, eps=8 / 255, targeted=True)
 
 Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020:
 APGD on cross-entropy, APGD and FAB towards every other class, and Square with 5,000 queries. An image counts as robust only
-if none of them changes its class.
+if none of them changes its class. The published ensemble knows no target; ours climbs, with `targeted`, the target's
+cross-entropy and its margin by APGD, then by Square.
 """
 
 import functools
@@ -18,14 +20,21 @@ from fer_jax.attacks.apgd import apgd, apgd_targeted
 from fer_jax.attacks.fab import fab_targeted
 from fer_jax.attacks.loop import traced
 from fer_jax.attacks.norms import Norm, linf
+from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.attacks.square import square
 from fer_jax.types import Attack, Images, Labels, LogitsFn
 
 STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 
-def stages(eps: float, norm: Norm = linf, steps: int = 100, queries: int = 5000) -> dict[str, Attack]:
+def stages(
+    eps: float, norm: Norm = linf, steps: int = 100, queries: int = 5000, targeted: bool = False
+) -> dict[str, Attack]:
     """The standard attacks by name, in order; for Linf or L2."""
+    if targeted:
+        climb = functools.partial(apgd, eps=eps, steps=steps, norm=norm, targeted=True)
+        search = functools.partial(square, eps=eps, norm=norm, queries=queries, targeted=True)
+        return {"apgd-ce": climb, "apgd-margin": functools.partial(climb, objective=margin), "square": search}
     return {
         "apgd-ce": functools.partial(apgd, eps=eps, steps=steps, norm=norm),
         "apgd-t": functools.partial(apgd_targeted, eps=eps, steps=steps, norm=norm),
@@ -45,6 +54,7 @@ def autoattack(
     norm: Norm = linf,
     steps: int = 100,
     queries: int = 5000,
+    targeted: bool = False,
     batch_size: int = 64,
     told: Callable[[str, int], None] | None = None,
 ) -> Images:
@@ -52,21 +62,22 @@ def autoattack(
 
     Args:
         images: float32 [N, H, W, C] in [0, 1]; those that the network gets wrong already come back as they are.
+        labels: int [N], the true ones, or with `targeted` where to go.
         batch_size: of what is attacked together; the last batch is filled up, so that one program serves all.
-        told: called after each stage with its name and the number of images that are still right.
+        told: called after each stage with its name and the number of images that have not reached the goal.
     """
     logits_fn, hacked, labels = traced(logits_fn), np.array(images, np.float32), np.asarray(labels)
-    right = _right(logits_fn, hacked, labels, batch_size)
-    for number, (name, attack) in enumerate(stages(eps, norm, steps, queries).items()):
-        rows = np.flatnonzero(right)
+    goal = Goal(margin, targeted)
+    missing = ~_reached(logits_fn, hacked, labels, goal, batch_size)
+    for number, (name, attack) in enumerate(stages(eps, norm, steps, queries, targeted).items()):
+        rows = np.flatnonzero(missing)
         for start, batch in _batches(rows, batch_size):
             batch_key = jax.random.fold_in(jax.random.fold_in(key, number), start)
             found = np.asarray(attack(batch_key, logits_fn, jnp.asarray(hacked[batch]), jnp.asarray(labels[batch])))
-            still = _right(logits_fn, found, labels[batch], batch_size)
-            fooled = batch[~still]
-            hacked[fooled], right[fooled] = found[~still], False
+            reached = _reached(logits_fn, found, labels[batch], goal, batch_size)
+            hacked[batch[reached]], missing[batch[reached]] = found[reached], False
         if told is not None:
-            told(name, int(right.sum()))
+            told(name, int(missing.sum()))
     return jnp.asarray(hacked)
 
 
@@ -77,12 +88,12 @@ def _batches(rows: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
         yield start, np.concatenate([batch, np.full(size - len(batch), batch[0])])
 
 
-def _right(logits_fn: LogitsFn, images: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
-    right = np.zeros(len(images), bool)
+def _reached(logits_fn: LogitsFn, images: np.ndarray, labels: np.ndarray, goal: Goal, size: int) -> np.ndarray:
+    reached = np.zeros(len(images), bool)
     for _, batch in _batches(np.arange(len(images)), size):
-        logits = np.asarray(_logits(logits_fn, jnp.asarray(images[batch])))
-        right[batch] = logits.argmax(axis=1) == labels[batch]
-    return right
+        logits = _logits(logits_fn, jnp.asarray(images[batch]))
+        reached[batch] = np.asarray(goal.reached(logits, jnp.asarray(labels[batch])))
+    return reached
 
 
 @jax.jit

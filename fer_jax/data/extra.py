@@ -65,7 +65,10 @@ def _read_picture(path: Path) -> np.ndarray:
         import cv2
     except ImportError:
         raise InputError(f"{path}: reading pictures needs OpenCV: pip install 'opencv-python<5'") from None
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > sources._MAX_PICTURE:
         raise InputError(f"{path}: a 48x48 picture must have at most {sources._MAX_PICTURE} bytes, received {len(data)}")
     size = sources._claimed_size(data) if sources._PICTURE_ENDS[path.suffix.lower()] in data[-64:] else None

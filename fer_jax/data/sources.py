@@ -12,6 +12,7 @@ import csv
 import gzip
 import hashlib
 import io
+import os
 import re
 import struct
 import tarfile
@@ -52,6 +53,8 @@ _LINK_TO_FIFO = b"123456"  # kinds of tar member that no content follows, whatev
 _MAX_LINE = 1 << 16  # bytes; 2,304 numbers of three digits need 9.2 kB
 _MAX_ROWS = 100_000  # lines of a file, blank ones too, or images of an array; the largest real file has 35,888
 _MAX_PICTURE = 1 << 20  # bytes; a 48x48 picture has about 2 kB
+
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))  # `fer_jax.faces.MAX_PIXELS`; read by `import cv2`
 
 Opener = Callable[[], BinaryIO]
 
@@ -570,9 +573,12 @@ def _read_picture(path: Path) -> np.ndarray:
 
 
 def _claimed_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in the header of a PNG or JPEG file; None where there is no such header."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR") and len(data) > 24:
-        return struct.unpack_from(">II", data, 16)
+    """Width and height in the header of a PNG or JPEG file; None where there is no such header, or the file is cut."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
+        at = 8  # OpenCV allocates whatever length a chunk claims
+        while at < len(data) and data[at + 4 : at + 8] != b"IEND":
+            at += 12 + int.from_bytes(data[at : at + 4], "big")
+        return struct.unpack_from(">II", data, 16) if at < len(data) else None
     at = 2 if data.startswith(b"\xff\xd8") else len(data)
     while len(data) > at + 9 and data[at] == 0xFF and data[at + 1] >= 0xC0 and not 0xD0 <= data[at + 1] <= 0xD9:
         if data[at + 1] < 0xD0 and data[at + 1] not in (0xC4, 0xC8, 0xCC):  # a start of frame (ITU T.81, table B.1)

@@ -63,3 +63,10 @@ def test_autoattack_leaves_alone_what_is_wrong_already(linear):
     wrong = (linear.labels + 1) % 7
     hacked = autoattack(jax.random.key(0), linear.logits_fn, linear.images, wrong, eps=0.01, steps=5, queries=5)
     np.testing.assert_array_equal(hacked, linear.images)
+
+
+def test_targeted_autoattack_reaches_the_target(linear):
+    targets = (linear.labels + 2) % 7
+    options = {"eps": 0.05, "steps": 10, "queries": 5, "targeted": True}
+    hacked = autoattack(jax.random.key(0), linear.logits_fn, linear.images, targets, **options)
+    np.testing.assert_array_equal(linear.logits_fn(hacked).argmax(axis=1), targets)

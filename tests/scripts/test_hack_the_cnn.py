@@ -35,8 +35,13 @@ def run(script, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--method", "pgd"), ("--method", "mifgsm", "--steps", 10), ("--method", "apgd", "--norm", "l2", "--eps", 0.7)],
-    ids=["pgd", "mifgsm", "apgd-l2"],
+    [
+        ("--method", "pgd"),
+        ("--method", "mifgsm", "--steps", 10),
+        ("--method", "apgd", "--norm", "l2", "--eps", 0.7, "--steps", 10),
+        ("--method", "ddn", "--steps", 30),
+    ],
+    ids=["pgd", "mifgsm", "apgd-l2", "ddn"],
 )
 def test_the_file_that_was_saved_still_is_sad_and_little_changed(run, tmp_path, capsys, arguments):
     assert run(*arguments) == 0
@@ -110,4 +115,10 @@ def test_linf_methods_refuse_other_norms(run, capsys):
     with pytest.raises(SystemExit) as ended:
         run("--method", "fgsm", "--norm", "l2")
     assert ended.value.code == 2
-    assert "fgsm is an Linf attack" in capsys.readouterr().err
+    assert "--method fgsm is made for linf, not for l2" in capsys.readouterr().err
+
+
+def test_methods_that_look_for_the_smallest_change_take_no_eps(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--method", "ddn", "--eps", "0.1")
+    assert "takes no --eps" in capsys.readouterr().err
