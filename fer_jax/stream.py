@@ -1,53 +1,71 @@
-"""Read a camera or a recording, and say once a second what the largest face shows.
+"""Read a camera or a recording, and say once a second what each face shows.
 
 with stream.Video(0) as video:
-    for event in stream.watch(video, Predictor(), HaarDetector()):
-        print(stream.time_of_day(event.time, live=video.live), event.prediction)
+    for event in stream.watch(video, Predictor(), faces.detector()):
+        print(stream.described(event, live=video.live))
 """
 
 import argparse
 import math
 import re
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
 from fer_jax import faces
 from fer_jax.errors import InputError
 from fer_jax.labels import names
+from fer_jax.tracks import Tracker
 
 T = TypeVar("T")
 Predict = Callable[[np.ndarray], np.ndarray]  # faces uint8 [N, 48, 48] -> probabilities float32 [N, C]
 
-# A camera driver hands out frames that it has kept at once; a new one takes milliseconds to arrive.
-_KEPT_FRAMES = 5
-_KEPT_SECONDS = 0.002
+UNCERTAIN = "uncertain"  # in place of an emotion whose probability is below what the user wants to hear about
+
+# Each failed grab in a recording is one packet that does not decode: so many in a row, a minute's worth, are its end.
+_BROKEN_FRAMES = 1500
+# A live source may hiccup so often, unless that takes longer than `_HICCUP_SECONDS`: then it is gone.
+_HICCUPS, _HICCUP_SECONDS = 10, 1.0
+# A network stream that says nothing for so long has dropped. Ctrl-C and `Video.close` may wait as long.
+_NETWORK_SECONDS = 5.0
+# Pauses between attempts to reconnect, in seconds; then we give up.
+_BACKOFF = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 
 
 class Prediction(NamedTuple):
     """What one face shows."""
 
-    emotion: str  # one of `labels.names`
-    probability: float  # of that emotion, in [0, 1]
+    emotion: str  # one of `labels.names`, or `UNCERTAIN`
+    probability: float  # the largest of `probabilities`, in [0, 1]
     probabilities: np.ndarray  # float32 [C], in the order of `labels.names`
     box: faces.Box
+    person: int = 1  # the same number for the same person, look after look
 
 
 class Event(NamedTuple):
     """One look at the stream."""
 
     time: float  # seconds: since the epoch for a live source, since the beginning for a recording
-    prediction: Prediction | None  # None: no face
+    predictions: tuple[Prediction, ...]  # the largest face first; empty: no face
+    frame: faces.Frame  # BGR uint8 [H, W, 3]
+    due: bool  # the first look of its period: to be said
 
 
 class Video:
     """An open camera, recording or network stream. A context manager; close it, or the camera stays busy.
 
+    A live source is read by a thread of its own from the moment it opens, so nothing ever waits in a buffer; of what it
+    reads one frame is kept, the newest. A recording is read by whoever asks for its frames.
+
     Attributes:
+        name: the source as the user knows it, without a password.
         live: times are clock times (a camera, a stream without end), not positions in a recording.
+        rate: frames per second, as far as the source states it.
         duration: seconds, for a recording that states it; else None.
     """
 
@@ -58,31 +76,36 @@ class Video:
             InputError: it does not exist, cannot be read, is not a video or gives no frame.
         """
         cv2 = faces.opencv()
-        self.name = f"camera {source}" if isinstance(source, int) else str(source)
+        self.name = f"camera {source}" if isinstance(source, int) else re.sub("//[^/@]*@", "//", str(source))
         self._capture = _open(source)
         if not self._capture.grab():  # the first frame proves more than isOpened()
-            self.close()
-            raise InputError(f"{self.name}: must be a camera or a video that opens, but it gives no frame")
+            self._capture.release()
+            raise InputError(f"{self.name}: {_why_no_frame(source)}")
         count, rate = self._capture.get(cv2.CAP_PROP_FRAME_COUNT), self._capture.get(cv2.CAP_PROP_FPS)
-        self._rate = rate if math.isfinite(rate) and rate > 0 else 25.0  # a guess for files that do not say
+        self.rate = rate if math.isfinite(rate) and rate > 0 else 25.0  # a guess for files that do not say
         self.live = isinstance(source, int) or (_is_url(source) and count <= 0)
-        self.duration = count / self._rate if count > 0 and not self.live else None
+        self.duration = count / self.rate if count > 0 and not self.live else None
+        reopen = (lambda: _open(source)) if _is_url(source) else None
+        self._newest = _Newest(self.name, self._capture, reopen) if self.live else None
 
     def frames(self, every: float = 0.0) -> Iterator[tuple[float, faces.Frame]]:
         """(time, frame BGR uint8 [H, W, 3]) to the end of the video, the first of each `every` seconds; 0 gives all.
 
-        A video can be read once. Frames that are not due are grabbed but never converted; a live source gives the
-        newest frame, not the oldest one in its buffer.
+        A video can be read once. Frames that are not due are grabbed but never converted. A live source gives the
+        newest frame each time it is asked, and skips what came in between.
         """
-        cv2 = faces.opencv()
-        moments = self._live_times() if self.live else increasing(self._positions(), 1 / self._rate)
-        for moment in sample(moments, every):
-            whole, frame = self._capture.retrieve()
-            if whole:
-                yield moment, frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        if self._newest is not None:
+            yield from self._newest.frames(every)
+            return
+        for moment in sample(increasing(self._positions(), 1 / self.rate), every):
+            if (frame := _retrieve(self._capture)) is not None:
+                yield moment, frame
 
     def close(self) -> None:
-        self._capture.release()
+        if self._newest is not None:
+            self._newest.close()
+        else:
+            self._capture.release()
 
     def __enter__(self) -> Self:
         return self
@@ -91,23 +114,145 @@ class Video:
         self.close()
 
     def _positions(self) -> Iterator[float]:
-        """The position in seconds of each frame, as the container states it."""
+        """The position in seconds of each frame that decodes, as the container states it."""
         cv2 = faces.opencv()
         yield self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        while self._capture.grab():
+        while any(self._capture.grab() for _ in range(_BROKEN_FRAMES)):
             yield self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
 
-    def _live_times(self) -> Iterator[float]:
-        """The clock time of each new frame; frames that waited in a buffer while nobody looked are dropped."""
-        kept = 0
-        while True:
-            asked = time.monotonic()
-            if not self._capture.grab():
-                return
-            kept = kept + 1 if time.monotonic() - asked < _KEPT_SECONDS else 0
-            if not 1 <= kept <= _KEPT_FRAMES:
-                kept = 0
-                yield time.time()
+
+class _Newest:
+    """A thread that reads a live source without pause, and one slot for the newest frame that somebody waits for.
+
+    Only the thread touches the capture, and releases it: OpenCV's captures are not thread-safe. Times are clock times
+    that never jump: the clock's when the source opened, and what has passed since.
+    """
+
+    def __init__(self, name: str, capture: Any, reopen: Callable[[], Any] | None) -> None:
+        self._name, self._capture, self._reopen = name, capture, reopen
+        self._epoch = time.time() - time.monotonic()
+        self._changed = threading.Condition()
+        self._slot: tuple[float, faces.Frame] | None = None
+        self._due = -math.inf  # frames before this time are not wanted, so not even decoded
+        self._ended = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"capture of {name}", daemon=True)
+        self._thread.start()
+
+    def frames(self, every: float) -> Iterator[tuple[float, faces.Frame]]:
+        first = None
+        while (taken := self._take()) is not None:
+            first = taken[0] if first is None else first
+            if every > 0:
+                self._due = first + (math.floor((taken[0] - first) / every + 1e-6) + 1) * every - 1e-6
+            yield taken
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(2 * _NETWORK_SECONDS)  # it may be waiting for a silent network; it dies with the process
+
+    def _take(self) -> tuple[float, faces.Frame] | None:
+        """Wait for the newest frame that is due; None at the end of the stream."""
+        with self._changed:
+            while not self._changed.wait_for(lambda: self._ready() or self._ended, timeout=0.5):
+                pass  # on Windows Ctrl-C does not end a wait: it is noticed between two
+            taken, self._slot = self._slot if self._ready() else None, None
+        return taken
+
+    def _ready(self) -> bool:
+        return self._slot is not None and self._slot[0] >= self._due
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set() and self._grab():
+                moment = self._epoch + time.monotonic()
+                if moment >= self._due and (frame := _retrieve(self._capture)) is not None:
+                    with self._changed:
+                        self._slot = moment, frame
+                        self._changed.notify()
+        finally:
+            self._capture.release()
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
+
+    def _grab(self) -> bool:
+        """The next frame; False once the source is gone for good, which is said."""
+        began = time.monotonic()
+        for _ in range(_HICCUPS):
+            if self._capture.grab():
+                return True
+            if self._stop.is_set() or time.monotonic() - began > _HICCUP_SECONDS:
+                break
+        if self._reopen is not None:
+            return self._reconnect(self._reopen)
+        self._say("gives no more frames: unplugged?")
+        return False
+
+    def _reconnect(self, reopen: Callable[[], Any]) -> bool:
+        self._say("dropped, reconnecting ...")
+        lost = time.monotonic()
+        for pause in _BACKOFF:
+            if self._stop.wait(pause):
+                return False
+            self._capture.release()
+            self._capture = reopen()
+            if self._capture.grab():
+                self._say(f"back after {time.monotonic() - lost:.1f} s")
+                return True
+        self._say(f"gave up after {time.monotonic() - lost:.0f} s and {len(_BACKOFF)} attempts")
+        return False
+
+    def _say(self, message: str) -> None:
+        if not self._stop.is_set():
+            print(f"{self._name}: {message}", file=sys.stderr, flush=True)
+
+
+class Periods:
+    """Tells of each of increasing times, in seconds, whether it is the first in its period of `every` seconds.
+
+    Periods are counted from the first time of all; with `every` 0 each time has its own.
+    """
+
+    def __init__(self, every: float) -> None:
+        self._every, self._first, self._next = every, None, 0
+
+    def __call__(self, moment: float) -> bool:
+        if self._every <= 0:
+            return True
+        self._first = moment if self._first is None else self._first
+        period = math.floor((moment - self._first) / self._every + 1e-6)  # milliseconds fall a hair short of k * every
+        if period < self._next:
+            return False
+        self._next = period + 1
+        return True
+
+
+class Smoother:
+    """The exponential average over time of each person's probabilities, with a time constant of `seconds`; 0: none.
+
+    A look `t` seconds later counts 1 - exp(-t / seconds). Who was not seen for `2 * seconds` starts afresh.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last: dict[int, tuple[float, np.ndarray]] = {}
+
+    def __call__(self, moment: float, people: Sequence[int], probabilities: np.ndarray) -> np.ndarray:
+        """`probabilities` [N, C] of `people`, N different numbers, at `moment` seconds: averaged, [N, C]."""
+        if self._seconds <= 0:
+            return probabilities
+        self._last = {k: v for k, v in self._last.items() if moment - v[0] <= 2 * self._seconds}
+        averages = [self._average(moment, *pair) for pair in zip(people, probabilities, strict=True)]
+        self._last |= {person: (moment, average) for person, average in zip(people, averages, strict=True)}
+        return np.array(averages).reshape(probabilities.shape)
+
+    def _average(self, moment: float, person: int, new: np.ndarray) -> np.ndarray:
+        if person not in self._last:
+            return new
+        then, old = self._last[person]
+        keep = math.exp(-(moment - then) / self._seconds)
+        return keep * old + (1 - keep) * new
 
 
 def parse_source(text: str) -> int | str:
@@ -130,6 +275,21 @@ def parse_period(text: str) -> float:
     return period
 
 
+def parse_probability(text: str) -> float:
+    """A command line's probability.
+
+    Raises:
+        argparse.ArgumentTypeError: not a number from 0 to 1.
+    """
+    try:
+        probability = float(text)
+    except ValueError:
+        probability = math.nan
+    if not 0 <= probability <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return probability
+
+
 def increasing(positions: Iterable[float], step: float) -> Iterator[float]:
     """`positions` in seconds; one that does not increase (a container without times) becomes the last plus `step`."""
     last = -math.inf
@@ -144,42 +304,90 @@ def sample(times: Iterable[float], every: float) -> Iterator[float]:
     Times increase. n frames at a constant rate give floor((n - 1) / (rate * every)) + 1 samples, as long as a period is
     no shorter than a frame; a period without a frame is left out.
     """
-    first, next_period = None, 0
-    for moment in times:
-        first = moment if first is None else first
-        period = math.floor((moment - first) / every + 1e-6) if every > 0 else next_period
-        if period >= next_period:  # 1e-6: times in milliseconds fall a hair short of k * every
-            next_period = period + 1
-            yield moment
+    return filter(Periods(every), times)
 
 
 def paced(items: Iterable[tuple[float, T]]) -> Iterator[tuple[float, T]]:
-    """Hold each (time, item) of a recording back until that much real time has passed since the first one."""
-    start = None
+    """Hold each (time, item) of a recording back until that much real time has passed since the first one.
+
+    An item that is later than the step from its predecessor is left out: the next one is due already.
+    """
+    start = last = None
     for moment, item in items:
-        if start is None:
-            start = time.monotonic() - moment
-        time.sleep(max(0.0, start + moment - time.monotonic()))
+        if start is None or last is None:
+            start, last = time.monotonic() - moment, moment
+        ahead = start + moment - time.monotonic()
+        step, last = moment - last, moment
+        if -ahead > step > 0:
+            continue
+        time.sleep(max(0.0, ahead))
         yield moment, item
+
+
+def read_emotions(frame: faces.Frame, predictor: Predict, detector: faces.Detector) -> list[Prediction]:
+    """The emotion of each face in `frame`, in the detector's order; all are predicted in one batch."""
+    boxes = detector(frame)
+    if not boxes:
+        return []
+    probabilities = np.asarray(predictor(np.stack([faces.crop(frame, box) for box in boxes])))
+    return [_prediction(*pair) for pair in zip(boxes, probabilities, strict=True)]
 
 
 def read_emotion(frame: faces.Frame, predictor: Predict, detector: faces.Detector) -> Prediction | None:
     """The emotion of the largest face in `frame`; None if there is no face."""
-    box = faces.largest(detector(frame))
-    if box is None:
-        return None
-    probabilities = np.asarray(predictor(faces.crop(frame, box)[None]))[0]
-    best = int(probabilities.argmax())
-    return Prediction(names(len(probabilities))[best], float(probabilities[best]), probabilities, box)
+
+    def only_largest(frame: faces.Frame) -> list[faces.Box]:
+        box = faces.largest(detector(frame))
+        return [] if box is None else [box]
+
+    return next(iter(read_emotions(frame, predictor, only_largest)), None)
 
 
 def watch(
-    video: Video, predictor: Predict, detector: faces.Detector, every: float = 1.0, *, real_time: bool = True
+    video: Video,
+    predictor: Predict,
+    detector: faces.Detector,
+    every: float = 1.0,
+    *,
+    real_time: bool = True,
+    each_frame: bool = False,
+    smooth: float = 0.0,
+    min_confidence: float = 0.0,
 ) -> Iterator[Event]:
-    """One event per `every` seconds of `video`; a recording is played at its own speed unless `real_time` is False."""
-    looks = video.frames(every)
+    """One event per `every` seconds of `video`; with `each_frame` one per frame, the first of each period being `due`.
+
+    A recording is played at its own speed, leaving out looks that come too late, unless `real_time` is False: then every
+    look is taken and the outcome does not depend on the machine's speed. `smooth` is the time constant of `Smoother` in
+    seconds; an emotion whose probability is below `min_confidence`, in [0, 1], is called `UNCERTAIN`.
+    """
+    looks = video.frames(0 if each_frame else every)
+    tracker, smoother, due = Tracker(max(3.0, 3 * every)), Smoother(smooth), Periods(every if each_frame else 0)
     for moment, frame in paced(looks) if real_time and not video.live else looks:
-        yield Event(moment, read_emotion(frame, predictor, detector))
+        seen = read_emotions(frame, predictor, detector)
+        people = tracker.update(moment, [one.box for one in seen])
+        averages = smoother(moment, people, np.array([one.probabilities for one in seen]))
+        predictions = [
+            _prediction(one.box, average, person, min_confidence)
+            for one, average, person in zip(seen, averages, people, strict=True)
+        ]
+        yield Event(moment, tuple(predictions), frame, due(moment))
+
+
+def described(event: Event, *, live: bool, numbered: bool = False) -> str:
+    """What an event is to the reader: one line per face, by number if there are several or all are `numbered`."""
+    stamp = time_of_day(event.time, live=live) + "s : "
+    if not event.predictions:
+        return stamp + "no face"
+    numbered = numbered or len(event.predictions) > 1
+    people = sorted(event.predictions, key=lambda one: one.person)
+    return "\n".join(f"{stamp}{f'person {one.person} : ' if numbered else ''}{said(one)}" for one in people)
+
+
+def said(prediction: Prediction, separator: str = " , ") -> str:
+    """`Happy , 73%`, or `uncertain , 31%`."""
+    uncertain = prediction.emotion == UNCERTAIN
+    name = UNCERTAIN if uncertain else prediction.emotion.capitalize()
+    return f"{name}{separator}{prediction.probability:.0%}"
 
 
 def time_of_day(seconds: float, *, live: bool) -> str:
@@ -190,21 +398,53 @@ def time_of_day(seconds: float, *, live: bool) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
 
 
+def _prediction(box: faces.Box, probabilities: np.ndarray, person: int = 1, min_confidence: float = 0.0) -> Prediction:
+    best = int(probabilities.argmax())
+    probability = float(probabilities[best])
+    emotion = names(len(probabilities))[best] if probability >= min_confidence else UNCERTAIN
+    return Prediction(emotion, probability, probabilities, box, person)
+
+
 def _is_url(source: int | str | Path) -> bool:
     return isinstance(source, str) and re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE) is not None
 
 
-def _open(source: int | str | Path):
+def _retrieve(capture: Any) -> faces.Frame | None:
+    """The frame that was grabbed, BGR uint8 [H, W, 3]; None if it does not decode."""
+    cv2 = faces.opencv()
+    whole, frame = capture.retrieve()
+    if not whole:
+        return None
+    return frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+
+
+def _open(source: int | str | Path) -> Any:
     """A `cv2.VideoCapture`, open or not. A path that cannot be read is said here: OpenCV would not say why."""
     cv2 = faces.opencv()
     if isinstance(source, int):
-        capture = cv2.VideoCapture(source)
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # not every driver obeys; `_live_times` drops what was kept
-        return capture
-    if not _is_url(source):
-        try:
-            Path(source).open("rb").close()
-        except OSError as error:
-            raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
+        return cv2.VideoCapture(source)
+    if _is_url(source):
+        patience = round(1000 * _NETWORK_SECONDS)
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
+        return cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
+    try:
+        with Path(source).open("rb") as file:
+            empty = not file.read(1)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
+    if empty:
+        raise InputError(f"{source}: must be a camera or a video, but the file is empty")
     # FFmpeg by name: left to choose, OpenCV takes any file whose name holds digits for a sequence of pictures
     return cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+
+
+def _why_no_frame(source: int | str | Path) -> str:
+    """The likely reason, as far as it can be told: OpenCV says none."""
+    if _is_url(source):
+        return "must be a camera or a video, but does not answer, or with something that is no video"
+    device = Path(f"/dev/video{source}")
+    if not isinstance(source, int):
+        return "must be a camera or a video that opens, but no picture in it can be decoded"
+    if sys.platform == "linux" and not device.exists():
+        return f"must be a camera that is connected, but there is no {device}"
+    return "must be a camera that is free and may be read, but it gives no frame: does another program use it?"

@@ -1,6 +1,9 @@
 import argparse
 import itertools
 import math
+import re
+import threading
+import wave
 from datetime import datetime
 from types import SimpleNamespace
 
@@ -44,37 +47,87 @@ def clock(monkeypatch):
 
 
 class Camera:
-    """A driver that keeps the newest `kept` frames, each made every 40 ms; a frame's pixels are its number."""
+    """A capture whose frames, made every 40 ms, come when the test lets them; a frame's pixels are its number."""
 
-    def __init__(self, clock, kept=4, frames=10_000):
-        self.clock, self.kept, self.frames = clock, kept, frames
-        self.start, self.number, self.released = clock.now, -1, False
+    def __init__(self, clock, frames=10_000):
+        self.clock, self.frames = clock, frames
+        self.number, self.retrieved, self.released, self.grabs = -1, 0, False, 0
+        self.allowed, self.waiting = threading.Semaphore(1), threading.Semaphore(0)  # one frame proves that it works
+
+    def make(self, frames):
+        """Let so many frames come, and wait until the reader is back for another."""
+        for _ in range(frames):
+            assert self.waiting.acquire(timeout=10)
+            self.allowed.release()
+        assert self.waiting.acquire(timeout=10)
+        self.waiting.release()
 
     def grab(self):
-        newest = math.floor((self.clock.now - self.start) / 0.04 + 1e-9)
-        self.number = max(self.number + 1, newest - self.kept + 1)
-        due = self.start + self.number * 0.04
-        self.clock.advance(max(0.0, due - self.clock.now) + 1e-4)
-        return self.number < self.frames
+        self.grabs += 1
+        if self.number + 1 >= self.frames:
+            self.waiting.release(1000)
+            return False
+        self.waiting.release()
+        assert self.allowed.acquire(timeout=10)
+        if self.released:
+            return False
+        self.number += 1
+        self.clock.advance(0.04)
+        return True
 
     def retrieve(self):
+        self.retrieved += 1
         return True, np.full((4, 4, 3), self.number, np.int32)
 
     def get(self, _):
         return 0.0
 
-    def set(self, *_):
-        return False
-
     def release(self):
         self.released = True
+
+    def unblock(self):
+        """Let a reader that is being closed go."""
+        self.frames = 0
+        self.allowed.release()
 
 
 @pytest.fixture
 def camera(monkeypatch, clock):
+    """Camera 0, open: (the fake driver, the video)."""
     camera = Camera(clock)
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
-    return camera
+    monkeypatch.setattr(stream, "_open", lambda source: camera)
+    video = stream.Video(0)
+    assert camera.waiting.acquire(timeout=10)  # that of the constructor
+    yield camera, video
+    camera.unblock()
+    video.close()
+    assert camera.released
+
+
+class Connection:
+    """A capture that gives frames at once, then fails; a frame's pixels are its number."""
+
+    def __init__(self, clock, frames, seconds_to_fail=0.0):
+        self.clock, self.left, self.seconds_to_fail = clock, list(frames), seconds_to_fail
+        self.released, self.failures = False, 0
+
+    def grab(self):
+        assert not self.released
+        if self.left:  # None: a frame that does not decode
+            self.number = self.left.pop(0)
+            return self.number is not None
+        self.failures += 1
+        self.clock.advance(self.seconds_to_fail)
+        return False
+
+    def retrieve(self):
+        return True, np.full((4, 4), self.number, np.uint8)  # grey, as some cameras are
+
+    def get(self, _):
+        return -1.0
+
+    def release(self):
+        self.released = True
 
 
 @given(rate=st.sampled_from(RATES), frames=st.integers(1, 900), every=st.sampled_from((1.0, 0.5, 2.0, 0.2, 3.7)))
@@ -147,7 +200,9 @@ def test_what_is_no_video_is_named(tmp_path):
     (tmp_path / "empty.mp4").touch()
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(write_video(tmp_path / "whole.mp4", 20, 25).read_bytes()[:300])
-    for source in (text, tmp_path / "empty.mp4", cut):
+    with pytest.raises(InputError, match=r"empty\.mp4: must be a camera or a video, but the file is empty"):
+        stream.Video(tmp_path / "empty.mp4")
+    for source in (text, cut):
         with pytest.raises(InputError, match=f"{source.name}: must be a camera or a video"):
             stream.Video(source)
     with pytest.raises(InputError, match=r"gone\.mp4: cannot be read: No such file"):
@@ -156,70 +211,174 @@ def test_what_is_no_video_is_named(tmp_path):
         stream.Video(tmp_path)
     with pytest.raises(InputError, match="camera 99: must be a camera"):
         stream.Video(99)
-    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/x: must be"):
+    with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/x: .* does not answer"):
         stream.Video("http://127.0.0.1:9/x")
 
 
-def test_camera_times_are_clock_times_one_a_second(camera, clock):
-    with stream.Video(0) as video:
-        assert video.live and video.duration is None
-        frames = video.frames(1)
-        times = [next(frames)[0] for _ in range(5)]
-    np.testing.assert_allclose(np.diff(times), 1, atol=0.05)
-    assert 1000 <= times[0] < 1000.1
-    assert camera.released
+def test_camera_gives_the_newest_frame_however_long_nobody_looked(camera):
+    camera, video = camera
+    assert video.live and video.duration is None
+    frames = video.frames()
+    for made in (1, 10, 1, 300):
+        camera.make(made)
+        moment, frame = next(frames)
+        assert (frame == camera.number).all()
+        assert moment == pytest.approx(camera.clock.now)
 
 
-@pytest.mark.parametrize("busy", [0.03, 0.7, 3.0])
-def test_camera_gives_the_newest_frame_after_a_pause(camera, clock, busy):
-    with stream.Video(0) as video:
-        for moment, frame in video.frames(0.5):
-            age = clock.now - (camera.start + int(frame[0, 0, 0]) * 0.04)
-            assert age < 0.02 and clock.now - moment < 0.02
-            if moment > 1020:
-                break
-            clock.advance(busy)
+def test_camera_keeps_one_frame_and_decodes_none_that_is_not_due(camera):
+    camera, video = camera
+    frames = video.frames(1.0)
+    camera.make(1)
+    first, _ = next(frames)
+    decoded = camera.retrieved
+    camera.make(24)  # 0.96 s
+    assert camera.retrieved == decoded
+    camera.make(1)
+    assert next(frames)[0] == pytest.approx(first + 1.0)
+    assert camera.retrieved == decoded + 1
+    camera.make(70)  # 2.8 s: periods are counted from the first frame, and those that passed are left out
+    assert next(frames)[0] == pytest.approx(first + 3.8)
+    camera.make(5)
+    assert next(frames)[0] == pytest.approx(first + 4.0)
 
 
-def test_camera_that_is_never_slow_is_not_starved(clock, monkeypatch):
-    camera = Camera(clock, frames=1000)
-    monkeypatch.setattr(camera, "grab", lambda: clock.advance(1e-4) or clock.now < 1005)
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
-    with stream.Video(0) as video:
-        assert len(list(video.frames(1))) == 5
+def test_camera_that_is_pulled_out_ends_the_stream_and_is_said(camera, capsys):
+    camera, video = camera
+    camera.frames = camera.number + 3
+    camera.make(2)
+    assert [frame[0, 0, 0] for _, frame in video.frames()] == [camera.number]
+    assert capsys.readouterr().err == "camera 0: gives no more frames: unplugged?\n"
 
 
-def test_camera_that_is_pulled_out_ends_the_stream(clock, monkeypatch):
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: Camera(clock, frames=60))
-    with stream.Video(0) as video:
-        assert len(list(video.frames(1))) == 3
+def test_camera_that_is_closed_says_nothing(camera, capsys):
+    camera, video = camera
+    camera.unblock()
+    video._newest._stop.set()
+    video.close()
+    assert camera.released and capsys.readouterr().err == ""
 
 
 def test_camera_without_a_frame_is_closed_and_named(clock, monkeypatch):
     camera = Camera(clock, frames=0)
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: camera)
-    with pytest.raises(InputError, match="camera 3: "):
+    monkeypatch.setattr(stream, "_open", lambda source: camera)
+    with pytest.raises(InputError, match="camera 3: must be a camera"):
         stream.Video(3)
     assert camera.released
 
 
-def test_read_emotion_is_that_of_the_largest_face():
-    frame = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
-    boxes = [faces.Box(0, 0, 20, 20), faces.Box(40, 40, 50, 50)]
-    probabilities = np.array([0.1, 0, 0.05, 0.6, 0.2, 0.05, 0], np.float32)
+@pytest.fixture
+def network(monkeypatch, clock):
+    """Opens the given connections one after the other, without pausing."""
+
+    def connect(*connections):
+        following = iter(connections)
+        monkeypatch.setattr(stream, "_open", lambda source: next(following))
+        monkeypatch.setattr(stream, "_BACKOFF", (0.0, 0.0, 0.0))
+        return stream.Video("http://user:secret@host/stream")
+
+    return connect
+
+
+def test_network_stream_that_drops_and_returns_goes_on(network, clock, capsys):
+    connections = [Connection(clock, frames) for frames in ([0, 1], [], [2, 3], [4], [], [], [])]
+    with network(*connections) as video:
+        seen = [int(frame[0, 0, 0]) for _, frame in video.frames()]
+    assert seen == sorted(seen) and seen[-1] == 4  # the newest, in order
+    assert capsys.readouterr().err.splitlines() == [
+        f"http://host/stream: {message}"
+        for message in (
+            "dropped, reconnecting ...",
+            "back after 0.0 s",
+            "dropped, reconnecting ...",
+            "back after 0.0 s",
+            "dropped, reconnecting ...",
+            "gave up after 0 s and 3 attempts",
+        )
+    ]
+    assert all(connection.released for connection in connections)
+
+
+def test_network_stream_whose_frames_break_now_and_then_is_not_reconnected(network, clock, capsys):
+    connection = Connection(clock, [0, *[None] * 9, 1, *[None] * 9, 2])
+    with network(connection, *[Connection(clock, []) for _ in range(3)]) as video:
+        assert [frame[0, 0, 0] for _, frame in video.frames()][-1] == 2
+    assert "back" not in capsys.readouterr().err
+
+
+def test_network_stream_that_falls_silent_is_reconnected_at_once(network, clock):
+    silent = Connection(clock, [0], seconds_to_fail=5.0)
+    with network(silent, *[Connection(clock, []) for _ in range(3)]) as video:
+        assert len(list(video.frames())) <= 1
+    assert silent.failures == 1
+
+
+def test_recording_goes_on_after_broken_frames(tmp_path):
+    path = tmp_path / "video.avi"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for index in range(30):
+        writer.write(np.full((48, 64, 3), 8 * index, np.uint8))
+    writer.release()
+    content = bytearray(path.read_bytes())
+    starts = [match.start() for match in re.finditer(rb"\xff\xd8\xff", content)]
+    assert len(starts) == 30
+    for start, end in itertools.pairwise(starts[10:14]):
+        content[start : end - 16] = bytes(end - 16 - start)  # three pictures lost; the container is whole
+    path.write_bytes(content)
+    with stream.Video(path) as video:
+        looks = list(video.frames())
+    assert [round(moment * 25) for moment, _ in looks] == [*range(10), *range(13, 30)]
+    assert all(frame.mean() == pytest.approx(8 * round(25 * moment), abs=3) for moment, frame in looks)
+
+
+FRAME = np.random.default_rng(0).integers(0, 256, (100, 100, 3), np.uint8)
+BOXES = [faces.Box(40, 40, 50, 50), faces.Box(0, 0, 20, 20)]
+HAPPY = np.array([0.1, 0, 0.05, 0.6, 0.2, 0.05, 0], np.float32)
+SAD = np.array([0.1, 0, 0.05, 0.2, 0.6, 0.05, 0], np.float32)
+
+
+def test_read_emotions_predicts_all_faces_in_one_batch():
     seen = []
 
     def predictor(batch):
         seen.append(batch)
-        return probabilities[None]
+        return np.stack([HAPPY, SAD])
 
-    prediction = stream.read_emotion(frame, predictor, lambda _: boxes)
+    predictions = stream.read_emotions(FRAME, predictor, lambda _: BOXES)
+    assert [(one.emotion, one.box) for one in predictions] == [("happy", BOXES[0]), ("sad", BOXES[1])]
+    np.testing.assert_array_equal([one.probabilities for one in predictions], [HAPPY, SAD])
+    (batch,) = seen
+    np.testing.assert_array_equal(batch, [faces.crop(FRAME, box) for box in BOXES])
+    assert stream.read_emotions(FRAME, predictor, lambda _: []) == []
+    assert len(seen) == 1  # without a face the network is not asked
+
+
+def test_read_emotion_is_that_of_the_largest_face():
+    prediction = stream.read_emotion(FRAME, lambda batch: HAPPY[None], lambda _: BOXES[::-1])
     assert prediction is not None
-    assert (prediction.emotion, prediction.box) == ("happy", boxes[1])
+    assert (prediction.emotion, prediction.box) == ("happy", BOXES[0])
     assert prediction.probability == pytest.approx(0.6)
-    np.testing.assert_array_equal(prediction.probabilities, probabilities)
-    np.testing.assert_array_equal(seen, [faces.crop(frame, boxes[1])[None]])
-    assert stream.read_emotion(frame, predictor, lambda _: []) is None
+    np.testing.assert_array_equal(prediction.probabilities, HAPPY)
+    assert stream.read_emotion(FRAME, lambda batch: HAPPY[None], lambda _: []) is None
+
+
+class Recording:
+    """A recording of the given times."""
+
+    live = False
+
+    def __init__(self, times):
+        self.times = times
+
+    def frames(self, every):
+        return ((moment, FRAME) for moment in stream.sample(self.times, every))
+
+
+def watched(times, probabilities, boxes, **options):
+    """The events of a recording in which the predictor and the detector answer from lists."""
+    probabilities, boxes = iter(probabilities), iter(boxes)
+    predictor, detector = (lambda batch: np.array(next(probabilities))), (lambda frame: next(boxes))
+    return list(stream.watch(Recording(times), predictor, detector, real_time=False, **options))
 
 
 @pytest.mark.parametrize(("real_time", "passed"), [(True, 2.0), (False, 0.0)])
@@ -228,8 +387,58 @@ def test_watch_plays_a_recording_at_its_own_speed_or_at_once(tmp_path, clock, re
     with stream.Video(write_video(tmp_path / "video.mp4", 51, 25)) as video:
         events = list(stream.watch(video, lambda batch: np.eye(7)[[6]], lambda _: next(boxes), real_time=real_time))
     assert [event.time for event in events] == [0.0, 1.0, 2.0]
-    assert [event.prediction and event.prediction.emotion for event in events] == ["neutral", None, "neutral"]
+    assert [[one.emotion for one in event.predictions] for event in events] == [["neutral"], [], ["neutral"]]
+    assert all(event.due and event.frame.shape == (48, 64, 3) for event in events)
     assert clock.now - 1000 == pytest.approx(passed)
+
+
+def test_watch_of_each_frame_marks_the_first_of_each_period():
+    times = [0.0, 0.4, 0.8, 1.2, 1.6, 2.0, 5.0]
+    events = watched(times, [], [[]] * 7, each_frame=True)
+    assert [event.time for event in events] == times
+    assert [event.time for event in events if event.due] == [0.0, 1.2, 2.0, 5.0]
+
+
+def test_watch_keeps_people_apart_and_averages_each():
+    """Two people who keep their places while the detector changes their order."""
+    swapped = BOXES[::-1]
+    events = watched([0.0, 0.1], [[HAPPY, SAD], [SAD, HAPPY]], [BOXES, swapped], each_frame=True, smooth=0.5)
+    for event in events:
+        assert [one.box for one in sorted(event.predictions, key=lambda one: one.person)] == BOXES
+        assert [one.emotion for one in sorted(event.predictions, key=lambda one: one.person)] == ["happy", "sad"]
+
+
+def test_watch_calls_uncertain_what_is_below_the_confidence():
+    for least, emotion in ((0.59, "happy"), (0.61, "uncertain")):
+        (event,) = watched([0.0], [[HAPPY]], [BOXES[:1]], min_confidence=least)
+        assert [(one.emotion, one.probability) for one in event.predictions] == [(emotion, pytest.approx(0.6))]
+
+
+def test_smoother_is_the_exponential_average_in_closed_form():
+    smoother, passed = stream.Smoother(2.0), np.array([0.5, 1.0, 3.0])
+    values = np.random.default_rng(0).dirichlet(np.ones(7), 4)
+    expected = values[0]
+    assert smoother(0.0, [5], values[:1]) == pytest.approx(expected[None])
+    for moment, step, value in zip(np.cumsum(passed), passed, values[1:], strict=True):
+        expected = expected + (1 - np.exp(-step / 2.0)) * (value - expected)
+        average = smoother(moment, [5], value[None])
+        assert average == pytest.approx(expected[None]) and average.sum() == pytest.approx(1)
+
+
+def test_smoother_starts_afresh_after_a_gap_and_with_each_person():
+    smoother = stream.Smoother(1.0)
+    smoother(0.0, [1, 2], np.stack([HAPPY, SAD]))
+    np.testing.assert_array_equal(smoother(0.5, [3], HAPPY[None]), HAPPY[None])
+    assert smoother(1.9, [1], SAD[None])[0] == pytest.approx(SAD + np.exp(-1.9) * (HAPPY - SAD))
+    np.testing.assert_array_equal(smoother(2.1, [2], HAPPY[None]), HAPPY[None])
+    assert smoother(9.0, [], np.array([])).shape == (0,)
+    assert not smoother._last  # memory is that of the people around
+
+
+def test_smoother_of_no_time_changes_nothing():
+    smoother = stream.Smoother(0.0)
+    for values in (HAPPY, SAD):
+        np.testing.assert_array_equal(smoother(0.0, [1], values[None]), values[None])
 
 
 def test_paced_does_not_wait_for_what_is_late(clock):
@@ -238,6 +447,36 @@ def test_paced_does_not_wait_for_what_is_late(clock):
         released.append((moment, clock.now - 1000))
         clock.advance(1.5)  # each look takes longer than a period
     assert released == [(5.0, 0.0), (6.0, 1.5), (7.0, 3.0), (9.0, 4.5)]
+
+
+@pytest.mark.parametrize("busy", [1.1, 2.5, 7.0])
+def test_paced_never_lags_by_more_than_a_look_and_a_step(clock, busy):
+    shown = []
+    for moment, _ in stream.paced((float(second), None) for second in range(100)):
+        shown.append(moment)
+        assert clock.now - 1000 - moment <= 1
+        clock.advance(busy)
+    assert len(shown) == pytest.approx(100 / busy, abs=10)
+
+
+def event_of(*predictions):
+    return stream.Event(3.0, predictions, FRAME, True)
+
+
+def prediction(emotion, probability, person):
+    return stream.Prediction(emotion, probability, HAPPY, BOXES[0], person)
+
+
+def test_described_has_the_forms_that_are_promised():
+    one, two = prediction("happy", 0.734, 1), prediction("sad", 0.61, 2)
+    unsure = prediction("uncertain", 0.31, 2)
+    assert stream.described(event_of(), live=False) == "00:00:03s : no face"
+    assert stream.described(event_of(), live=False, numbered=True) == "00:00:03s : no face"
+    assert stream.described(event_of(two), live=False) == "00:00:03s : Sad , 61%"
+    assert stream.described(event_of(two), live=False, numbered=True) == "00:00:03s : person 2 : Sad , 61%"
+    assert stream.described(event_of(unsure), live=False) == "00:00:03s : uncertain , 31%"
+    several = "00:00:03s : person 1 : Happy , 73%\n00:00:03s : person 2 : Sad , 61%"
+    assert stream.described(event_of(two, one), live=False) == several
 
 
 def test_time_of_day():
@@ -259,3 +498,19 @@ def test_parse_period():
     for text in ("0", "-1", "nan", "inf", "one", ""):
         with pytest.raises(argparse.ArgumentTypeError, match="seconds above 0"):
             stream.parse_period(text)
+
+
+def test_parse_probability():
+    assert [stream.parse_probability(text) for text in ("0", "0.5", "1")] == [0, 0.5, 1]
+    for text in ("-0.1", "1.1", "50%", "nan", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 1"):
+            stream.parse_probability(text)
+
+
+def test_an_audio_file_is_no_video(tmp_path):
+    path = tmp_path / "sound.wav"
+    with wave.open(str(path), "wb") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(16000))
+    with pytest.raises(InputError, match=r"sound\.wav: must be .* no picture in it can be decoded"):
+        stream.Video(path)

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from fer_jax import cli, faces, labels, stream
+from fer_jax import cli, faces, labels, overlay, stream
 from fer_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,9 +22,14 @@ EMOTIONS = "|".join(name.capitalize() for name in labels.EMOTIONS)
 EVENT = rf"Preprocessing \.\.\.\n(\d\d:\d\d:\d\d)s : (?:no face|(?:{EMOTIONS}) , (?:100|\d?\d)%)\n\n"
 
 
+HAPPY = np.array([0.01, 0, 0.02, 0.734, 0.006, 0.03, 0.2], np.float32)
+SAD = np.array([0.01, 0, 0.02, 0.15, 0.61, 0.01, 0.2], np.float32)
+BOXES = [faces.Box(200, 100, 100, 100), faces.Box(20, 20, 60, 60)]
+
+
 def fake_predictor(batch):
-    assert batch.shape == (1, 48, 48) and batch.dtype == np.uint8
-    return np.array([[0.01, 0, 0.02, 0.734, 0.006, 0.03, 0.2]], np.float32)
+    assert batch.shape[1:] == (48, 48) and batch.dtype == np.uint8
+    return np.stack([HAPPY, SAD])[: len(batch)]
 
 
 @pytest.fixture
@@ -31,6 +38,7 @@ def script(monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "load_predictor", lambda model: fake_predictor)
+    monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: BOXES[:1])
     return module
 
 
@@ -52,10 +60,143 @@ def test_output_has_the_exact_form(run, capsys):
 
 
 def test_no_face_is_said(script, run, monkeypatch, capsys):
-    monkeypatch.setattr(faces, "HaarDetector", lambda: lambda frame: [])
+    monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: [])
     assert run("--source", CLIP, "--fast", "--every", 10) == 0
     events = "".join(f"Preprocessing ...\n00:00:{second}s : no face\n\n" for second in ("00", "10", "20"))
     assert capsys.readouterr().out == "Reading video stream ...\n\n" + events
+
+
+@pytest.fixture
+def two_faces(monkeypatch):
+    monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: BOXES)
+
+
+def test_several_faces_have_a_line_each(run, two_faces, capsys):
+    assert run("--source", CLIP, "--fast", "--every", 10) == 0
+    events = "".join(
+        f"Preprocessing ...\n00:00:{second}s : person 1 : Happy , 73%\n00:00:{second}s : person 2 : Sad , 61%\n\n"
+        for second in ("00", "10", "20")
+    )
+    assert capsys.readouterr().out == "Reading video stream ...\n\n" + events
+
+
+def test_all_faces_numbers_a_single_one(run, capsys):
+    assert run("--source", CLIP, "--fast", "--every", 30, "--all-faces") == 0
+    assert capsys.readouterr().out.endswith("Preprocessing ...\n00:00:00s : person 1 : Happy , 73%\n\n")
+
+
+def test_little_confidence_is_said(run, capsys):
+    assert run("--source", CLIP, "--fast", "--every", 30, "--min-confidence", 0.8) == 0
+    assert capsys.readouterr().out.endswith("Preprocessing ...\n00:00:00s : uncertain , 73%\n\n")
+
+
+def test_the_table_has_a_row_per_face_and_line(run, two_faces, tmp_path, capsys):
+    path = tmp_path / "new" / "faces.csv"
+    assert run("--source", CLIP, "--fast", "--every", 10, "--csv", path) == 0
+    table = pd.read_csv(path)
+    assert list(table) == ["time", "person", "x", "y", "w", "h", *labels.EMOTIONS, "emotion", "confidence"]
+    assert list(table.time) == [0, 0, 10, 10, 20, 20]
+    assert list(table.person) == [1, 2] * 3
+    assert table[["x", "y", "w", "h"]].to_numpy().tolist() == [list(box) for box in BOXES] * 3
+    np.testing.assert_allclose(table[list(labels.EMOTIONS)], [HAPPY, SAD] * 3, atol=1e-4)
+    assert list(table.emotion) == ["happy", "sad"] * 3
+    np.testing.assert_allclose(table.confidence, [0.734, 0.61] * 3, atol=1e-4)
+
+
+def test_the_saved_video_shows_every_frame_and_lines_keep_to_the_period(run, two_faces, tmp_path, capsys):
+    path = tmp_path / "annotated.mp4"
+    assert run("--source", CLIP, "--fast", "--save", path, "--max-seconds", 2) == 0
+    assert re.findall(r"(\S+)s : person 1", capsys.readouterr().out) == ["00:00:00", "00:00:01"]
+    with stream.Video(path) as saved, stream.Video(CLIP) as clip:
+        assert saved.rate == pytest.approx(clip.rate)
+        pairs = list(zip(saved.frames(), clip.frames(), strict=False))
+    assert len(pairs) == 2 * clip.rate
+    for (moment, frame), (original_moment, original) in pairs:
+        assert moment == pytest.approx(original_moment, abs=1e-3)
+        assert np.abs(frame[250:, :150].astype(int) - original[250:, :150]).mean() < 6  # the same picture
+        assert np.abs(frame[101, 205:295] - overlay.colour(1)).mean() < 40  # a box upon it
+
+
+def test_ctrl_c_leaves_playable_video_and_a_whole_table(run, monkeypatch, tmp_path, capsys):
+    looks = iter(range(20))
+
+    def interrupted(frame):
+        if next(looks) == 19:
+            raise KeyboardInterrupt
+        return BOXES
+
+    monkeypatch.setattr(faces, "detector", lambda kind, model: interrupted)
+    video, table = tmp_path / "annotated.avi", tmp_path / "faces.csv"
+    assert run("--source", CLIP, "--fast", "--save", video, "--csv", table) == 130
+    with stream.Video(video) as saved:
+        assert len(list(saved.frames())) == 19
+    assert len(pd.read_csv(table)) == 4  # looks at 0 and 1 seconds, two faces each
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["annotated.avi", "faces.csv"]
+
+
+class Window:
+    """In place of a window on a screen; the user closes it at the third frame."""
+
+    shown: ClassVar[list] = []
+
+    def __init__(self, title):
+        assert title == str(CLIP)
+
+    __enter__ = lambda self: self  # noqa: E731
+    __exit__ = lambda self, *_: None  # noqa: E731
+
+    def rate(self):
+        return 25.0
+
+    def show(self, frame):
+        self.shown.append(frame)
+        return len(self.shown) < 3
+
+
+def test_display_shows_every_frame_until_it_is_closed(run, monkeypatch, capsys):
+    monkeypatch.setattr(overlay, "require_screen", lambda: None)
+    monkeypatch.setattr(overlay, "Window", Window)
+    assert run("--source", CLIP, "--fast", "--display") == 0
+    assert len(Window.shown) == 3 and all(frame.shape == (384, 512, 3) for frame in Window.shown)
+    assert len(re.findall(EVENT, capsys.readouterr().out)) == 1
+
+
+def test_bad_output_is_said_before_anything_is_opened(run, tmp_path, capsys):
+    copy = tmp_path / "clip.mp4"
+    copy.write_bytes(CLIP.read_bytes())
+    occupied = tmp_path / "file"
+    occupied.touch()
+    for arguments, message in (
+        (["--save", tmp_path / "video.gif"], r"video\.gif: a video's name must end in \.mp4 or \.avi, received '\.gif'"),
+        (["--save", copy], r"clip\.mp4: must be another file than the source"),
+        (["--csv", copy], r"clip\.mp4: must be another file than the source"),
+        (["--csv", tmp_path], "must be a file to write, but is a folder"),
+        (["--csv", occupied / "faces.csv"], r"faces\.csv: cannot be written"),
+        (["--csv", tmp_path / "a.mp4", "--save", tmp_path / "a.mp4"], "must be two files"),
+    ):
+        assert run("--source", copy, *arguments) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and re.fullmatch(rf"error: .*{message}.*\n", err)
+    assert copy.read_bytes() == CLIP.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [copy, occupied]
+
+
+def test_bad_input_leaves_no_output(run, tmp_path, capsys):
+    assert run("--source", tmp_path / "gone.mp4", "--save", tmp_path / "a.mp4", "--csv", tmp_path / "a.csv") == 2
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_detector_file_is_refused(run, script, monkeypatch, tmp_path, capsys):
+    monkeypatch.undo()
+    monkeypatch.setattr(script, "load_predictor", lambda model: fake_predictor)
+    wrong = tmp_path / "yunet.onnx"
+    wrong.write_bytes(b"no network")
+    words = ["predict_live_stream.py", "--source", str(CLIP), "--detector", "yunet", "--detector-model", str(wrong)]
+    monkeypatch.setattr(sys, "argv", words)
+    assert cli.run(script.main) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and re.fullmatch(r"error: .*yunet\.onnx: .*\n", err)
 
 
 def test_max_seconds_ends_early(run, capsys):
@@ -91,6 +232,7 @@ def test_a_camera_shows_the_clock(script, run, monkeypatch, capsys):
         frames = list(video.frames(10))
 
     class Camera:
+        name = "camera 0"
         live = True
         __enter__ = lambda self: self  # noqa: E731
         __exit__ = lambda self, *_: None  # noqa: E731
@@ -114,7 +256,7 @@ def test_ctrl_c_ends_without_a_traceback_and_closes_the_source(script, run, monk
     def interrupted(frame):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(faces, "HaarDetector", lambda: interrupted)
+    monkeypatch.setattr(faces, "detector", lambda kind, model: interrupted)
     monkeypatch.setattr(stream.Video, "close", lambda self: closed.append(self.name))
     assert run("--source", CLIP) == 130
     out, err = capsys.readouterr()
@@ -129,11 +271,17 @@ def test_a_bad_source_leaves_stdout_empty(run, tmp_path, capsys):
     assert re.fullmatch(r"error: .*gone\.mp4: cannot be read: No such file or directory\n", err)
 
 
-@pytest.mark.parametrize("option", ["--every", "--max-seconds"])
+@pytest.mark.parametrize("option", ["--every", "--max-seconds", "--smooth"])
 def test_a_bad_period_is_refused(run, option, capsys):
     with pytest.raises(SystemExit, match="2"):
         run("--source", CLIP, option, "0")
     assert f"argument {option}: must be a finite number of seconds above 0, got '0'" in capsys.readouterr().err
+
+
+def test_a_confidence_out_of_range_is_refused(run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("--source", CLIP, "--min-confidence", "31")
+    assert "argument --min-confidence: must be a number from 0 to 1, got '31'" in capsys.readouterr().err
 
 
 @pytest.fixture

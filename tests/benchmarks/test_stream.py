@@ -1,0 +1,90 @@
+import importlib.util
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fer_jax import stream
+
+BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "stream.py"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("stream_benchmark", BENCHMARK)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_picture_carries_its_number_through_jpeg(benchmark):
+    import cv2
+
+    shown = benchmark.pictures((640, 480), 70)
+    assert all(picture.shape == (480, 640, 3) for picture in shown)
+    for number, picture in enumerate(shown):
+        encoded = cv2.imencode(".jpg", picture)[1]
+        assert benchmark.number_of(cv2.imdecode(encoded, cv2.IMREAD_COLOR)) == number
+
+
+def test_the_form_of_a_line(benchmark):
+    for line in (
+        "",
+        "Preprocessing ...",
+        "11:11:12s : no face",
+        "11:11:12s : Sad , 61%",
+        "11:11:12s : person 12 : Happy , 100%",
+    ):
+        assert benchmark.LINE.fullmatch(line)
+    for line in ("Preprocessing", "11:11s : no face", "11:11:12s : Sad , 161%", "11:11:12s : Glad , 61%", "Traceback"):
+        assert not benchmark.LINE.fullmatch(line)
+
+
+def test_the_judge_sees_crashes_leaks_and_bad_lines(benchmark, tmp_path, capsys):
+    def judged(returncode=0, out="11:11:12s : no face\n", err="", sizes=(100.0,) * 9):
+        (tmp_path / "out.txt").write_text(out)
+        (tmp_path / "err.txt").write_text(err)
+        return benchmark.judge(returncode, list(sizes), {}, tmp_path)
+
+    assert judged() == 0
+    assert judged(err="http://127.0.0.1:1/v: dropped, reconnecting ...\nhttp://127.0.0.1:1/v: back after 0.3 s\n") == 0
+    assert judged(returncode=1) == judged(out="") == judged(out="11:11:12s : no") == judged(err="Traceback") == 1
+    assert judged(sizes=np.linspace(100, 200, 9)) == 1
+
+
+@pytest.fixture
+def quick(monkeypatch, benchmark):
+    """Four times the frames a second, and a tenth of a second between attempts to reconnect."""
+    monkeypatch.setattr(benchmark, "RATE", 120)
+    monkeypatch.setattr(stream, "_BACKOFF", (0.1,) * 8)
+
+
+def test_a_real_stream_that_fails_is_read_in_order(benchmark, quick, capsys):
+    """Over HTTP: every fault but silence, which takes seconds. What still comes is newer than what came before."""
+    faults = iter([*[None] * 20, "noise", *[None] * 5, "cut", *[None] * 20, "drop", *[None] * 60])
+    happened = []
+
+    def fault(connection, picture):
+        happened.append(next(faults, None))
+        if happened[-1] == "drop":
+            return None
+        return {"noise": b"no picture" * 50, "cut": picture[: len(picture) // 3]}.get(happened[-1], picture)
+
+    shown = benchmark.pictures((320, 240), 200)
+    with benchmark.Mjpeg(shown, fault).serving() as server, stream.Video(server.url) as video:
+        assert video.live and video.duration is None
+        numbers, times, dropped_at = [], [], None
+        for moment, frame in video.frames():
+            assert frame.shape == (240, 320, 3)
+            numbers.append(benchmark.number_of(frame))
+            times.append(moment)
+            if dropped_at is None and "drop" in happened:
+                dropped_at = len(numbers)
+            if dropped_at is not None and len(numbers) == dropped_at + 10:
+                break
+    assert times == sorted(times)
+    assert sum(later < earlier for earlier, later in itertools.pairwise(numbers)) <= 1  # the server begins anew
+    said = capsys.readouterr().err.splitlines()
+    assert [re.sub(r"^\S+ |[\d.]+ s$", "", line) for line in said] == ["dropped, reconnecting ...", "back after "]
