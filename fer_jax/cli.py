@@ -4,6 +4,8 @@ if __name__ == "__main__":
     sys.exit(cli.run(main))
 """
 
+import argparse
+import math
 import os
 import sys
 import warnings
@@ -32,6 +34,22 @@ def run(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def parse_eps(text: str) -> float:
+    """A command line's eps: a number above 0, or a fraction such as 2/255.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    numerator, _, denominator = text.partition("/")
+    try:
+        value = float(numerator) / float(denominator or 1)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0 or a fraction such as 2/255, got {text!r}")
+    return value
 
 
 @contextmanager

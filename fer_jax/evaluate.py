@@ -4,6 +4,7 @@ logits = predict_logits(lambda images: model.apply(variables, images, train=Fals
 summary(logits, labels)["accuracy"]
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -124,6 +125,39 @@ def attacked(
     reached, reached_8bit = (np.asarray(goal.reached(jnp.asarray(z), labels)) for z in (exact, after))
     similar = metrics.ssim(images / 255, rounded / 255)
     return Attacked(rounded, before, after, reached, reached_8bit, sizes, similar)
+
+
+def broken_by(
+    stages: Mapping[str, Attack],
+    logits_fn: LogitsFn,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    key: jax.Array,
+    norm: Norm,
+    eps: float,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Which of several attacks, each run on what those before left right, changes each image's class first.
+
+    Args:
+        stages: the attacks by name, in order; untargeted, within eps.
+        images, labels: uint8 [N, 48, 48] and their true labels int [N]; the rest as for `attacked`.
+
+    Returns:
+        int [N]: the number of the stage, -1 where the clean image is wrong already, len(stages) where none succeeds. Judged
+        on the images as floats: rounding to 8 bits would only hide successes.
+    """
+    right = predict_logits(logits_fn, images, batch_size).argmax(axis=1) == labels
+    broken = np.where(right, len(stages), -1)
+    for number, attack in enumerate(stages.values()):
+        rows = np.flatnonzero(broken == len(stages))
+        if not len(rows):
+            break
+        stage_key, options = jax.random.fold_in(key, number), {"norm": norm, "eps": eps, "batch_size": batch_size}
+        found = attacked(attack, logits_fn, images[rows], labels[rows], key=stage_key, **options)
+        broken[rows[found.reached]] = number
+    return broken
 
 
 def _rounded(floats: np.ndarray, images: np.ndarray, norm: Norm | None, eps: float) -> np.ndarray:

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
+from matplotlib.ticker import AutoLocator, FuncFormatter, MaxNLocator, MultipleLocator, PercentFormatter
 from scipy.special import entr
 
 from fer_jax import metrics
@@ -110,6 +110,30 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str]) -> Figure:
     bar = figure.colorbar(image, ax=axes, format=PercentFormatter(1, decimals=0), shrink=0.8)
     bar.set_label("share of the true class", fontsize=11)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return figure
+
+
+def robust_accuracy(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy against eps, one curve per stage of an attack, each with what the stages before it had broken.
+
+    Args:
+        table: one row per eps and stage, in the order in which they ran: eps, stage, accuracy, low, high.
+    """
+    figure = Figure(figsize=(7.2, 5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    for number, (stage, rows) in enumerate(table.groupby("stage", sort=False)):
+        colour, levels = _COLOURS[number % len(_COLOURS)], rows["eps"].to_numpy()
+        axes.fill_between(levels, rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
+        axes.plot(levels, rows["accuracy"], marker="o", color=colour, linewidth=2, label=stage)
+    axes.set(ylim=(0, 1))
+    axes.set_xlim(left=0)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _tidy(axes)
+    axes.xaxis.set_major_locator(AutoLocator())
+    axes.set_xlabel("eps", fontsize=12)
+    axes.set_ylabel("accuracy", fontsize=12)
+    axes.set_title(title, fontsize=13)
+    axes.legend(frameon=False, fontsize=11)
     return figure
 
 

@@ -434,6 +434,8 @@ def _open(source: int | str | Path) -> Any:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
     if empty:
         raise InputError(f"{source}: must be a camera or a video, but the file is empty")
+    if str(source) != str(source).encode("utf-8", "replace").decode():  # OpenCV would crash on it
+        raise InputError(f"{str(source)!r}: a video's path must be valid UTF-8: rename the file")
     # FFmpeg by name: left to choose, OpenCV takes any file whose name holds digits for a sequence of pictures
     return cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
 

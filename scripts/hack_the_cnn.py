@@ -199,18 +199,6 @@ def describe(told: dict, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def parse_eps(text: str) -> float:
-    """A number, or a fraction such as 2/255."""
-    numerator, _, denominator = text.partition("/")
-    try:
-        value = float(numerator) / float(denominator or 1)
-    except (ValueError, ZeroDivisionError):
-        value = np.nan
-    if not 0 < value < np.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 or a fraction such as 2/255, got {text!r}")
-    return value
-
-
 def parse_arguments() -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
@@ -219,7 +207,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--target", default="sad", metavar="EMOTION", help="what it is to see (default: sad)")
     parser.add_argument("--norm", choices=tuple(SEARCHED), help="of the change (default: what the method is made for)")
     parser.add_argument(
-        "--eps", type=parse_eps, help="largest change, of pixels in [0, 1] (default: the smallest that works)"
+        "--eps", type=cli.parse_eps, help="largest change, of pixels in [0, 1] (default: the smallest that works)"
     )
     parser.add_argument("--steps", type=int, default=40, help="default: 40")
     parser.add_argument("--restarts", type=int, default=1, help="further random starts (pgd, apgd; default: 1)")

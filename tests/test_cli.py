@@ -1,3 +1,4 @@
+import argparse
 import errno
 import warnings
 
@@ -49,3 +50,11 @@ def test_a_warning_is_one_line_without_our_source():
     cli.run(main)
     assert shown == ["warning: fer2013.csv: 5 rows\n"]
     assert warnings.formatwarning is usual
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1/0", "nan", "inf", "", "1/2/3"])
+def test_eps_must_be_a_positive_number_or_fraction(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="must be a number above 0 or a fraction"):
+        cli.parse_eps(text)
+    assert cli.parse_eps("2/255") == 2 / 255
+    assert cli.parse_eps("0.5") == 0.5

@@ -1,10 +1,13 @@
 import argparse
 import itertools
 import math
+import os
 import re
+import sys
 import threading
 import wave
 from datetime import datetime
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -213,6 +216,14 @@ def test_what_is_no_video_is_named(tmp_path):
         stream.Video(99)
     with pytest.raises(InputError, match=r"http://127\.0\.0\.1:9/x: .* does not answer"):
         stream.Video("http://127.0.0.1:9/x")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there may a file's name be any bytes")
+def test_a_path_that_is_not_utf8_is_refused_before_opencv_sees_it(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.mp4"))
+    path.write_bytes(b"something")
+    with pytest.raises(InputError, match="must be valid UTF-8"):
+        stream.Video(path)
 
 
 def test_camera_gives_the_newest_frame_however_long_nobody_looked(camera):

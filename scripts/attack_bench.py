@@ -1,0 +1,175 @@
+"""Robust accuracy: how often the network is still right when an attack may change each image by at most eps."""
+
+import argparse
+import functools
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from fer_jax import cli, files, metrics, runtime
+from fer_jax.errors import InputError
+
+if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
+    from fer_jax.types import Attack
+
+ATTACKS = ("noise", "fgsm", "pgd", "apgd", "square", "autoattack")
+TOGETHER = 64  # images between two savings of what was found
+EPILOG = """examples:
+  python scripts/attack_bench.py --attack pgd --eps 2/255 4/255 8/255 --n 1000
+  python scripts/attack_bench.py --attack autoattack --norm l2 --eps 0.5 --model results/model/my_own_model.pkl
+
+The n test images are a fixed random sample of the rows that the model's protocol reports on. What was found is kept in
+OUT/found.csv: the same command goes on where it was stopped. fgsm is an Linf attack.
+"""
+
+
+def main() -> None:
+    args = parse_arguments()
+    runtime.configure()
+    from fer_jax import data, evaluate
+    from fer_jax.predict import Predictor, default_model_path
+
+    fer = data.load(args.data)
+    path = args.model or default_model_path()
+    predictor = Predictor(path)
+    test, _ = data.reported(fer, predictor.model.metadata.get("protocol", "train-only"))
+    if not 1 <= args.n <= len(test.labels):
+        raise InputError(f"--n must be in 1..{len(test.labels)}, the rows that the model reports on, received {args.n}")
+    rows = np.sort(np.random.default_rng(0).choice(len(test.labels), args.n, replace=False))
+    settings = {
+        "model": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+        **{name: getattr(args, name) for name in ("attack", "norm", "n", "steps", "restarts", "queries", "seed")},
+        "data": fer.digest,
+    }
+    found = Found(args.out, settings)
+    chunks = [(eps, chunk) for eps in args.eps for chunk in np.array_split(rows, -(-len(rows) // TOGETHER))]
+    for eps, chunk in tqdm(chunks, desc=args.attack, unit="batch", disable=None):
+        if not found.knows(eps, chunk):
+            import jax
+
+            from fer_jax.attacks import NORMS
+
+            broken = evaluate.broken_by(
+                make_stages(args, eps),
+                predictor.logits_fn,
+                test.images[chunk],
+                test.labels[chunk],
+                key=jax.random.fold_in(jax.random.key(args.seed), int(chunk[0])),
+                norm=NORMS[args.norm],
+                eps=eps,
+                batch_size=TOGETHER,
+            )
+            found.add(eps, chunk, broken)
+    write(args, settings, tabulate(found.table, list(make_stages(args, 1.0)), args.eps))
+
+
+class Found:
+    """What is known so far: eps, row, and the number of the stage that broke it; a CSV in the output folder."""
+
+    def __init__(self, folder: Path, settings: dict):
+        self.path, told = folder / "found.csv", folder / "settings.json"
+        if told.exists() and json.loads(told.read_text()) != settings:
+            raise InputError(f"{folder}: holds the results of another command; give another --out")
+        with files.replacing(told) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n")
+        empty = pd.DataFrame({"eps": [], "row": [], "broken": []})
+        self.table = pd.read_csv(self.path) if self.path.exists() else empty
+
+    def knows(self, eps: float, rows: np.ndarray) -> bool:
+        return bool(np.isin(rows, self.table["row"][np.isclose(self.table["eps"], eps, rtol=1e-9)]).all())
+
+    def add(self, eps: float, rows: np.ndarray, broken: np.ndarray) -> None:
+        new = pd.DataFrame({"eps": eps, "row": rows, "broken": broken})
+        self.table = new if self.table.empty else pd.concat([self.table, new], ignore_index=True)
+        with files.replacing(self.path) as temporary:
+            self.table.to_csv(temporary, index=False)
+
+
+def make_stages(args: argparse.Namespace, eps: float) -> dict[str, "Attack"]:
+    from fer_jax import attacks
+    from fer_jax.attacks import auto
+
+    norm = attacks.NORMS[args.norm]
+    step_size = 2.5 * eps / args.steps
+    if args.attack == "autoattack":
+        return auto.stages(eps, norm, args.steps, args.queries)
+    build = {
+        "noise": functools.partial(attacks.uniform, eps=eps, norm=norm),
+        "fgsm": functools.partial(attacks.fgsm, eps=eps),
+        "pgd": functools.partial(
+            attacks.pgd, eps=eps, step_size=step_size, steps=args.steps, norm=norm, restarts=args.restarts
+        ),
+        "apgd": functools.partial(attacks.apgd, eps=eps, steps=args.steps, norm=norm, restarts=args.restarts),
+        "square": functools.partial(attacks.square, eps=eps, norm=norm, queries=args.queries),
+    }
+    return {args.attack: build[args.attack]}
+
+
+def tabulate(found: pd.DataFrame, stages: list[str], levels: list[float]) -> pd.DataFrame:
+    """One row per eps and stage: the accuracy that it leaves, with a 95 % interval; stage "clean" is before all."""
+    rows = []
+    for eps in sorted(levels):
+        broken = found.loc[np.isclose(found["eps"], eps, rtol=1e-9), "broken"].to_numpy()
+        for number, stage in enumerate(["clean", *stages]):
+            robust = int((broken >= number).sum())
+            low, high = metrics.wilson(robust, len(broken))
+            row = {"eps": eps, "stage": stage, "robust": robust, "n": len(broken), "accuracy": robust / len(broken)}
+            rows.append({**row, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def write(args: argparse.Namespace, settings: dict, table: pd.DataFrame) -> None:
+    from fer_jax import plots
+
+    with files.replacing(args.out / "robustness.csv") as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g")
+    with files.replacing(args.out / "robustness.json") as temporary:
+        told = {**settings, "results": table.to_dict("records")}
+        temporary.write_text(json.dumps(told, indent=2) + "\n")
+    with files.replacing(args.out / "robustness.png") as temporary:
+        plots.robust_accuracy(table, f"{args.attack}, {args.norm}, {args.n:,} test images").savefig(temporary)
+    for _, row in table.iterrows():
+        size = f"{row.eps * 255:.3g}/255" if args.norm == "linf" else f"{row.eps:.3g}"
+        print(f"{args.norm} {size:8} {row.stage:10} {row.accuracy:7.2%}  95% interval {row.low:.2%} to {row.high:.2%}")
+    print(f"wrote {args.out}/robustness.csv, robustness.json, robustness.png")
+
+
+def parse_arguments() -> argparse.Namespace:
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser.add_argument("--attack", choices=ATTACKS, default="pgd", help="default: pgd")
+    parser.add_argument("--norm", choices=("linf", "l2"), default="linf", help="default: linf")
+    parser.add_argument(
+        "--eps",
+        type=cli.parse_eps,
+        nargs="+",
+        default=[2 / 255, 4 / 255, 8 / 255],
+        metavar="EPS",
+        help="largest change of pixels in [0, 1]; fractions such as 2/255 too (default: 2/255 4/255 8/255)",
+    )
+    parser.add_argument("--n", type=int, default=1000, help="how many test images (default: 1000)")
+    parser.add_argument("--steps", type=int, help="of gradient attacks (default: 50; autoattack 100)")
+    parser.add_argument("--restarts", type=int, default=1, help="random starts of pgd and apgd (default: 1)")
+    parser.add_argument("--queries", type=int, default=5000, help="of square (default: 5000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/attack_bench/ATTACK-NORM")
+    args = parser.parse_args()
+    args.steps = args.steps or (100 if args.attack == "autoattack" else 50)
+    args.out = args.out or Path("runs") / "attack_bench" / f"{args.attack}-{args.norm}"
+    if args.attack == "fgsm" and args.norm != "linf":
+        parser.error(f"--attack fgsm is made for linf, not for {args.norm}")
+    if min(args.steps, args.restarts, args.queries) < 1:
+        parser.error("--steps, --restarts and --queries must be at least 1")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

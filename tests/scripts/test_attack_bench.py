@@ -1,0 +1,106 @@
+import importlib.util
+import json
+import sys
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_jax import cli, data, evaluate, model_file, models, runtime
+from fer_jax.attacks import fgsm, linf, uniform
+from fer_jax.data import Split, sources
+from fer_jax.model_file import ModelFile
+
+ARCHITECTURE = {"family": "vgg", "stages": [[4], [8]], "dropout": 0.0}
+
+
+@pytest.fixture(scope="module")
+def script(root):
+    spec = importlib.util.spec_from_file_location("bench_script", root / "scripts" / "attack_bench.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def model_path(tmp_path_factory):
+    module = models.create(ARCHITECTURE)
+    variables = jax.device_get(module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False))
+    path = tmp_path_factory.mktemp("model") / "model.pkl"
+    model_file.save(path, ModelFile(ARCHITECTURE, variables, {"protocol": "train-only"}))
+    return path
+
+
+@pytest.fixture
+def run(script, model_path, monkeypatch, tmp_path):
+    """Run the script in this process on 100 noise images labelled as the model sees nine tenths of them."""
+    monkeypatch.setattr(runtime, "configure", lambda: None)
+    images = np.random.default_rng(0).integers(0, 256, (100, 48, 48), np.uint8)
+    model = model_file.load(model_path)
+    apply = jax.jit(models.create(ARCHITECTURE).apply)
+    labels = evaluate.predict_logits(lambda x: apply(model.variables, x), images).argmax(axis=1).astype(np.int32)
+    labels[:10] = (labels[:10] + 1) % 7
+    half = Split(images[:50], labels[:50]), Split(images[50:], labels[50:])
+    monkeypatch.setattr(data, "load", lambda directory: sources.bundle(Split(images[:7], labels[:7]), *half))
+
+    def call(*arguments):
+        common = ["--model", model_path, "--n", 100, "--out", tmp_path / "out"]
+        monkeypatch.setattr(sys, "argv", ["attack_bench.py", *map(str, [*common, *arguments])])
+        return cli.run(script.main)
+
+    return call
+
+
+def test_accuracy_falls_with_eps_and_stage(run, tmp_path, capsys):
+    assert run("--attack", "autoattack", "--eps", "1/255", "0.3", "--steps", 5, "--queries", 5) == 0
+    table = pd.read_csv(tmp_path / "out" / "robustness.csv")
+    assert list(table["stage"]) == ["clean", "apgd-ce", "apgd-t", "fab-t", "square"] * 2
+    assert (table["accuracy"][table["stage"] == "clean"] == 0.9).all()
+    for _, rows in table.groupby("eps"):
+        assert (np.diff(rows["accuracy"]) <= 0).all()
+    small, large = (rows["accuracy"].iloc[-1] for _, rows in table.groupby("eps"))
+    assert large <= small <= 0.9
+    assert large == 0
+    assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
+    told = json.loads((tmp_path / "out" / "robustness.json").read_text())
+    assert told["attack"] == "autoattack" and len(told["model"]) == 64 and len(told["results"]) == 10
+    assert "linf 1/255    square" in capsys.readouterr().out
+
+
+def test_a_stopped_run_goes_on_and_another_command_is_refused(run, tmp_path, monkeypatch, capsys):
+    assert run("--attack", "fgsm", "--eps", "2/255") == 0
+    first = (tmp_path / "out" / "robustness.csv").read_text()
+    found = pd.read_csv(tmp_path / "out" / "found.csv")
+    found[:50].to_csv(tmp_path / "out" / "found.csv", index=False)
+    seen = []
+    judge = evaluate.broken_by
+    monkeypatch.setattr(evaluate, "broken_by", lambda *args, **options: seen.append(len(args[2])) or judge(*args, **options))
+    assert run("--attack", "fgsm", "--eps", "2/255") == 0
+    assert seen == [50]
+    assert (tmp_path / "out" / "robustness.csv").read_text() == first
+    assert run("--attack", "noise", "--eps", "2/255") == 2
+    assert "holds the results of another command" in capsys.readouterr().err
+
+
+def test_more_images_than_there_are_and_a_wrong_norm_are_refused(run, capsys):
+    assert run("--n", 101) == 2
+    assert "--n must be in 1..100, the rows that the model reports on, received 101" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run("--attack", "fgsm", "--norm", "l2")
+
+
+def test_the_first_stage_that_breaks_an_image_is_named():
+    images = np.full((4, 48, 48), 100, np.uint8)
+    images[1], images[2] = 120, 126
+    dark = lambda x: jax.numpy.stack([0.5 - x.mean(axis=(1, 2, 3)), x.mean(axis=(1, 2, 3)) - 0.5], axis=1)  # noqa: E731
+    logits_fn = lambda x: jax.numpy.pad(dark(x), ((0, 0), (0, 5)), constant_values=-9.0)  # noqa: E731
+    eps = 9 / 255
+    stages = {
+        "weak": lambda key, f, x, y: fgsm(key, f, x, y, eps=eps / 5),
+        "noise": lambda key, f, x, y: uniform(key, f, x, y, eps=eps),
+        "strong": lambda key, f, x, y: fgsm(key, f, x, y, eps=eps),
+    }
+    labels = np.array([0, 0, 0, 1])
+    broken = evaluate.broken_by(stages, logits_fn, images, labels, key=jax.random.key(0), norm=linf, eps=eps, batch_size=4)
+    np.testing.assert_array_equal(broken, [3, 2, 0, -1])
