@@ -281,9 +281,11 @@ def _png_chunks_fit(data: memoryview) -> bool:
     at = len(_PNG)
     if data[:at] != _PNG:
         return True
-    while at < len(data) and data[at + 4 : at + 8] != b"IEND":
-        at += 12 + int.from_bytes(data[at : at + 4], "big")
-    return at < len(data)
+    while at < len(data):
+        name, at = bytes(data[at + 4 : at + 8]), at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if name == b"IEND":
+            return at <= len(data)
+    return False
 
 
 def write_face(path: Path, face: np.ndarray) -> None:

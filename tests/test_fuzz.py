@@ -75,9 +75,22 @@ def npz(header):
     return tables._zip(members, zipfile.ZIP_STORED)
 
 
+def misnamed():
+    """An archive whose directory flags a name as UTF-8, which it is not."""
+    return tables._zip([("fer2013\u00e9.csv", b"x\n")], zipfile.ZIP_STORED).replace("\u00e9".encode(), b"\xff\xfe")
+
+
+def endless():
+    """A PNG whose end claims to be 2 GB long."""
+    whole = pictures._encoded(".png", 0)
+    at = whole.rindex(b"IEND")
+    return whole[: at - 4] + b"\x7f\xff\xff\xff" + whole[at:]
+
+
 FINDINGS = {
     "64 MB of line breaks in 64 kB": ("zip", "archive.zip", lambda: tables._bomb(b"\n")),
     "a member's name of 60 kB": ("zip", "a.zip", lambda: tables._zip([("d/" * 30_000 + "fer2013.csv", b"x\n")], 0)),
+    "a member's name that is no UTF-8": ("zip", "archive.zip", lambda: misnamed()),
     "a folder in an archive's place": ("zip", "archive.zip/train.csv", lambda: b""),
     "a directory that lies before the file": ("npz", "fer2013.npz", lambda: npz(b"")[:-6] + b"\xff\xff\xff\x7f\0\0"),
     "an array header with deep brackets": ("npz", "fer2013.npz", lambda: npz(b"(" * 5000)),
@@ -86,6 +99,7 @@ FINDINGS = {
     "a folder in a picture's place": ("folders", "train/happy/x.png/y", lambda: b""),
     "a picture of 48 x 48 that claims more": ("folders", "train/happy/x.jpg", lambda: scans(1)),
     "a PNG chunk of 1.2 GB": ("picture", "picture", lambda: pictures._PNG + b"IDATIDAT" * 9),
+    "a PNG's last chunk of 2 GB": ("picture", "picture", lambda: endless()),
     "a PNG of 3 GB": ("picture", "picture", lambda: pictures._png_bytes([(b"IHDR", b"\0\0\x79\0\0\0\x79\0\x08\2\0\0\0")])),
     "a JPEG of 1000 passes": ("picture", "picture", lambda: scans(100)),
     "a name of 100 kB": ("model", "model.pkl", lambda: model(variables={"x" * 10**5: 1})),

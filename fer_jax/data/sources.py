@@ -387,10 +387,10 @@ class _Member(io.RawIOBase):
 
 @contextmanager
 def _zip_errors(path: Path) -> Iterator[None]:
-    """What zipfile raises for a damaged, encrypted (RuntimeError) or exotic archive, as `InputError`."""
+    """What zipfile raises for a damaged, encrypted (RuntimeError), misnamed (Unicode) or exotic archive, as `InputError`."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # not about the content; without a name, it is a seek to where the archive's directory lies
         raise InputError(f"{path}: must be a whole, unencrypted zip archive: {str(error)[:200]}") from error
