@@ -51,8 +51,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", metavar="DIR", type=Path, required=True)
     parser.add_argument("--step", metavar="K", type=int, default=1, help="look at every K-th frame (default: 1)")
-    parser.add_argument("--detector", choices=faces.DETECTORS, default="auto", help="default: auto")
-    parser.add_argument("--detector-model", metavar="FILE", type=Path, help="YuNet's file")
+    faces.add_detector(parser)
     return parser.parse_args()
 
 

@@ -22,8 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", metavar="DIR", type=Path, default="data", help="default: data")
     parser.add_argument("--images", metavar="N", type=int, default=800, help="how many, evenly spread (default: 800)")
-    parser.add_argument("--detector", choices=faces.DETECTORS, default="auto", help="default: auto")
-    parser.add_argument("--detector-model", metavar="FILE", type=Path, help="YuNet's file")
+    faces.add_detector(parser)
     arguments = parser.parse_args()
     detector = faces.detector(arguments.detector, arguments.detector_model)
     images = data.load(arguments.data).train.images

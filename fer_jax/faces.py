@@ -7,6 +7,7 @@
 OpenCV is imported on first use: training runs without it.
 """
 
+import argparse
 import hashlib
 import http.client
 import math
@@ -16,15 +17,14 @@ import struct
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from fer_jax import files
+from fer_jax import files, runtime
 from fer_jax.errors import InputError
+from fer_jax.pictures import FACE_SIZE, MAX_PIXELS, PNG, opencv, png_chunks_fit
 
-FACE_SIZE = 48  # `types.IMAGE_SIZE`, without importing JAX for it
-MAX_PIXELS = 2**26  # of a picture: decoding takes up to 12 bytes a pixel, and a kilobyte may claim OpenCV's own 2**30
 MAX_SCANS = 64  # of a progressive JPEG: about 10 are usual, and each of thousands may cost a pass over all pixels
 
 # YuNet (Wu, Peng, Yu: "YuNet: a tiny millisecond-level face detector", 2023) as OpenCV Zoo publishes it.
@@ -33,8 +33,8 @@ YUNET_URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detectio
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 YUNET_VARIABLE = "FER_JAX_YUNET"
 
-# Detection runs on a copy with this longer side: at 320 the smaller faces of a group are lost (and YuNet's scores for
-# tilted heads fall below 0.5), at 640 nothing is won and the time doubles.
+# Detection runs on a copy with this longer side, in pixels: a smaller one loses the small faces of a group, and a larger
+# one costs more time than it finds faces (`python benchmarks/detectors.py` measures both).
 DETECTION_SIDE = 480
 
 # The header of a JPEG scan of 1 to 4 components: marker, length, count (ITU T.81, B.2.3).
@@ -44,8 +44,6 @@ DETECTORS = ("auto", "haar", "yunet")
 _SMALLEST = 10  # pixels of YuNet's smallest faces
 _CLOSER_SIDE, _CLOSER_BOXES = 256, 1.5  # pixels of the square that YuNet sees at its second look, and its side in boxes
 _MAX_MODEL = 1 << 20  # bytes; YuNet's file has 232,589
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 Frame = np.ndarray  # uint8 [H, W] grey, [H, W, 3] BGR or [H, W, 4] BGRA
 
@@ -95,28 +93,6 @@ HAAR_FRAMING = Framing(side=1.04, down=0.01)
 YUNET_FRAMING = Framing(side=1.30, down=0.025)
 
 
-def opencv() -> Any:
-    """The `cv2` module, silenced: what goes wrong is said by us, in one line, not by FFmpeg in ten.
-
-    Raises:
-        InputError: OpenCV is missing or has no Haar cascades (5.0 dropped them).
-    """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read at import
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when the first video opens
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at import
-    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "3")  # seconds that a camera has for a frame, not 10
-    try:
-        import cv2
-    except ImportError as error:
-        remedy = "pip install 'opencv-python>=4.10,<5'"
-        if "libGL" in str(error):  # a machine without a screen
-            remedy = "install the system's libGL (on Debian and Ubuntu: apt install libgl1)"
-        raise InputError(f"pictures and video need OpenCV: {remedy} ({error})") from None
-    if not hasattr(cv2, "CascadeClassifier"):
-        raise InputError(f"OpenCV {cv2.__version__} has no Haar detector: pip install 'opencv-python>=4.10,<5'")
-    return cv2
-
-
 class HaarDetector:
     """OpenCV's frontal-face cascade: fast, but blind to profiles and to heads tilted by more than about 15 degrees.
 
@@ -142,12 +118,11 @@ class HaarDetector:
 class YuNetDetector:
     """OpenCV Zoo's YuNet: finds turned and tilted faces too, and their tilt. One thread at a time may call it.
 
-    At a score of 0.6 it finds 94 % of FER-2013's training faces, at OpenCV's 0.9 but 60 %; no picture without a face
-    among those of scikit-image passes 0.46. Of boxes that overlap (over union) by more than 0.3, OpenCV's value, one stays.
+    A score of 0.6 finds 776 of 821 of FER-2013's training faces (`benchmarks/fit_framing.py`); OpenCV's 0.9 misses many of
+    them. Of boxes that overlap (over union) by more than 0.3, OpenCV's value, one stays.
 
-    Its landmarks follow a tilted face only where that is about 150 pixels wide in the network's input: of a tilt of
-    10 to 20 degrees they show 0.8 there, 0.2 at 75 pixels. So each face gets a second look, at `_CLOSER_SIDE`; half of
-    the tilts differ by less than a degree from those of the mirrored picture, nine in ten by less than three.
+    Its landmarks follow the tilt of a large face only: those of a small one stay nearly level. So each face gets a second
+    look, at `_CLOSER_SIDE`.
     """
 
     name = "YuNet"
@@ -213,10 +188,18 @@ def detector(kind: str = "auto", model: Path | None = None) -> HaarDetector | Yu
         if model:
             raise InputError(f"{model}: a detector's file goes with YuNet, not with Haar, which is part of OpenCV")
         return HaarDetector()
-    variable, cached = os.environ.get(YUNET_VARIABLE), _cached_yunet()
+    variable, cached = os.environ.get(YUNET_VARIABLE), runtime.cache_folder() / YUNET_FILE
     if path := model or (Path(variable) if variable else None) or (cached if cached.is_file() else None):
         return YuNetDetector(path)
     return HaarDetector() if kind == "auto" else YuNetDetector(fetch_yunet(cached))
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """Give a command line the arguments of `detector`: --detector and --detector-model."""
+    text = "auto (the default) is yunet where its file is at hand, else haar; yunet fetches it"
+    parser.add_argument("--detector", choices=DETECTORS, default="auto", help=text)
+    text = f"YuNet's file; default: ${YUNET_VARIABLE}, else the one in the user's cache"
+    parser.add_argument("--detector-model", metavar="FILE", type=Path, help=text)
 
 
 def largest(boxes: Sequence[Box]) -> Box | None:
@@ -266,7 +249,7 @@ def read_image(path: str | Path) -> Frame:
         raise InputError(f"{path}: a JPEG picture must have at most {MAX_SCANS} scans, received {scans:,}")
     image = None
     try:
-        if _png_chunks_fit(encoded.data):
+        if png_chunks_fit(encoded.data):
             image = cv2.imdecode(encoded, cv2.IMREAD_ANYCOLOR)
     except cv2.error as error:  # also for an empty file
         if "MAX_IMAGE" in str(error):  # width, height or their product
@@ -274,18 +257,6 @@ def read_image(path: str | Path) -> Frame:
     if image is None:
         raise InputError(f"{path}: must be a picture (PNG, JPEG, ...), but OpenCV cannot decode its {encoded.size} bytes")
     return image
-
-
-def _png_chunks_fit(data: memoryview) -> bool:
-    """Whether the chunks of a PNG file lie within it: OpenCV allocates whatever length a chunk claims. True for others."""
-    at = len(_PNG)
-    if data[:at] != _PNG:
-        return True
-    while at < len(data):
-        name, at = bytes(data[at + 4 : at + 8]), at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if name == b"IEND":
-            return at <= len(data)
-    return False
 
 
 def write_face(path: Path, face: np.ndarray) -> None:
@@ -304,7 +275,7 @@ def is_face_file(path: Path) -> bool:
     with path.open("rb") as file:
         header = file.read(26)
     # signature, length and name of the header chunk, then width, height, bit depth, colour type (PNG, section 11.2.2)
-    return header == _PNG + b"\0\0\0\rIHDR" + struct.pack(">IIBB", FACE_SIZE, FACE_SIZE, 8, 0)
+    return header == PNG + b"\0\0\0\rIHDR" + struct.pack(">IIBB", FACE_SIZE, FACE_SIZE, 8, 0)
 
 
 def fetch_yunet(path: Path, url: str = YUNET_URL) -> Path:
@@ -322,10 +293,6 @@ def fetch_yunet(path: Path, url: str = YUNET_URL) -> Path:
     with files.replacing(path) as temporary:
         temporary.write_bytes(_checked(content, url))
     return path
-
-
-def _cached_yunet() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer_jax" / YUNET_FILE
 
 
 def _read(path: Path) -> bytes:

@@ -1,25 +1,19 @@
 """Per-example losses: logits and targets in, one number per row out; the caller takes the mean.
 
-cross_entropy(logits, one_hot(labels, smoothing=0.1)).mean()
+cross_entropy(logits, smooth(jax.nn.one_hot(labels, 7), 0.1)).mean()
 """
 
 import jax
 import jax.numpy as jnp
 
-from fer_jax.labels import NUM_CLASSES
-from fer_jax.types import Labels, Logits
-
-
-def one_hot(labels: Labels, smoothing: float = 0.0, classes: int = NUM_CLASSES) -> jax.Array:
-    """Targets float32 [B, C] of labels int [B]: 1 - smoothing on the class, and the rest spread over all.
-
-    Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, section 7.
-    """
-    return smooth(jax.nn.one_hot(labels, classes), smoothing)
+from fer_jax.types import Logits
 
 
 def smooth(targets: jax.Array, smoothing: float) -> jax.Array:
-    """Targets float32 [B, C] of which a share `smoothing` is spread over all classes."""
+    """Targets float32 [B, C] of which a share `smoothing` is spread over all classes.
+
+    Source: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016, section 7.
+    """
     return (1 - smoothing) * targets + smoothing / targets.shape[-1]
 
 

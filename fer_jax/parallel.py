@@ -41,11 +41,12 @@ class Devices:
         self.count = mesh.size
         self.leads = jax.process_index() == 0  # the process that prints and writes
         self.everywhere = NamedSharding(mesh, PartitionSpec())
+        self._copy = jax.jit(lambda tree: tree, out_shardings=self.everywhere)  # one function: each would compile anew
         self.by_rows = NamedSharding(mesh, PartitionSpec("batch"))
 
     def replicate(self, tree: Any) -> Any:
         """A copy of the arrays in `tree`, equal in every process, that all devices hold whole."""
-        return jax.jit(lambda tree: tree, out_shardings=self.everywhere)(tree)
+        return self._copy(tree)
 
     def split(self, rows: np.ndarray) -> jax.Array:
         """`rows`, equal in every process, spread over the devices; their number must be a multiple of `count`."""

@@ -51,6 +51,11 @@ def tuned() -> bool:
     return importlib.metadata.version("jaxlib").startswith(MEASURED_JAX) and not _accelerator_expected()
 
 
+def cache_folder() -> Path:
+    """Where this package keeps what can be fetched or computed again: a folder of its own in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer_jax"
+
+
 def _accelerator_expected() -> bool:
     """Whether jax will pick a GPU or TPU, judged without importing it."""
     platforms = os.environ.get("JAX_PLATFORMS", "")
@@ -72,6 +77,5 @@ def _keep_freed_memory() -> None:
 
 def _use_compilation_cache() -> None:
     """Keep compiled programs in the user's cache folder, so that a second start does not compile again."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(root / "fer_jax" / "xla"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

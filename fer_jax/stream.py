@@ -333,16 +333,6 @@ def read_emotions(frame: faces.Frame, predictor: Predict, detector: faces.Detect
     return [_prediction(*pair) for pair in zip(boxes, probabilities, strict=True)]
 
 
-def read_emotion(frame: faces.Frame, predictor: Predict, detector: faces.Detector) -> Prediction | None:
-    """The emotion of the largest face in `frame`; None if there is no face."""
-
-    def only_largest(frame: faces.Frame) -> list[faces.Box]:
-        box = faces.largest(detector(frame))
-        return [] if box is None else [box]
-
-    return next(iter(read_emotions(frame, predictor, only_largest)), None)
-
-
 def watch(
     video: Video,
     predictor: Predict,

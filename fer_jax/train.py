@@ -206,14 +206,14 @@ def fit(config: Config, splits: Protocol, workdir: Path, resume: bool = False, d
         InputError: the workdir holds another run, config and data do not fit together, or the loss is not finite.
     """
     devices = Devices()
-    _check(config, splits, devices)
+    _check_settings(config, splits, devices)
     if devices.leads:
         _claim(workdir, config, resume)
     devices.wait("claimed")
     return _Run(config, splits, workdir, digest, devices).run()
 
 
-def _check(config: Config, splits: Protocol, devices: Devices) -> None:
+def _check_settings(config: Config, splits: Protocol, devices: Devices) -> None:
     """What a config cannot know of itself."""
     if (rows := len(splits.train.labels)) < config.batch_size:
         raise InputError(f"batch_size must be at most the {rows} training rows, is {config.batch_size}")
@@ -304,14 +304,14 @@ class _Run:
             state, loss = step(state, self.faces, self.targets, self.devices.split(rows))
             seen.append(loss)
             if (i + 1) % CHECK_EVERY == 0 or i + 1 == self.steps_per_epoch:
-                self._check(float(loss), epoch, i)
+                self._check_finite(float(loss), epoch, i)
                 bar.set_postfix_str(f"epoch {epoch + 1}/{self.config.epochs}, loss {float(loss):.3f}", refresh=False)
             bar.update(_cost(side))
         largest = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(state.params))
-        self._check(largest, epoch, self.steps_per_epoch - 1, "largest weight")
+        self._check_finite(largest, epoch, self.steps_per_epoch - 1, "largest weight")
         return state, float(np.mean(jax.device_get(seen)))
 
-    def _check(self, value: float, epoch: int, i: int, name: str = "loss") -> None:
+    def _check_finite(self, value: float, epoch: int, i: int, name: str = "loss") -> None:
         if not value <= LARGEST:  # also refuses NaN
             rate = self.config.optimizer.learning_rate
             raise InputError(

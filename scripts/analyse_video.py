@@ -49,9 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="a recording")
     parser.add_argument("--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help="default: 1")
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("reports"), help="default: reports")
-    text = "default: auto, which is YuNet where its file is at hand, else Haar"
-    parser.add_argument("--detector", choices=("haar", "yunet", "auto"), default="auto", help=text)
-    parser.add_argument("--detector-model", metavar="FILE", type=Path, help="YuNet's file")
+    faces.add_detector(parser)
     parser.add_argument("--model", metavar="FILE", help="default: the model that comes with the code")
     return parser.parse_args()
 

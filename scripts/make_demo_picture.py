@@ -22,8 +22,8 @@ def main() -> None:
     predictor, detector, moments = Predictor(), faces.HaarDetector(), []
     with stream.Video(RESULTS / "preprocessing_test" / "input_video.mp4") as video:
         for moment, frame in video.frames(EVERY):
-            if seen := stream.read_emotion(frame, predictor, detector):
-                said = f"{stream.time_of_day(moment, live=False)}s : {seen.emotion.capitalize()} , {seen.probability:.0%}"
+            for seen in stream.read_emotions(frame, predictor, detector)[:1]:  # the largest face
+                said = f"{stream.time_of_day(moment, live=False)}s : {stream.said(seen)}"
                 face = faces.crop(frame, seen.box)
                 moments.append(plots.Moment(said, frame[..., ::-1], seen.box, face, seen.probabilities))
     with files.replacing(RESULTS / "demo.png") as temporary:

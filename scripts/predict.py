@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fer_jax import cli, files, runtime
+from fer_jax import cli, faces, files, pictures, runtime
 from fer_jax.errors import InputError
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Fer2013
+    from fer_jax.faces import Detector
     from fer_jax.predict import Predictor
 
 EPILOG = """examples:
@@ -25,7 +26,6 @@ ferplus-*) is reported on PrivateTest alone; one of ferplus-* on the votes in DI
 views of each face, at ten times the cost.
 With --images, a 48x48 grey picture is taken as a face; in any other picture faces are detected first, one row each.
 """
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 
 
 class Measured(NamedTuple):
@@ -45,7 +45,7 @@ def main() -> int:
     from fer_jax.predict import Predictor
 
     if args.images:
-        return classify(Predictor(args.model, args.tta), args.images)
+        return classify(Predictor(args.model, args.tta), args.images, faces.detector(args.detector, args.detector_model))
     from fer_jax import data
 
     fer = data.load(args.data)  # before the model: what is missing is said at once
@@ -91,13 +91,13 @@ def measure(predictor: "Predictor", fer: "Fer2013", folder: Path) -> Measured:
     return Measured(results, test.labels, before, after)
 
 
-def classify(predictor: "Predictor", paths: list[Path]) -> int:
+def classify(predictor: "Predictor", paths: list[Path], detector: "Detector") -> int:
     """Print one row per face; 2 if a picture could not be read, after all the others."""
     print(" ".join(f"{emotion:>8}" for emotion in predictor.emotions) + "  emotion   picture")
     errors = []
-    for path in pictures(paths):
+    for path in listed(paths):
         try:
-            crops = faces_of(path)
+            crops = faces_of(path, detector)
         except InputError as error:
             errors.append(error)
             continue
@@ -112,27 +112,18 @@ def classify(predictor: "Predictor", paths: list[Path]) -> int:
     return 2 if errors else 0
 
 
-def pictures(paths: list[Path]) -> list[Path]:
-    """The files named, and those with a picture's suffix at any depth of the folders named, sorted."""
-    found = []
-    for path in paths:
-        inside = [file for file in sorted(path.rglob("*")) if file.suffix.lower() in SUFFIXES]
-        if path.is_dir() and not inside:
-            raise InputError(f"{path}: the folder must hold pictures ({', '.join(sorted(SUFFIXES))}), it holds none")
-        found += inside or [path]
-    return found
+def listed(paths: list[Path]) -> list[Path]:
+    """The files named, and the pictures at any depth of the folders named."""
+    return [file for path in paths for file in (pictures.in_folder(path, nested=True) if path.is_dir() else [path])]
 
 
-def faces_of(path: Path) -> list[tuple[str, np.ndarray]]:
+def faces_of(path: Path, detector: "Detector") -> list[tuple[str, np.ndarray]]:
     """(where in the picture, uint8 [48, 48]) of each face; a 48x48 picture without colour is one."""
-    from fer_jax import faces
-    from fer_jax.types import IMAGE_SIZE
-
     image = faces.read_image(path)
     grey = image if image.ndim == 2 else image[..., 0]
-    if grey.shape == (IMAGE_SIZE, IMAGE_SIZE) and (image.ndim == 2 or (image == grey[..., None]).all()):
+    if grey.shape == (faces.FACE_SIZE, faces.FACE_SIZE) and (image.ndim == 2 or (image == grey[..., None]).all()):
         return [("", grey)]
-    return [(f" (face at x={box.x} y={box.y}, {box.w}x{box.h})", face) for box, face in faces.faces_in(image)]
+    return [(f" (face at x={box.x} y={box.y}, {box.w}x{box.h})", face) for box, face in faces.faces_in(image, detector)]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -142,6 +133,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: mean over ten views of each face")
     parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="classify these pictures or folders")
+    faces.add_detector(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix there")
     parser.add_argument("--reliability", type=Path, metavar="FILE.png", help="draw confidence against accuracy there")

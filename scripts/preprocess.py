@@ -11,11 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import cli, faces, stream
+from fer_jax import cli, faces, pictures, stream
 from fer_jax.errors import InputError
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "preprocessing_test"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 EPILOG = """\
 examples:
   python scripts/preprocess.py --source interview.mp4 --out results/interview
@@ -61,10 +60,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help=text)
     text = "default: results/preprocessing_test"
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=FOLDER, help=text)
-    text = "auto (the default) is yunet where its file is at hand, else haar; yunet fetches it"
-    parser.add_argument("--detector", choices=faces.DETECTORS, default="auto", help=text)
-    text = f"YuNet's file; default: ${faces.YUNET_VARIABLE}, else the one in the user's cache"
-    parser.add_argument("--detector-model", metavar="FILE", type=Path, help=text)
+    faces.add_detector(parser)
     return parser.parse_args()
 
 
@@ -88,9 +84,7 @@ def cut_video(source: int | str, every: float, detector: faces.Detector) -> Cut:
 
 
 def cut_pictures(folder: Path, out: Path, detector: faces.Detector) -> Cut:
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise InputError(f"{folder}: the folder must hold pictures ({', '.join(sorted(SUFFIXES))}), it holds none")
+    paths = pictures.in_folder(folder)
     if folder.resolve() == out.resolve():
         raise InputError(f"{out}: the pictures and the faces must lie in two folders: choose another --out")
     return cut_faces(map(faces.read_image, paths), len(paths), detector)

@@ -81,7 +81,7 @@ def misnamed():
 
 
 def endless():
-    """A PNG whose end claims to be 2 GB long."""
+    """A 48x48 PNG whose end claims to be 2 GB long."""
     whole = pictures._encoded(".png", 0)
     at = whole.rindex(b"IEND")
     return whole[: at - 4] + b"\x7f\xff\xff\xff" + whole[at:]
@@ -100,6 +100,7 @@ FINDINGS = {
     "a picture of 48 x 48 that claims more": ("folders", "train/happy/x.jpg", lambda: scans(1)),
     "a PNG chunk of 1.2 GB": ("picture", "picture", lambda: pictures._PNG + b"IDATIDAT" * 9),
     "a PNG's last chunk of 2 GB": ("picture", "picture", lambda: endless()),
+    "a face's last chunk of 2 GB": ("folders", "train/happy/x.png", lambda: endless()),
     "a PNG of 3 GB": ("picture", "picture", lambda: pictures._png_bytes([(b"IHDR", b"\0\0\x79\0\0\0\x79\0\x08\2\0\0\0")])),
     "a JPEG of 1000 passes": ("picture", "picture", lambda: scans(100)),
     "a name of 100 kB": ("model", "model.pkl", lambda: model(variables={"x" * 10**5: 1})),

@@ -7,14 +7,14 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fer_jax"
 RANKS = [
-    {"errors", "types", "labels", "config", "files", "runtime", "parallel"},
+    {"errors", "types", "labels", "config", "files", "runtime", "parallel", "pictures"},
     {"attacks", "losses", "metrics", "calibration", "models", "data", "cli"},
     {"evaluate", "checkpoint", "model_file", "plots", "faces", "tracks"},
     {"train", "predict"},
     {"stream", "report", "report_page", "overlay", "record"},
 ]
 ONLY_IN = {
-    "cv2": {"faces", "stream", "data"},
+    "cv2": {"pictures"},
     "flax.linen": {"models"},
     "matplotlib": {"plots"},
     "tensorboardX": {"train"},

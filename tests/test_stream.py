@@ -364,15 +364,6 @@ def test_read_emotions_predicts_all_faces_in_one_batch():
     assert len(seen) == 1  # without a face the network is not asked
 
 
-def test_read_emotion_is_that_of_the_largest_face():
-    prediction = stream.read_emotion(FRAME, lambda batch: HAPPY[None], lambda _: BOXES[::-1])
-    assert prediction is not None
-    assert (prediction.emotion, prediction.box) == ("happy", BOXES[0])
-    assert prediction.probability == pytest.approx(0.6)
-    np.testing.assert_array_equal(prediction.probabilities, HAPPY)
-    assert stream.read_emotion(FRAME, lambda batch: HAPPY[None], lambda _: []) is None
-
-
 class Recording:
     """A recording of the given times."""
 

@@ -17,6 +17,7 @@ from fer_jax.attacks.noise import gaussian, uniform
 from fer_jax.attacks.norms import NORMS, Norm, l1, l2, linf
 from fer_jax.attacks.objectives import OBJECTIVES, Goal, cross_entropy, dlr, margin, probability_margin, targeted_dlr
 from fer_jax.attacks.square import square
+from fer_jax.attacks.universal import universal, universal_perturbation
 
 __all__ = [
     "NORMS",
@@ -46,4 +47,6 @@ __all__ = [
     "square",
     "targeted_dlr",
     "uniform",
+    "universal",
+    "universal_perturbation",
 ]

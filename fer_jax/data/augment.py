@@ -1,6 +1,6 @@
 """Random training views, made on the device inside jit; everything per image and drawn from one key.
 
-images, targets = augment(key, faces, one_hot(labels), config.augment, side=48)
+images, targets = augment(key, faces, targets, config.augment, side=48)  # targets float32 [B, C]
 """
 
 import math

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from fer_jax import pictures
 from fer_jax.data import sources
 from fer_jax.data.protocols import seen_in_training
 from fer_jax.data.sources import DataWarning, Fer2013, Split, bundle
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS
-from fer_jax.types import IMAGE_SIZE
 
 
 def merge(data: Fer2013, folder: Path) -> Fer2013:
@@ -49,36 +49,19 @@ def read(folder: Path) -> Split:
     if not folder.is_dir():
         raise InputError(f"{folder}: must be a folder that holds happy/*.png and so on, there is none")
     folders = [path for path in folder.iterdir() if path.is_dir()]
-    emotions = {path: sources._emotion_of(path) for path in folders}
-    paths = [path for part in folders for path in part.iterdir() if path.suffix.lower() in sources._PICTURE_ENDS]
+    emotions = {path: sources.emotion_of(path) for path in folders}
+    paths = [path for part in folders for path in part.iterdir() if path.suffix.lower() in pictures.SMALL_SUFFIXES]
     if not paths:
         names = ", ".join(EMOTIONS)
         raise InputError(f"{folder}: must hold pictures (.png, .jpg) in folders named {names}, received none")
-    paths.sort(key=lambda path: (sources._natural(path.name), path.parent.name))
+    paths.sort(key=sources.in_file_order)
     images = [_read_picture(path) for path in tqdm(paths, desc=str(folder), leave=False, disable=None)]
     return Split(np.array(images, np.uint8), np.array([emotions[path.parent] for path in paths], np.int32))
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    """Decode one picture: uint8 [48, 48]."""
-    try:
-        import cv2
-    except ImportError:
-        raise InputError(f"{path}: reading pictures needs OpenCV: pip install 'opencv-python<5'") from None
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > sources._MAX_PICTURE:
-        raise InputError(f"{path}: a 48x48 picture must have at most {sources._MAX_PICTURE} bytes, received {len(data)}")
-    size = sources._claimed_size(data) if sources._PICTURE_ENDS[path.suffix.lower()] in data[-64:] else None
-    if size and size != (IMAGE_SIZE, IMAGE_SIZE):
-        raise InputError(f"{path}: a picture must be 48x48 (see scripts/preprocess.py), received {size[0]}x{size[1]}")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if size else None
-    if image is None:
-        raise InputError(f"{path}: must be a whole PNG or JPEG picture, received {len(data)} bytes that are not")
-    if image.dtype == np.uint8 and image.shape == (IMAGE_SIZE, IMAGE_SIZE, 3):
-        return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    if image.dtype != np.uint8 or image.shape != (IMAGE_SIZE, IMAGE_SIZE):
-        raise InputError(f"{path}: must be 48x48, 8-bit grey or RGB, received {image.dtype} of shape {image.shape}")
-    return image
+    image = pictures.decode_small(path)
+    if image.ndim == 2:
+        return image
+    cv2 = pictures.opencv()
+    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)

@@ -40,8 +40,8 @@ class Finding(NamedTuple):
 
 def inspect(data: Fer2013, votes: Votes | None = None) -> list[Finding]:
     """All findings, those without rows included; `votes` (FER+'s) add the rows that are not a face."""
-    images, labels, places = _together(data)
-    findings = _readability(images) + _copies(pixel_groups(images), labels, places)
+    images = np.concatenate([split.images for split in data.splits.values()])
+    findings = _readability(images) + _copies(pixel_groups(images), _labels(data), _places(data))
     if votes is not None:
         not_a_face = np.concatenate(votes)[:, -1].astype(int)
         rule = "more than half of FER+'s ten annotators chose NF (not a face)"
@@ -51,7 +51,7 @@ def inspect(data: Fer2013, votes: Votes | None = None) -> list[Finding]:
 
 def counts(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
     """Rows of each finding by split; of copies also the groups, and the surplus rows: all but one of each group."""
-    places = _together(data)[2]
+    places = _places(data)
     records = []
     for finding in findings:
         by_split = np.bincount(places[finding.rows], minlength=len(data.splits))
@@ -70,7 +70,7 @@ def table(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
     `row` counts from 1 within its split, as in train.csv; `file_row` counts from 1 after the header of fer2013.csv and
     icml_face_data.csv, where the splits follow each other.
     """
-    _, labels, places = _together(data)
+    labels, places = _labels(data), _places(data)
     starts = np.searchsorted(places, np.arange(len(data.splits)))
     parts = []
     for finding in findings:
@@ -116,11 +116,13 @@ def _by_chunks(measure: Callable[[np.ndarray], np.ndarray], images: np.ndarray) 
     return np.concatenate([measure(images[start : start + _CHUNK]) for start in starts])
 
 
-def _together(data: Fer2013) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images, labels and places (int [N]: which split a row is in) of the three splits, one after the other."""
-    splits = data.splits.values()
-    places = np.repeat(np.arange(len(splits)), [len(split.labels) for split in splits])
-    return np.concatenate([split.images for split in splits]), np.concatenate([split.labels for split in splits]), places
+def _places(data: Fer2013) -> np.ndarray:
+    """int [N]: which split each row is in."""
+    return np.repeat(np.arange(len(data.splits)), [len(split.labels) for split in data.splits.values()])
+
+
+def _labels(data: Fer2013) -> np.ndarray:
+    return np.concatenate([split.labels for split in data.splits.values()])
 
 
 def _readability(images: np.ndarray) -> list[Finding]:

@@ -12,9 +12,7 @@ import csv
 import gzip
 import hashlib
 import io
-import os
 import re
-import struct
 import tarfile
 import warnings
 import zipfile
@@ -27,7 +25,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import labels
+from fer_jax import labels, pictures
 from fer_jax.errors import InputError
 from fer_jax.types import IMAGE_SIZE
 
@@ -45,16 +43,12 @@ PUBLISHED_CLASSES = {  # the same rows by emotion, in the order of `fer_jax.labe
 _PIXELS = IMAGE_SIZE * IMAGE_SIZE
 _LABELLED = ("fer2013.csv", "icml_face_data.csv")  # each holds every row with its label and split
 _CSV_FILES = ("train.csv", "test.csv", *_LABELLED)
-_PICTURE_ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}  # what the last bytes of a whole file hold
 _MAX_MEMBER = 1 << 30  # bytes out of one archive member, or of a whole tar.gz; the largest real one has 301 MB
 _CHUNK = 1 << 16  # bytes that are unpacked at once
 _MAX_MEMBERS = 1_000  # of a tar.gz; the real one has four
 _LINK_TO_FIFO = b"123456"  # kinds of tar member that no content follows, whatever size their header gives
 _MAX_LINE = 1 << 16  # bytes; 2,304 numbers of three digits need 9.2 kB
 _MAX_ROWS = 100_000  # lines of a file, blank ones too, or images of an array; the largest real file has 35,888
-_MAX_PICTURE = 1 << 20  # bytes; a 48x48 picture has about 2 kB
-
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 26))  # `fer_jax.faces.MAX_PIXELS`; read by `import cv2`
 
 Opener = Callable[[], BinaryIO]
 
@@ -117,7 +111,7 @@ class Source(NamedTuple):
 
 
 def _file_digest(path: Path) -> str:
-    if path.suffix.lower() in _PICTURE_ENDS:  # 35,887 of them: `file_digest` clears a buffer of 256 kB for each
+    if path.suffix.lower() in pictures.SMALL_SUFFIXES:  # 35,887 of them: `file_digest` clears a buffer of 256 kB for each
         return hashlib.sha256(path.read_bytes()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -493,16 +487,22 @@ def _pictures(directory: Path) -> list[Path]:
     """
     folders = [folder for part in ("train", "test") for folder in (directory / part).iterdir() if folder.is_dir()]
     for folder in folders:
-        _emotion_of(folder)
-    paths = (path for folder in folders for path in folder.iterdir() if path.suffix.lower() in _PICTURE_ENDS)
-    return sorted(paths, key=lambda path: (_natural(path.name), path.parent.name))
+        emotion_of(folder)
+    paths = (path for folder in folders for path in folder.iterdir() if path.suffix.lower() in pictures.SMALL_SUFFIXES)
+    return sorted(paths, key=in_file_order)
 
 
-def _natural(name: str) -> list[str]:
-    return [part.zfill(12) for part in re.split(r"(\d+)", name)]
+def in_file_order(path: Path) -> tuple[list[str], str]:
+    """A key to sort pictures by the numbers in their names, then by their folders."""
+    return [part.zfill(12) for part in re.split(r"(\d+)", path.name)], path.parent.name
 
 
-def _emotion_of(folder: Path) -> int:
+def emotion_of(folder: Path) -> int:
+    """The emotion, 0 to 6, that a folder of pictures is named after.
+
+    Raises:
+        InputError: none is.
+    """
     try:
         return labels.index(folder.name)
     except InputError as error:
@@ -544,48 +544,15 @@ def _public_half(directory: Path, paths: list[Path]) -> list[bool]:
 
 def _read_pictures(paths: list[Path]) -> Split:
     images = [_read_picture(path) for path in tqdm(paths, desc="pictures", leave=False, disable=None)]
-    emotions = [_emotion_of(path.parent) for path in paths]
+    emotions = [emotion_of(path.parent) for path in paths]
     return Split(np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE), np.array(emotions, np.int32))
 
 
 def _read_picture(path: Path) -> np.ndarray:
-    """Decode one picture: uint8 [48, 48]."""
-    try:
-        import cv2
-    except ImportError:
-        raise InputError(f"{path}: reading pictures needs OpenCV: pip install 'opencv-python<5'") from None
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > _MAX_PICTURE:
-        raise InputError(f"{path}: a 48x48 picture must have at most {_MAX_PICTURE} bytes, received {len(data)}")
-    # decoders fill the missing part of a cut file with grey, so look for its end
-    size = _claimed_size(data) if _PICTURE_ENDS[path.suffix.lower()] in data[-64:] else None
-    if size and size != (IMAGE_SIZE, IMAGE_SIZE):  # a kilobyte may claim a gigabyte of pixels
-        raise InputError(f"{path}: a picture must be 48x48 and 8-bit grey, received {size[0]}x{size[1]}")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if size else None
-    if image is None:
-        raise InputError(f"{path}: must be a whole PNG or JPEG picture, received {len(data)} bytes that are not")
-    if image.shape != (IMAGE_SIZE, IMAGE_SIZE) or image.dtype != np.uint8:
-        raise InputError(f"{path}: a picture must be 48x48 and 8-bit grey, received {image.dtype} of shape {image.shape}")
+    image = pictures.decode_small(path)
+    if image.ndim != 2:
+        raise InputError(f"{path}: a picture must be 48x48 and 8-bit grey, it has colour")
     return image
-
-
-def _claimed_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in the header of a PNG or JPEG file; None where there is no such header, or the file is cut."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"):
-        at = 8  # OpenCV allocates whatever length a chunk claims
-        while at < len(data) and data[at + 4 : at + 8] != b"IEND":
-            at += 12 + int.from_bytes(data[at : at + 4], "big")
-        return struct.unpack_from(">II", data, 16) if at < len(data) else None
-    at = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while len(data) > at + 9 and data[at] == 0xFF and data[at + 1] >= 0xC0 and not 0xD0 <= data[at + 1] <= 0xD9:
-        if data[at + 1] < 0xD0 and data[at + 1] not in (0xC4, 0xC8, 0xCC):  # a start of frame (ITU T.81, table B.1)
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return width, height
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
 
 
 # The prepared npz

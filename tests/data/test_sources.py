@@ -492,7 +492,8 @@ def test_bad_pictures_are_refused(suffix, damage, data, tmp_path):
     content = cv2.imencode(suffix, noise)[1].tobytes()
     content = {"cut": content[: len(content) // 2], "empty": b"", "text": b"hello"}.get(damage, content)
     (tmp_path / "train" / "happy" / f"x{suffix}").write_bytes(content)
-    rule = "48x48 and 8-bit grey" if damage in shapes else "must be a whole PNG or JPEG"
+    shape_rules = {"size": "must be 48x48 .*received 48x47", "colour": "must be 48x48 and 8-bit grey"}
+    rule = shape_rules[damage] if damage in shapes else "must be a whole PNG or JPEG"
     with pytest.raises(InputError, match=rf"x{suffix}: .*{rule}"):
         find(tmp_path).read()
 
