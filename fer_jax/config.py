@@ -43,10 +43,24 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class Adversary:
+    """Who changes the training images before the network sees them, and by how much; see `fer_jax.robust`."""
+
+    method: Literal["none", "fgsm", "pgd", "trades", "noise"] = "none"
+    norm: Literal["linf", "l2"] = "linf"
+    eps: float = 4 / 255  # largest change, in pixel units of [0, 1]
+    step_size: float = 1.0  # as a share of eps
+    steps: int = 1
+    beta: float = 6.0  # trades: weight of the divergence against that of the clean images
+    awp: float = 0.0  # adversarial weight perturbation: length of the step as a share of each kernel's; 0 is off
+    sigma: float = 0.25  # noise: standard deviation in pixel units
+
+
+@dataclass(frozen=True)
 class EarlyStopping:
     """When a run ends before its last epoch. The weights of the best epoch are what it delivers, stopped or not."""
 
-    monitor: Literal["accuracy", "loss"] = "accuracy"  # of the hold-out
+    monitor: Literal["accuracy", "loss", "robust_accuracy"] = "accuracy"  # of the hold-out; the last needs an adversary
     min_delta: float = 0.0  # an epoch counts as better if it gains more than this
     patience: int = 10  # epochs without a better one
     rate_below: float = 0.1  # counted only once the rate has fallen below this share of its peak
@@ -70,6 +84,7 @@ class Config:
     init_from: str = ""  # a model file to start from instead of random weights
     optimizer: Optimizer = field(default_factory=Optimizer)
     augment: Augment = field(default_factory=Augment)
+    adversary: Adversary = field(default_factory=Adversary)
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
 
 
@@ -93,6 +108,12 @@ _RULES = {
     "augment.brightness": (0, 1),
     "augment.erase": (0, 1),
     "augment.mixup": (0, 100),
+    "adversary.eps": (0, 1),
+    "adversary.step_size": (0, 10),
+    "adversary.steps": (1, 1_000),
+    "adversary.beta": (0, 1_000),
+    "adversary.awp": (0, 1),
+    "adversary.sigma": (0, 10),
     "early_stopping.min_delta": (0, 100),
     "early_stopping.patience": (1, 10_000),
     "early_stopping.rate_below": (0, 1),
@@ -142,6 +163,8 @@ def check(config: Config) -> Config:
     _check_resolutions(config.resolutions)
     if config.self_distillation and config.augment.mixup:
         raise InputError("config key self_distillation must be 0 where augment.mixup is used")
+    if config.early_stopping.monitor == "robust_accuracy" and config.adversary.method == "none":
+        raise InputError("config key early_stopping.monitor must not be robust_accuracy where adversary.method is none")
     return config
 
 

@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
+from jax.tree_util import Partial
 from tqdm import tqdm
 
-from fer_jax import calibration, evaluate, files, losses, model_file, models
+from fer_jax import calibration, evaluate, files, losses, model_file, models, robust
 from fer_jax import config as configs
 from fer_jax.checkpoint import Checkpoints
 from fer_jax.config import Config
@@ -38,6 +39,7 @@ from fer_jax.types import IMAGE_SIZE, Variables
 LARGEST = float(np.finfo(np.float16).max)  # a loss or a weight beyond this is lost, and a model file cannot hold it
 EVALUATED_TOGETHER = 256  # images
 TRAINING_SAMPLE = 1024  # rows of the training split on which its learning curve is measured
+ATTACKED_SAMPLE = 512  # rows of the hold-out on which robust accuracy is measured, in 8 % of an epoch's time
 BELIEF_MEMORY = 0.7  # what remains of a belief when its row is seen again (temporal ensembling, Laine & Aila 2017)
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
 
@@ -149,21 +151,16 @@ def make_step(
 
     Over a run of `steps` the targets come to trust the network's beliefs, linearly up to `config.self_distillation`.
     """
-    model = models.create(config.model, dtype=activation_dtype())
-
-    def loss_fn(params: Any, batch_stats: Any, key: jax.Array, images: jax.Array, targets: jax.Array):
-        variables = {"params": params, "batch_stats": batch_stats}
-        logits, updates = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs={"dropout": key})
-        return losses.cross_entropy(logits, targets).mean(), (updates["batch_stats"], logits)
+    loss_fn = robust.make_loss(models.create(config.model, dtype=activation_dtype()).apply, config.adversary)
 
     def step(state: State, faces: jax.Array, known: jax.Array, rows: jax.Array) -> tuple[State, jax.Array]:
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        augment_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         targets, beliefs = known[rows], state.beliefs
         if config.self_distillation:
             targets = losses.blend(targets, beliefs[rows], config.self_distillation * state.step / steps)
         images, targets = augment(augment_key, faces[rows], targets, config.augment, side, crop_of(config) / IMAGE_SIZE)
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (batch_stats, logits)), grads = gradient(state.params, state.batch_stats, dropout_key, images, targets)
+        (loss, (batch_stats, logits)), grads = gradient(state.params, state.batch_stats, loss_key, images, targets)
         if config.self_distillation:
             seen = jax.nn.softmax(logits.astype(jnp.float32))
             beliefs = beliefs.at[rows].set(BELIEF_MEMORY * beliefs[rows] + (1 - BELIEF_MEMORY) * seen)
@@ -227,12 +224,12 @@ def _check_settings(config: Config, splits: Protocol, devices: Devices) -> None:
 
 def _claim(workdir: Path, config: Config, resume: bool) -> None:
     """Record the config; a workdir with a run in it is only entered to resume that very run."""
-    path, wanted = workdir / "config.json", json.loads(json.dumps(configs.to_dict(config)))
+    path, wanted = workdir / "config.json", configs.to_dict(config)
     if path.exists():
         if not resume:
             raise InputError(f"{workdir}: already holds a run; give --resume to go on with it, or another --workdir")
-        if (found := json.loads(path.read_text())) != wanted:
-            keys = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+        found = configs.to_dict(configs.from_dict(json.loads(path.read_text())))  # with what was added since, at its default
+        if keys := sorted(key for key in wanted if found[key] != wanted[key]):
             raise InputError(f"{path}: the run was started with other values of {', '.join(keys)}")
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(wanted, indent=2) + "\n")
@@ -252,7 +249,8 @@ class _Run:
         self.apply = jax.jit(models.create(config.model).apply, out_shardings=devices.everywhere)
         targets = losses.smooth(jnp.asarray(splits.targets), config.label_smoothing)
         self.faces, self.targets = devices.replicate((jnp.asarray(splits.train.images), targets))
-        self.sample = _sample(splits.train, config.seed)
+        self.sample = _sample(splits.train, config.seed, TRAINING_SAMPLE)
+        self.judged = _sample(splits.select, config.seed, ATTACKED_SAMPLE)
         self.steps: dict[int, Step] = {}
 
     def run(self) -> Result:
@@ -265,7 +263,7 @@ class _Run:
             self._require_space(state, progress)  # now, not after the first epoch
             history = self._read_history(int(progress.epoch))
             with self._bar(int(progress.epoch)) as bar:
-                while int(progress.epoch) < self.config.epochs and not self._stopped(progress):
+                while int(progress.epoch) < self.config.epochs and not self._stopped(progress, history):
                     state, progress, row, logits = self._turn(state, progress, bar)
                     history.append(row)
                     self._require_space(state, progress)
@@ -275,8 +273,8 @@ class _Run:
                     if writer is not None:
                         self._log(writer, row, logits)
                     checkpoints.save(row["epoch"], (state, progress))
-                if int(progress.epoch) < self.config.epochs and self.devices.leads:
-                    bar.write(f"early stopping: no better epoch than {int(progress.best_epoch)}")
+                if self.devices.leads and (why := self._stopped(progress, history)):
+                    bar.write(f"early stopping: {why}")
         return Result(self._model(progress, history), pd.DataFrame(history))
 
     def _require_space(self, state: State, progress: Progress) -> None:
@@ -330,7 +328,21 @@ class _Run:
         row = {"epoch": epoch + 1, "lr": self._rate(state)}
         row |= {"train_loss": train["loss"], "train_accuracy": train["accuracy"]}
         row |= {f"holdout_{name}": value for name, value in holdout.items()}
+        if self.config.adversary.method != "none":
+            row |= {"holdout_robust_accuracy": self._robust_accuracy(state)}
         return row | {"temperature": calibration.fit_temperature(logits, self.splits.select.labels)}, logits
+
+    def _robust_accuracy(self, state: State) -> float:
+        """On the fixed part of the hold-out, under what stands for the adversary in the evaluation."""
+        images, labels = self.judged
+        logits_fn = Partial(self.apply, state.ema)
+        attack, right = robust.judge(self.config.adversary), []
+        for start in range(0, len(labels), EVALUATED_TOGETHER):
+            rows, key = slice(start, start + EVALUATED_TOGETHER), jax.random.fold_in(jax.random.key(0), start)
+            batch = jnp.asarray(images[rows, ..., None] / np.float32(255))
+            hacked = attack(key, logits_fn, batch, jnp.asarray(labels[rows]))
+            right.append(np.asarray(logits_fn(hacked)).argmax(axis=1) == labels[rows])
+        return float(np.concatenate(right).mean())
 
     def _rate(self, state: State) -> float:
         """The rate of the step before."""
@@ -342,7 +354,7 @@ class _Run:
     def _judge(self, state: State, progress: Progress, row: Row) -> Progress:
         """Keep the weights of a better epoch; otherwise count it, once the rate has come down."""
         settings = self.config.early_stopping
-        value = row["holdout_accuracy"] if settings.monitor == "accuracy" else -row["holdout_loss"]
+        value = -row["holdout_loss"] if settings.monitor == "loss" else row[f"holdout_{settings.monitor}"]
         epoch = jnp.int32(row["epoch"])
         if value > float(progress.best_value) + settings.min_delta:
             best = jax.tree.map(jnp.copy, state.ema)  # the next step donates the state's own
@@ -357,8 +369,12 @@ class _Run:
         low = row["lr"] < self.config.early_stopping.rate_below * optimizer.learning_rate
         return low and row["epoch"] > optimizer.warmup * epochs
 
-    def _stopped(self, progress: Progress) -> bool:
-        return int(progress.waited) >= self.config.early_stopping.patience
+    def _stopped(self, progress: Progress, history: list[Row]) -> str:
+        """Why the run ends before its last epoch, "" where it goes on."""
+        if overfitted := robust.overfitted(history):
+            return overfitted
+        waited = int(progress.waited) >= self.config.early_stopping.patience
+        return f"no better epoch than {int(progress.best_epoch)}" if waited else ""
 
     def _bar(self, done: int) -> tqdm:
         """One bar for the whole run, in units of a full-size step, so that the time left is true for growing views."""
@@ -418,18 +434,19 @@ def _cost(side: int) -> float:
     return (side / IMAGE_SIZE) ** 2
 
 
-def _sample(train: Split, seed: int) -> Split:
-    """The fixed rows on which the training curve is measured."""
-    size = min(TRAINING_SAMPLE, len(train.labels))
-    rows = np.random.default_rng(seed).choice(len(train.labels), size, replace=False)
-    return Split(train.images[rows], train.labels[rows])
+def _sample(split: Split, seed: int, size: int) -> Split:
+    """Up to `size` rows, always the same: what the training curve and the robust accuracy are measured on."""
+    rows = np.random.default_rng(seed).choice(len(split.labels), min(size, len(split.labels)), replace=False)
+    return Split(split.images[rows], split.labels[rows])
 
 
 def _line(row: Row, best: bool) -> str:
+    robust_accuracy = row.get("holdout_robust_accuracy")
+    hacked = "" if robust_accuracy is None else f"robust acc {robust_accuracy:.3f}  "
     return (
         f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.3f} acc {row['train_accuracy']:.3f}  "
         f"hold-out loss {row['holdout_loss']:.3f} acc {row['holdout_accuracy']:.3f} "
-        f"precision {row['holdout_precision']:.3f} recall {row['holdout_recall']:.3f} F1 {row['holdout_f1']:.3f}  "
+        f"precision {row['holdout_precision']:.3f} recall {row['holdout_recall']:.3f} F1 {row['holdout_f1']:.3f}  {hacked}"
         f"rate {row['lr']:.2g}  {row['seconds']:.0f} s{'  *' if best else ''}"
     )
 

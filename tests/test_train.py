@@ -12,7 +12,7 @@ import pytest
 
 from fer_jax import config as configs
 from fer_jax import evaluate, model_file, models, train
-from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
+from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
 from fer_jax.data import Protocol, Split
 from fer_jax.errors import InputError
 from fer_jax.parallel import Devices
@@ -113,6 +113,37 @@ def test_a_workdir_with_a_run_is_not_overwritten(finished, splits):
         train.fit(tiny(), splits, finished[1])
     with pytest.raises(InputError, match="other values of epochs, seed"):
         train.fit(tiny(epochs=4, seed=1), splits, finished[1], resume=True)
+
+
+def test_a_run_goes_on_after_an_update_that_added_config_keys(finished, splits):
+    path = finished[1] / "config.json"
+    old = json.loads(path.read_text())
+    old.pop("adversary")
+    path.write_text(json.dumps(old))
+    train.fit(tiny(), splits, finished[1], resume=True)
+    assert json.loads(path.read_text())["adversary"]["method"] == "none"
+
+
+def robust_run(**early_stopping):
+    adversary = Adversary(method="fgsm", eps=8 / 255, step_size=1.25)
+    return tiny(adversary=adversary, early_stopping=EarlyStopping(monitor="robust_accuracy", **early_stopping))
+
+
+def test_adversarial_training_keeps_the_most_robust_epoch(splits, tmp_path):
+    result = train.fit(robust_run(), splits, tmp_path / "w")
+    robust_accuracy = result.history["holdout_robust_accuracy"]
+    assert result.model.metadata["best_epoch"] == robust_accuracy.argmax() + 1
+    assert (robust_accuracy <= result.history["holdout_accuracy"] + 1e-6).all()
+
+
+def test_a_run_ends_when_it_overfits_catastrophically(splits, tmp_path, monkeypatch, capsys):
+    values = iter([0.4, 0.1])
+    monkeypatch.setattr(train._Run, "_robust_accuracy", lambda self, state: next(values))
+    result = train.fit(robust_run(), splits, tmp_path / "w")
+    assert len(result.history) == 2 and result.model.metadata["best_epoch"] == 1
+    assert "early stopping: robust accuracy collapsed from 40.0% to 10.0%" in capsys.readouterr().out
+    again = train.fit(robust_run(), splits, tmp_path / "w", resume=True)  # and does not go on when resumed
+    assert len(again.history) == 2
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_in_words(splits, tmp_path):
@@ -242,8 +273,8 @@ def test_early_stopping_waits_until_the_rate_is_low_and_keeps_the_best(splits, t
     stopped = []
     for epoch, (accuracy, lr) in enumerate(steps, 1):
         progress = run._judge(state, progress, row(epoch, accuracy, lr))
-        stopped.append(run._stopped(progress))
-    assert stopped == [False] * 7 + [True]
+        stopped.append(run._stopped(progress, []))
+    assert stopped == [""] * 7 + ["no better epoch than 6"]
     assert int(progress.best_epoch) == 6
 
 

@@ -1,0 +1,28 @@
+"""FGSM from a random start (Wong et al., ICLR 2020): robust within 4/255 at less than twice the cost of ordinary training.
+
+    python scripts/train.py --config experiments/vgg_fgsm_rs.py
+
+Starts from the shipped network. Every step costs one more forward pass and the backward pass to the pixels; what that
+takes is measured by benchmarks/robust_step.py. Not trained yet.
+"""
+
+from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
+
+config = Config(
+    name="vgg_fgsm_rs",
+    model={
+        "family": "vgg",
+        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
+        "dropout": 0.1,  # the adversary regularises enough
+        "crop": 40,
+    },
+    epochs=14,
+    batch_size=128,
+    resolutions=((0.0, 40),),
+    label_smoothing=0.1,
+    init_from="results/model/my_own_model.pkl",
+    optimizer=Optimizer(learning_rate=0.05, warmup=0.15),
+    augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
+    adversary=Adversary(method="fgsm", eps=4 / 255, step_size=1.25),  # Wong et al.'s step; larger ones overfit
+    early_stopping=EarlyStopping(monitor="robust_accuracy", patience=10),
+)
