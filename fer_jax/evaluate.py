@@ -4,7 +4,7 @@ logits = predict_logits(lambda images: model.apply(variables, images, train=Fals
 summary(logits, labels)["accuracy"]
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from tqdm import tqdm
 
 from fer_jax import metrics
-from fer_jax.attacks import NORMS, Goal, Norm, margin
+from fer_jax.attacks import NORMS, Counted, Goal, Norm, margin
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS, NUM_CLASSES, VALENCE, index
 from fer_jax.types import IMAGE_SIZE, Attack, LogitsFn
@@ -72,6 +72,8 @@ class Attacked(NamedTuple):
         reached_8bit: bool [N], and whether the rounded image, which lies within eps too, reaches it.
         norms: "l0" (pixels changed), "l1", "l2", "linf" of the rounded perturbation, the last three in 8-bit levels, [N].
         ssim: [N], of original and rounded image.
+        passes: "forward" and "backward" passes of the network that the attack took for each image, float [N]; None where
+            they were not counted.
     """
 
     images: np.ndarray
@@ -81,6 +83,7 @@ class Attacked(NamedTuple):
     reached_8bit: np.ndarray
     norms: dict[str, np.ndarray]
     ssim: np.ndarray
+    passes: dict[str, np.ndarray] | None = None
 
 
 def attacked(
@@ -94,6 +97,7 @@ def attacked(
     eps: float = np.inf,
     targeted: bool = False,
     batch_size: int = 64,
+    count: bool = False,
 ) -> Attacked:
     """Run an attack and believe nothing that it says: its images are clipped to the box and the ball and judged anew.
 
@@ -103,17 +107,21 @@ def attacked(
         key: random numbers; every batch gets its own.
         norm, eps: of the ball that the attack promises to stay in; without a norm only the box is enforced.
         logits_fn: in evaluation mode, as for `predict_logits`.
+        count: also count passes; the programs are then compiled anew in every process, see `attacks.passes`.
 
     Raises:
         ValueError: the attack returned values that are not finite.
     """
     check_images(images)
     floats = np.zeros((len(images), *images.shape[1:], 1), np.float32)
+    passes = {way: np.zeros(len(images)) for way in ("forward", "backward")}
     for start in range(0, len(images), batch_size):
-        rows = slice(start, start + batch_size)
-        floats[rows] = _attack_batch(
-            attack, logits_fn, images[rows], labels[rows], jax.random.fold_in(key, start), batch_size
-        )
+        rows, batch_key = slice(start, start + batch_size), jax.random.fold_in(key, start)
+        runner = Counted(attack) if count else attack
+        floats[rows] = _attack_batch(runner, logits_fn, images[rows], labels[rows], batch_key, batch_size)
+        if isinstance(runner, Counted):
+            passes["forward"][rows] = runner.forward / runner.images
+            passes["backward"][rows] = runner.backward / runner.images
     floats = _inside(floats, images, norm, eps)
     rounded = _rounded(floats, images, norm, eps)
     before, after = (predict_logits(logits_fn, each, batch_size) for each in (images, rounded))
@@ -124,7 +132,7 @@ def attacked(
     sizes["l0"] = (delta != 0).sum(axis=(1, 2, 3))
     reached, reached_8bit = (np.asarray(goal.reached(jnp.asarray(z), labels)) for z in (exact, after))
     similar = metrics.ssim(images / 255, rounded / 255)
-    return Attacked(rounded, before, after, reached, reached_8bit, sizes, similar)
+    return Attacked(rounded, before, after, reached, reached_8bit, sizes, similar, passes if count else None)
 
 
 def broken_by(
@@ -160,6 +168,47 @@ def broken_by(
     return broken
 
 
+def accuracy_curve(
+    stages: Callable[[float], Mapping[str, Attack]],
+    logits_fn: LogitsFn,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    key: jax.Array,
+    norm: Norm,
+    eps: Sequence[float],
+    batch_size: int = 64,
+) -> list[dict[str, float]]:
+    """Accuracy against eps, falling by construction: what a smaller eps breaks is broken at every larger one.
+
+    That holds because the smaller ball lies in the larger, and spares attacking such an image again.
+
+    Args:
+        stages: eps -> the attacks for it by name, in order, as for `broken_by`.
+        images, labels: uint8 [N, 48, 48] and their true labels int [N], N >= 1.
+        eps: sizes above 0, in any order.
+
+    Returns:
+        For eps 0, which is the clean accuracy, and each other in rising order: "eps", "robust" (images still right), "n",
+        "accuracy", and "low" and "high", a 95 % Wilson interval.
+    """
+    right = predict_logits(logits_fn, images, batch_size).argmax(axis=1) == labels
+    least = np.where(right, np.inf, 0.0)  # the smallest eps that breaks each image
+    levels = sorted(set(eps))
+    for number, level in enumerate(levels):
+        rows, attacks, options = np.flatnonzero(np.isinf(least)), stages(level), {"norm": norm, "batch_size": batch_size}
+        level_key = jax.random.fold_in(key, number)
+        broken = broken_by(attacks, logits_fn, images[rows], labels[rows], key=level_key, eps=level, **options)
+        least[rows[broken < len(attacks)]] = level
+    return [_robust(level, least > level) for level in (0.0, *levels)]
+
+
+def _robust(eps: float, right: np.ndarray) -> dict[str, float]:
+    robust, n = int(right.sum()), len(right)
+    low, high = metrics.wilson(robust, n)
+    return {"eps": eps, "robust": robust, "n": n, "accuracy": robust / n, "low": low, "high": high}
+
+
 def _rounded(floats: np.ndarray, images: np.ndarray, norm: Norm | None, eps: float) -> np.ndarray:
     """uint8 [N, 48, 48], within eps: where rounding would leave the ball, by a little, the change is shrunk first."""
     delta = 255 * floats[..., 0] - images
@@ -172,11 +221,12 @@ def _rounded(floats: np.ndarray, images: np.ndarray, norm: Norm | None, eps: flo
 
 
 def _attack_batch(attack, logits_fn, images, labels, key, batch_size) -> np.ndarray:
-    """The attack's images for up to `batch_size` rows; the batch is padded so that every batch compiles alike."""
-    padded = np.zeros((batch_size, *images.shape[1:], 1), np.float32)
-    padded[: len(images), :, :, 0] = images / np.float32(255)
-    goals = np.zeros(batch_size, np.int32)
-    goals[: len(labels)] = labels
+    """The attack's images for up to `batch_size` rows. Every batch is filled up, by its own rows again, so that all compile
+    alike, and an attack that looks at all images together sees no others.
+    """
+    rows = np.arange(batch_size) % len(images)
+    padded = images[rows, :, :, None] / np.float32(255)
+    goals = np.asarray(labels, np.int32)[rows]
     hacked = np.asarray(attack(key, logits_fn, jnp.asarray(padded), jnp.asarray(goals)), np.float32)[: len(images)]
     if not np.isfinite(hacked).all():
         raise ValueError("the attack returned images that are not finite")

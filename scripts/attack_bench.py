@@ -16,28 +16,35 @@ from fer_jax import cli, files, metrics, runtime
 from fer_jax.errors import InputError
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
-    from fer_jax.types import Attack
+    from fer_jax.data import Split
+    from fer_jax.types import Attack, LogitsFn
 
 ATTACKS = ("noise", "fgsm", "pgd", "apgd", "square", "autoattack")
 TOGETHER = 64  # images between two savings of what was found
+CHECKED = 128  # images of the masking check
 EPILOG = """examples:
   python scripts/attack_bench.py --attack pgd --eps 2/255 4/255 8/255 --n 1000
   python scripts/attack_bench.py --attack autoattack --norm l2 --eps 0.5 --model results/model/my_own_model.pkl
+  python scripts/attack_bench.py --attack apgd --surrogate another_model.pkl --check-masking
 
 The n test images are a fixed random sample of the rows that the model's protocol reports on. What was found is kept in
-OUT/found.csv: the same command goes on where it was stopped. fgsm is an Linf attack.
+OUT/found.csv: the same command goes on where it was stopped. An image broken at one eps counts as broken at every larger
+one. fgsm is an Linf attack.
 """
 
 
 def main() -> None:
     args = parse_arguments()
     runtime.configure()
-    from fer_jax import data, evaluate
+    from fer_jax import data
     from fer_jax.predict import Predictor, default_model_path
 
     fer = data.load(args.data)
     path = args.model or default_model_path()
     predictor = Predictor(path)
+    surrogate = Predictor(args.surrogate) if args.surrogate else None
+    if surrogate and surrogate.emotions != predictor.emotions:
+        raise InputError(f"{args.surrogate}: the surrogate must know the model's classes, received {surrogate.emotions}")
     test, _ = data.reported(fer, predictor.model.metadata.get("protocol", "train-only"))
     if not 1 <= args.n <= len(test.labels):
         raise InputError(f"--n must be in 1..{len(test.labels)}, the rows that the model reports on, received {args.n}")
@@ -45,28 +52,70 @@ def main() -> None:
     settings = {
         "model": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
         **{name: getattr(args, name) for name in ("attack", "norm", "n", "steps", "restarts", "queries", "seed")},
+        **({"surrogate": hashlib.sha256(args.surrogate.read_bytes()).hexdigest()} if args.surrogate else {}),
         "data": fer.digest,
     }
     found = Found(args.out, settings)
+    passes = search(args, predictor.logits_fn, surrogate and surrogate.logits_fn, test, rows, found)
+    write(args, settings, tabulate(found.table, list(make_stages(args, 1.0)), args.eps))
+    for stage, (images, forward, backward) in passes.items():
+        print(f"{stage}: {forward / images:,.1f} forward and {backward / images:,.1f} backward passes per attacked image")
+    if args.check_masking:
+        check_masking(args, predictor.logits_fn, surrogate and surrogate.logits_fn, test, rows)
+
+
+def search(
+    args: argparse.Namespace,
+    logits_fn: "LogitsFn",
+    surrogate_fn: "LogitsFn | None",
+    test: "Split",
+    rows: np.ndarray,
+    found: "Found",
+) -> dict[str, np.ndarray]:
+    """Attack what `found` does not know yet; with --count-passes, by stage: images attacked, forward and backward passes."""
+    import jax
+
+    from fer_jax import evaluate
+    from fer_jax.attacks import NORMS, Counted, transferred
+
+    passes = {}
     chunks = [(eps, chunk) for eps in args.eps for chunk in np.array_split(rows, -(-len(rows) // TOGETHER))]
     for eps, chunk in tqdm(chunks, desc=args.attack, unit="batch", disable=None):
-        if not found.knows(eps, chunk):
-            import jax
+        if found.knows(eps, chunk):
+            continue
+        made = {name: Counted(attack) if args.count_passes else attack for name, attack in make_stages(args, eps).items()}
+        broken = evaluate.broken_by(
+            {name: transferred(attack, surrogate_fn) for name, attack in made.items()} if surrogate_fn else made,
+            logits_fn,
+            test.images[chunk],
+            test.labels[chunk],
+            key=jax.random.fold_in(jax.random.key(args.seed), int(chunk[0])),
+            norm=NORMS[args.norm],
+            eps=eps,
+            batch_size=TOGETHER,
+        )
+        found.add(eps, chunk, broken)
+        for name, attack in made.items():
+            if isinstance(attack, Counted) and attack.images:
+                new = np.array([attack.images, attack.forward, attack.backward])
+                passes[name] = passes.get(name, 0) + new
+    return passes
 
-            from fer_jax.attacks import NORMS
 
-            broken = evaluate.broken_by(
-                make_stages(args, eps),
-                predictor.logits_fn,
-                test.images[chunk],
-                test.labels[chunk],
-                key=jax.random.fold_in(jax.random.key(args.seed), int(chunk[0])),
-                norm=NORMS[args.norm],
-                eps=eps,
-                batch_size=TOGETHER,
-            )
-            found.add(eps, chunk, broken)
-    write(args, settings, tabulate(found.table, list(make_stages(args, 1.0)), args.eps))
+def check_masking(
+    args: argparse.Namespace, logits_fn: "LogitsFn", surrogate_fn: "LogitsFn | None", test: "Split", rows: np.ndarray
+) -> None:
+    """Print what is suspicious at the smallest eps: at large ones nothing is left to be compared."""
+    import jax
+
+    from fer_jax import masking
+    from fer_jax.attacks import NORMS
+
+    few = np.random.default_rng(1).permutation(rows)[:CHECKED]
+    options = {"key": jax.random.key(args.seed), "eps": min(args.eps), "norm": NORMS[args.norm], "surrogate": surrogate_fn}
+    found = masking.measure(logits_fn, test.images[few], test.labels[few], batch_size=TOGETHER, **options)
+    print(f"masked gradients, looked for at eps {found.eps:.3g} in {found.n} images:")
+    print(*(masking.suspicions(found) or ["nothing suspicious"]), sep="\n")
 
 
 class Found:
@@ -112,10 +161,14 @@ def make_stages(args: argparse.Namespace, eps: float) -> dict[str, "Attack"]:
 
 
 def tabulate(found: pd.DataFrame, stages: list[str], levels: list[float]) -> pd.DataFrame:
-    """One row per eps and stage: the accuracy that it leaves, with a 95 % interval; stage "clean" is before all."""
-    rows = []
+    """One row per eps and stage: the accuracy that it leaves, with a 95 % interval; stage "clean" is before all.
+
+    What a stage breaks within one ball it breaks within every larger one, which holds the smaller.
+    """
+    rows, broken = [], len(stages)
     for eps in sorted(levels):
-        broken = found.loc[np.isclose(found["eps"], eps, rtol=1e-9), "broken"].to_numpy()
+        level = found[np.isclose(found["eps"], eps, rtol=1e-9)].sort_values("row")
+        broken = np.minimum(broken, level["broken"].to_numpy())
         for number, stage in enumerate(["clean", *stages]):
             robust = int((broken >= number).sum())
             low, high = metrics.wilson(robust, len(broken))
@@ -157,15 +210,21 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="of gradient attacks (default: 50; autoattack 100)")
     parser.add_argument("--restarts", type=int, default=1, help="random starts of pgd and apgd (default: 1)")
     parser.add_argument("--queries", type=int, default=5000, help="of square (default: 5000)")
+    parser.add_argument("--surrogate", type=Path, metavar="FILE", help="make the attack on this model, judge it on --model")
+    parser.add_argument("--count-passes", action="store_true", help="print the passes of the network that an image takes")
+    parser.add_argument("--check-masking", action="store_true", help="also look for signs of masked gradients")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/attack_bench/ATTACK-NORM")
     args = parser.parse_args()
     args.steps = args.steps or (100 if args.attack == "autoattack" else 50)
-    args.out = args.out or Path("runs") / "attack_bench" / f"{args.attack}-{args.norm}"
+    by_transfer = "-transfer" if args.surrogate else ""
+    args.out = args.out or Path("runs") / "attack_bench" / f"{args.attack}-{args.norm}{by_transfer}"
     if args.attack == "fgsm" and args.norm != "linf":
         parser.error(f"--attack fgsm is made for linf, not for {args.norm}")
+    if args.norm == "linf" and max(args.eps) > 1:
+        parser.error(f"--eps must be at most 1 for linf, pixels being in [0, 1], received {max(args.eps):g}")
     if min(args.steps, args.restarts, args.queries) < 1:
         parser.error("--steps, --restarts and --queries must be at least 1")
     return args

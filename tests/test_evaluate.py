@@ -1,3 +1,4 @@
+import functools
 import json
 
 import jax
@@ -7,7 +8,7 @@ import pytest
 from sklearn.metrics import f1_score, log_loss, precision_score, recall_score
 
 from fer_jax import evaluate
-from fer_jax.attacks import l2, linf
+from fer_jax.attacks import fgsm, l2, linf, universal
 from fer_jax.errors import InputError
 
 
@@ -164,3 +165,37 @@ def test_rounding_does_not_leave_the_ball():
     images = np.full((1, 48, 48), 120, np.uint8)
     found = evaluate.attacked(scattered(0.5), brightness, images, np.zeros(1, int), key=jax.random.key(0), norm=l2, eps=0.5)
     assert 0.47 < found.norms["l2"][0] / 255 <= 0.5
+
+
+def test_the_passes_of_the_attack_alone_are_counted():
+    attack, images = functools.partial(fgsm, eps=4 / 255), np.full((3, 48, 48), 120, np.uint8)
+    options = {"key": jax.random.key(0), "batch_size": 2}
+    found = evaluate.attacked(attack, brightness, images, np.zeros(3, int), count=True, **options)
+    np.testing.assert_array_equal(found.passes["forward"], [2, 2, 2])  # a look at what the step made is the second
+    np.testing.assert_array_equal(found.passes["backward"], [1, 1, 1])
+    assert evaluate.attacked(attack, brightness, images, np.zeros(3, int), **options).passes is None
+
+
+def test_a_batch_is_filled_up_with_its_own_images():
+    """Zeros labelled 0 would pull a perturbation for all images the wrong way."""
+    images, labels = np.full((2, 48, 48), 130, np.uint8), np.ones(2, int)
+    attack = functools.partial(universal, eps=4 / 255, step_size=2 / 255, steps=3)
+    found = evaluate.attacked(attack, brightness, images, labels, key=jax.random.key(0), batch_size=8)
+    assert (found.images == 126).all() and found.reached_8bit.all()
+
+
+def test_an_accuracy_curve_falls_even_where_the_attack_at_a_larger_eps_fails():
+    images = np.array([126, 124, 120, 130], np.uint8)[:, None, None] * np.ones((48, 48), np.uint8)
+    asked = []
+
+    def stages(eps):
+        by = eps if eps < 0.02 else 0.0
+        attack = lambda key, logits_fn, images, labels: asked.append((eps, len(images))) or images + by  # noqa: E731
+        return {"fails": brighten(0.0), "brighter": attack}
+
+    options = {"key": jax.random.key(0), "norm": linf, "eps": [4 / 255, 9 / 255, 2 / 255], "batch_size": 2}
+    curve = evaluate.accuracy_curve(stages, brightness, images, np.zeros(4, int), **options)
+    assert [row["eps"] for row in curve] == [0.0, 2 / 255, 4 / 255, 9 / 255]
+    assert [row["robust"] for row in curve] == [3, 2, 1, 1]
+    assert all(row["n"] == 4 and row["low"] < row["accuracy"] == row["robust"] / 4 < row["high"] for row in curve)
+    assert asked == [(2 / 255, 2), (2 / 255, 2), (4 / 255, 2), (9 / 255, 2)]  # what is broken is not attacked again

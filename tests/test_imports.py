@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fer_jax"
 RANKS = [
     {"errors", "types", "labels", "config", "files", "runtime", "parallel", "pictures"},
     {"attacks", "losses", "metrics", "calibration", "models", "data", "cli"},
-    {"evaluate", "checkpoint", "model_file", "plots", "faces", "tracks"},
+    {"evaluate", "checkpoint", "model_file", "plots", "faces", "tracks", "robust", "masking"},
     {"train", "predict"},
     {"stream", "report", "report_page", "overlay", "record"},
 ]

@@ -10,23 +10,29 @@ take new weights without compiling anew, give `jax.tree_util.Partial(apply, vari
 
 from fer_jax.attacks.apgd import apgd, apgd_targeted
 from fer_jax.attacks.auto import autoattack
+from fer_jax.attacks.eot import RandomLogitsFn, averaged
 from fer_jax.attacks.fab import fab_targeted
 from fer_jax.attacks.gradient import bim, fgsm, mifgsm, pgd
 from fer_jax.attacks.minimal import cw, ddn, deepfool, fmn
 from fer_jax.attacks.noise import gaussian, uniform
-from fer_jax.attacks.norms import NORMS, Norm, l1, l2, linf
+from fer_jax.attacks.norms import NORMS, Norm, l1, l2, linf, masked, smooth
 from fer_jax.attacks.objectives import OBJECTIVES, Goal, cross_entropy, dlr, margin, probability_margin, targeted_dlr
+from fer_jax.attacks.passes import Counted
 from fer_jax.attacks.square import square
+from fer_jax.attacks.transfer import transferred
 from fer_jax.attacks.universal import universal, universal_perturbation
 
 __all__ = [
     "NORMS",
     "OBJECTIVES",
+    "Counted",
     "Goal",
     "Norm",
+    "RandomLogitsFn",
     "apgd",
     "apgd_targeted",
     "autoattack",
+    "averaged",
     "bim",
     "cross_entropy",
     "cw",
@@ -41,11 +47,14 @@ __all__ = [
     "l2",
     "linf",
     "margin",
+    "masked",
     "mifgsm",
     "pgd",
     "probability_margin",
+    "smooth",
     "square",
     "targeted_dlr",
+    "transferred",
     "uniform",
     "universal",
     "universal_perturbation",

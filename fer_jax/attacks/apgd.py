@@ -99,7 +99,7 @@ def apgd_targeted(
     """APGD-T: targeted DLR towards each other class in turn, the likeliest first; untargeted in what it counts as success.
 
     Args:
-        targets: how many classes are tried, by default all others. Needs at least four classes.
+        targets: how many classes are tried, by default all others. Needs at least three classes.
     """
     images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
     ranked = ranked_targets(logits_fn, images, labels)

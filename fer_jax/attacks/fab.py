@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from fer_jax.attacks.apgd import ranked_targets
 from fer_jax.attacks.loop import repeat, traced, value_and_gradient
-from fer_jax.attacks.norms import TINY, Norm, linf, per_image
+from fer_jax.attacks.norms import TINY, Norm, linf, per_image, require_plain
 from fer_jax.attacks.objectives import of_class
 from fer_jax.types import Images, Labels, LogitsFn
 
@@ -46,6 +46,7 @@ def fab_targeted(
         steps: for each target, two forward and one backward pass each.
         targets: how many classes are tried, by default all but the label.
     """
+    require_plain(norm, "FAB-T")
     images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
     ranked = ranked_targets(logits_fn, images, labels)
     state = _State(images, images, jnp.full(len(images), jnp.inf))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from fer_jax.attacks.loop import repeat, traced, value_and_gradient
-from fer_jax.attacks.norms import TINY, Norm, flat, l2, linf, per_image
+from fer_jax.attacks.norms import TINY, Norm, flat, l2, linf, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, cross_entropy, margin
 from fer_jax.types import Images, Labels, LogitsFn
 
@@ -120,6 +120,7 @@ def fmn(
         norm: L2 or Linf.
         step_size: of the first step; falls to a hundredth. By default 1 for L2 and 10/255 for Linf.
     """
+    require_plain(norm, "FMN")
     images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
     step_size = step_size or (10 / 255 if norm is linf else 1.0)
     state = _Fmn(jnp.zeros_like(images), jnp.full(len(images), jnp.inf), _nothing_yet(images))
@@ -165,6 +166,7 @@ def deepfool(
         steps: at most so many; each costs one forward pass and a backward pass per class.
         overshoot: by which every step goes further than the boundary.
     """
+    require_plain(norm, "DeepFool")
     images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
     own = logits_fn(images).argmax(axis=1) if targeted else jnp.asarray(labels)
     state = (images, _nothing_yet(images))

@@ -3,13 +3,16 @@
 delta = l2.project(delta + step_size * l2.steepest(gradient), eps)
 
 Perturbations are float32 [B, H, W, C] in pixel units of [0, 1]; eps is a scalar or [B]. A zero gradient gives a zero step.
+`masked(linf, mask)` keeps to some pixels, `smooth(linf, 1.5)` to changes without sharp edges.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 TINY = 1e-12  # a gradient shorter than this has no direction
 
@@ -120,3 +123,64 @@ linf = Norm("linf", lambda delta: jnp.abs(flat(delta)).max(axis=1), _linf_start,
 l2 = Norm("l2", _l2_size, _l2_start, lambda gradient: _unit(gradient, _l2_size(gradient)), _l2_project)
 l1 = Norm("l1", _l1_size, _l1_start, _l1_steepest, _l1_project)
 NORMS = {norm.name: norm for norm in (linf, l2, l1)}
+
+
+def require_plain(norm: Norm, attack: str) -> None:
+    """Raise a ValueError unless `norm` is Linf or L2 itself, for an attack that works out their geometry by hand."""
+    if norm not in (linf, l2):
+        raise ValueError(f"{attack} is made for linf and l2, received {norm.name}")
+
+
+def masked(norm: Norm, mask: np.ndarray) -> Norm:
+    """The same ball within those pixels where `mask`, bool [H, W, 1] or [H, W, C], is true: all others stay as they are.
+
+    Steps and projection are exact; random starts lie in the ball, in L1 and L2 nearer its middle than evenly spread. Equal
+    masks give equal norms, so that nothing is compiled anew.
+    """
+    mask = np.asarray(mask, bool)
+    if mask.ndim != 3:
+        raise ValueError(f"a mask must have shape [H, W, 1] or [H, W, C], received {list(mask.shape)}")
+    return _masked(norm, mask.shape, mask.tobytes())
+
+
+@functools.lru_cache(maxsize=64)
+def _masked(norm: Norm, shape: tuple[int, ...], data: bytes) -> Norm:
+    mask = np.frombuffer(data, bool).reshape(1, *shape)
+    cut = lambda delta: jnp.where(mask, delta, 0.0)  # noqa: E731
+    return Norm(
+        f"masked {norm.name}",
+        norm.size,
+        lambda key, shape, eps: cut(norm.random_start(key, shape, eps)),
+        lambda gradient: cut(norm.steepest(cut(gradient))),
+        lambda delta, eps: norm.project(cut(delta), eps),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def smooth(norm: Norm, sigma: float) -> Norm:
+    """The same ball, with steps that are low-passed by a Gaussian of `sigma` pixels: noise becomes soft shades.
+
+    A step is G s(G g), where G is the filter and s(g) the norm's steepest step for the gradient g, and is scaled to norm 1.
+    As G is symmetric this climbs, and it is the steepest among the filtered steps G u with u in the ball. The projection is
+    the norm's own: it keeps the ball, while only the steps keep the perturbation smooth.
+    """
+
+    def steepest(gradient: jax.Array) -> jax.Array:
+        step = _low_passed(norm.steepest(_low_passed(gradient, sigma)), sigma)
+        return _unit(step, norm.size(step))
+
+    def random_start(key: jax.Array, shape: tuple[int, ...], eps: jax.Array | float) -> jax.Array:
+        return norm.project(_low_passed(norm.random_start(key, shape, eps), sigma), eps)
+
+    return Norm(f"smooth {norm.name}", norm.size, random_start, steepest, norm.project)
+
+
+def _low_passed(delta: jax.Array, sigma: float) -> jax.Array:
+    """[B, H, W, C] filtered along H and W, zero beyond the edges: repeating edge pixels would not be symmetric."""
+    for axis in (1, 2):
+        place = np.arange(delta.shape[axis])
+        reach = np.arange(-np.ceil(8 * sigma), np.ceil(8 * sigma) + 1)
+        weights = np.exp(-0.5 * ((place[:, None] - place) / sigma) ** 2) / np.exp(-0.5 * (reach / sigma) ** 2).sum()
+        filtered = jnp.tensordot(delta, weights.astype(np.float32), axes=(axis, 0), precision="highest")
+        delta = jnp.moveaxis(filtered, -1, axis)
+    return delta

@@ -61,9 +61,13 @@ def dlr(logits: Logits, labels: Labels) -> jax.Array:
 
 
 def targeted_dlr(logits: Logits, labels: Labels, targets: Labels) -> jax.Array:
-    """How far `targets` are ahead of the true `labels`, scaled like `dlr`; C >= 4. Ibid., equation 7."""
+    """How far `targets` are ahead of the true `labels`, scaled like `dlr`; C >= 3. Ibid., equation 7.
+
+    The scale needs a fourth logit; of three classes the third stands in for it, so that the scale is that of `dlr`.
+    """
     ordered = jnp.sort(logits, axis=-1)
-    scale = ordered[..., -1] - (ordered[..., -3] + ordered[..., -4]) / 2 + 1e-12
+    fourth = ordered[..., -min(4, logits.shape[-1])]
+    scale = ordered[..., -1] - (ordered[..., -3] + fourth) / 2 + 1e-12
     return (of_class(logits, targets) - of_class(logits, labels)) / scale
 
 

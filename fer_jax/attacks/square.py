@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax.attacks.loop import repeat, traced
-from fer_jax.attacks.norms import Norm, l2, linf, per_image
+from fer_jax.attacks.norms import Norm, l2, linf, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.types import Images, Labels, LogitsFn
 
@@ -46,6 +46,7 @@ def square(
         queries: forward passes; images that reach the goal are left alone, but computed on.
         share: of the image's area that the first squares cover.
     """
+    require_plain(norm, "square")
     images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
     start_key, key = jax.random.split(key)
     start = (_stripes if norm is linf else _tiles)(start_key, images, eps)

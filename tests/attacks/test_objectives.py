@@ -30,6 +30,11 @@ def test_margins_and_dlr_by_hand():
     np.testing.assert_allclose(probability_margin(LOGITS, labels), expected, rtol=1e-6)
 
 
+def test_of_three_classes_targeted_dlr_has_the_scale_of_dlr():
+    logits = jnp.array([[1.0, 3.0, -1.0]])
+    np.testing.assert_allclose(targeted_dlr(logits, jnp.array([1]), jnp.array([2])), [(-1 - 3) / (3 + 1)], rtol=1e-6)
+
+
 @pytest.mark.parametrize("objective", [cross_entropy, margin, probability_margin, dlr])
 def test_a_positive_margin_means_a_wrong_answer_and_values_order_alike(objective):
     right, wrong = objective(LOGITS, jnp.array([3, 1])), objective(LOGITS, jnp.array([6, 5]))

@@ -59,6 +59,15 @@ def test_autoattack_is_the_worst_case_of_its_stages(linear):
     assert counts == sorted(counts, reverse=True) and counts[-1] == robust.sum()
 
 
+def test_autoattack_serves_three_classes(linear):
+    three = jax.tree_util.Partial(linear.logits_fn.func, linear.weights[:, :3], linear.bias[:3])
+    labels = three(linear.images).argmax(axis=1)
+    gaps = np.sort(np.asarray(three(linear.images)), axis=1)
+    eps = float(np.quantile(gaps[:, 2] - gaps[:, 1], 0.9)) / 30  # at least about 30 logits a unit of Linf
+    hacked = autoattack(jax.random.key(0), three, linear.images, labels, eps=eps, steps=5, queries=5)
+    assert (three(hacked).argmax(axis=1) != labels).mean() > 0.5
+
+
 def test_autoattack_leaves_alone_what_is_wrong_already(linear):
     wrong = (linear.labels + 1) % 7
     hacked = autoattack(jax.random.key(0), linear.logits_fn, linear.images, wrong, eps=0.01, steps=5, queries=5)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, evaluate, model_file, models, runtime
+from fer_jax import cli, data, evaluate, masking, model_file, models, runtime
 from fer_jax.attacks import fgsm, linf, uniform
 from fer_jax.data import Split, sources
 from fer_jax.model_file import ModelFile
@@ -83,11 +83,54 @@ def test_a_stopped_run_goes_on_and_another_command_is_refused(run, tmp_path, mon
     assert "holds the results of another command" in capsys.readouterr().err
 
 
+def test_passes_are_counted_and_masked_gradients_looked_for(run, monkeypatch, capsys):
+    figures = {"n": 90, "eps": 2 / 255, "steps": 20, "queries": 200, "by_eps": {2 / 255: 0.5}, "unbounded": 0.0}
+    figures |= {"one_step": 0.6, "restarted": 0.5, "white_box": 0.5, "black_box": 0.2, "noise": 0.99, "flat": 0.0}
+    found = masking.Measured(**figures, transfer=None)
+    asked = []
+    monkeypatch.setattr(masking, "measure", lambda *args, **options: asked.append((len(args[1]), options["eps"])) or found)
+    options = ["--steps", 3, "--eps", "4/255", "2/255", "--count-passes", "--check-masking"]
+    assert run("--attack", "pgd", *options) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert asked == [(100, 2 / 255)]
+    assert said[-3] == "pgd: 4.0 forward and 3.0 backward passes per attacked image"
+    assert said[-2] == "masked gradients, looked for at eps 0.00784 in 90 images:"
+    assert said[-1].startswith("Square, which sees no gradient, leaves 20.0% accuracy")
+
+
+def test_a_transfer_is_made_on_the_surrogate_and_judged_on_the_model(run, model_path, tmp_path, monkeypatch, capsys):
+    own, other = model_file.load(model_path), tmp_path / "other.pkl"
+    turned = {**own.variables, "params": jax.tree.map(lambda leaf: -leaf, own.variables["params"])}
+    model_file.save(other, ModelFile(ARCHITECTURE, turned, own.metadata))
+    judged = []
+    judge = evaluate.attacked
+    monkeypatch.setattr(evaluate, "attacked", lambda *args, **options: judged.append(args[:2]) or judge(*args, **options))
+    assert run("--attack", "fgsm", "--eps", "2/255", "--surrogate", other) == 0
+    for attack, victim in judged:
+        surrogate = attack.args[1]
+        weights = [jax.tree.leaves(network.args[0]["params"]) for network in (surrogate, victim)]
+        assert all((a == -b).all() for a, b in zip(*weights, strict=True))
+    assert run("--attack", "fgsm", "--eps", "2/255") == 2
+    assert "holds the results of another command" in capsys.readouterr().err
+
+
+def test_what_a_small_eps_breaks_stays_broken(script):
+    found = pd.DataFrame({"eps": 3 * [0.2] + 3 * [0.1], "row": [7, 5, 6, 5, 6, 7], "broken": [2, 1, -1, 0, -1, 2]})
+    table = script.tabulate(found, ["first", "second"], [0.2, 0.1])
+    assert list(table["eps"]) == [0.1] * 3 + [0.2] * 3
+    assert list(table["robust"]) == [2, 1, 1, 2, 1, 1]  # image 5, by the first attack, not only by the second
+
+
 def test_more_images_than_there_are_and_a_wrong_norm_are_refused(run, capsys):
     assert run("--n", 101) == 2
     assert "--n must be in 1..100, the rows that the model reports on, received 101" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run("--attack", "fgsm", "--norm", "l2")
+    for arguments, rule in {
+        ("--attack", "fgsm", "--norm", "l2"): "--attack fgsm is made for linf, not for l2",
+        ("--eps", "0.5", "1.5"): "--eps must be at most 1 for linf, pixels being in [0, 1], received 1.5",
+    }.items():
+        with pytest.raises(SystemExit):
+            run(*arguments)
+        assert rule in capsys.readouterr().err
 
 
 def test_the_first_stage_that_breaks_an_image_is_named():

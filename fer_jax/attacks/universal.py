@@ -1,0 +1,92 @@
+"""One perturbation for many images: fitted to some, added to any.
+
+    delta = universal_perturbation(key, logits_fn, images, labels, eps=10 / 255, step_size=1 / 255, steps=500)
+    hacked = jnp.clip(others + delta, 0, 1)
+
+That there are such perturbations: Moosavi-Dezfooli et al., "Universal adversarial perturbations", CVPR 2017. How ours are
+found, by gradient ascent over mini-batches: Shafahi et al., "Universal Adversarial Training", AAAI 2020, algorithm 2.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.norms import Norm, linf
+from fer_jax.attacks.objectives import Goal, Objective, margin
+from fer_jax.types import Images, Labels, LogitsFn
+
+_ENOUGH = 2.0  # logits past the boundary (odds of 7 to 1) beyond which an image asks for nothing more
+
+
+def universal_perturbation(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    norm: Norm = linf,
+    batch_size: int = 64,
+    objective: Objective = margin,
+    targeted: bool = False,
+) -> jax.Array:
+    """Ascend the mean objective of all images by one perturbation of norm at most eps.
+
+    An image that is past its boundary by two logits adds nothing to the mean while it is: as Shafahi et al. clip the loss of
+    each image, so that it is not raised where it is won already.
+
+    Args:
+        images: float32 [N, H, W, C] in [0, 1], N >= 1.
+        labels: int [N]: the true ones, or with `targeted` where to go (for one class, that class N times).
+        step_size: length of a step in the norm.
+        steps: mini-batches, each drawn anew, no image twice in one; a forward and a backward pass each.
+        batch_size: images of a mini-batch, at most N.
+
+    Returns:
+        float32 [1, H, W, C], to be added to images in [0, 1] and clipped to [0, 1].
+    """
+    images, labels = jnp.asarray(images), jnp.asarray(labels)
+    arguments = (key, traced(logits_fn), images, labels, eps, step_size)
+    static = {"norm": norm, "goal": Goal(objective, targeted), "size": min(batch_size, len(images))}
+    return repeat(_step, steps, jnp.zeros_like(images[:1]), *arguments, **static)
+
+
+def universal(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    norm: Norm = linf,
+    batch_size: int = 64,
+    objective: Objective = margin,
+    targeted: bool = False,
+) -> Images:
+    """The images, all with the one perturbation that is fitted to them: `universal_perturbation` as an attack."""
+    options = {"eps": eps, "step_size": step_size, "steps": steps, "norm": norm, "batch_size": batch_size}
+    options |= {"objective": objective, "targeted": targeted}
+    return jnp.clip(images + universal_perturbation(key, logits_fn, images, labels, **options), 0, 1)
+
+
+@functools.partial(jax.jit, static_argnames=("norm", "goal", "size"))
+def _step(i, delta, key, logits_fn, images, labels, eps, step_size, *, norm: Norm, goal: Goal, size: int) -> jax.Array:
+    rows = jax.random.choice(jax.random.fold_in(key, i), len(images), (size,), replace=False)
+    batch, own = images[rows], labels[rows]
+
+    def unfinished(logits: jax.Array) -> jax.Array:
+        past = Goal(margin, goal.targeted).value(logits, own)
+        return jnp.where(past < _ENOUGH, goal.value(logits, own), 0.0)
+
+    perturbed = lambda deltas: logits_fn(jnp.clip(batch + deltas, 0, 1))  # noqa: E731
+    _, _, gradients = value_and_gradient(perturbed, jnp.broadcast_to(delta, batch.shape), unfinished)
+    way = norm.steepest(gradients.mean(axis=0, keepdims=True))
+    return norm.project(delta + step_size * way, eps)
