@@ -2,7 +2,7 @@
 
     python scripts/train.py --config experiments/vgg_fgsm_rs.py
 
-Starts from the shipped network. Every step costs one more forward pass and the backward pass to the pixels; what that
+Every step costs one more forward pass and the backward pass to the pixels; what that
 takes is measured by benchmarks/robust_step.py. Not trained yet.
 """
 
@@ -12,16 +12,15 @@ config = Config(
     name="vgg_fgsm_rs",
     model={
         "family": "vgg",
-        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
+        "stages": [[32, 32], [64, 64], [128, 128], [256, 256]],
         "dropout": 0.1,  # the adversary regularises enough
         "crop": 40,
     },
-    epochs=14,
+    epochs=30,
     batch_size=128,
     resolutions=((0.0, 40),),
     label_smoothing=0.1,
-    init_from="results/model/my_own_model.pkl",
-    optimizer=Optimizer(learning_rate=0.05, warmup=0.15),
+    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
     augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
     adversary=Adversary(method="fgsm", eps=4 / 255, step_size=1.25),  # Wong et al.'s step; larger ones overfit
     early_stopping=EarlyStopping(monitor="robust_accuracy", patience=10),

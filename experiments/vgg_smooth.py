@@ -3,20 +3,19 @@
     python scripts/train.py --config experiments/vgg_smooth.py
     python scripts/certify.py --model runs/vgg_smooth/model.pkl
 
-Starts from the shipped network; a step costs what an ordinary one does. Not trained yet.
+A step costs what an ordinary one does. Not trained yet.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
 
 config = Config(
     name="vgg_smooth",
-    model={"family": "vgg", "stages": [[32, 32], [96, 96], [256, 256], [512, 512]], "dropout": 0.1, "crop": 40},
-    epochs=16,
+    model={"family": "vgg", "stages": [[32, 32], [64, 64], [128, 128], [256, 256]], "dropout": 0.1, "crop": 40},
+    epochs=30,
     batch_size=128,
     resolutions=((0.0, 40),),
     label_smoothing=0.1,
-    init_from="results/model/my_own_model.pkl",
-    optimizer=Optimizer(learning_rate=0.05, warmup=0.15),
+    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
     augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
     adversary=Adversary(method="noise", sigma=0.25),
     early_stopping=EarlyStopping(monitor="robust_accuracy", patience=10),  # accuracy under one draw of the noise

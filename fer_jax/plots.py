@@ -117,14 +117,23 @@ def robust_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Accuracy against eps, one curve per stage of an attack, each with what the stages before it had broken.
 
     Args:
-        table: one row per eps and stage, in the order in which they ran: eps, stage, accuracy, low, high.
+        table: one row per eps and stage, in the order in which they ran: eps, stage, accuracy, low, high; stage "clean",
+            the accuracy before all, is where every curve begins, at eps 0.
     """
+    clean = table.loc[table["stage"] == "clean"].head(1).assign(eps=0.0)
+    stages = table[table["stage"] != "clean"].groupby("stage", sort=False)
+    curves = {str(stage): pd.DataFrame(pd.concat([clean, rows], ignore_index=True)) for stage, rows in stages}
+    return accuracy_over_eps(curves, title)
+
+
+def accuracy_over_eps(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
+    """Curves by name, each with the columns eps, accuracy, low, high."""
     figure = Figure(figsize=(7.2, 5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for number, (stage, rows) in enumerate(table.groupby("stage", sort=False)):
+    for number, (name, rows) in enumerate(curves.items()):
         colour, levels = _COLOURS[number % len(_COLOURS)], rows["eps"].to_numpy()
         axes.fill_between(levels, rows["low"], rows["high"], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(levels, rows["accuracy"], marker="o", color=colour, linewidth=2, label=stage)
+        axes.plot(levels, rows["accuracy"], marker="o", color=colour, linewidth=2, label=name)
     axes.set(ylim=(0, 1))
     axes.set_xlim(left=0)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -401,3 +410,101 @@ def _clock(axes: Axes, span: tuple[float, float]) -> None:
     axes.xaxis.set_major_locator(MultipleLocator(tick))
     axes.xaxis.set_major_formatter(FuncFormatter(text))
     axes.set(xlim=(span[0], span[0] + length), xlabel="time in the recording")
+
+
+def certified_accuracy(curve: pd.DataFrame, largest: float, title: str) -> Figure:
+    """The share of images certified beyond each radius, and the radius beyond which the number of samples ends it.
+
+    Args:
+        curve: one row per radius, increasing: radius, accuracy, low, high.
+        largest: the radius that is certified if all noisy copies agree; nothing is drawn beyond it.
+    """
+    curve = curve.loc[curve["radius"] <= largest]
+    figure = Figure(figsize=(7.2, 5), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    axes.fill_between(curve["radius"], curve["low"], curve["high"], color=_BLUE, alpha=0.15, linewidth=0)
+    axes.plot(curve["radius"], curve["accuracy"], color=_BLUE, linewidth=2)
+    axes.set(ylim=(0, 1))
+    axes.set_xlim(0, 1.02 * largest)
+    axes.axvline(largest, color=_GREY, linestyle="--", linewidth=1.2, zorder=1)
+    place = {"xycoords": ("data", "axes fraction"), "xytext": (-6, 0), "textcoords": "offset points", "ha": "right"}
+    axes.annotate("all noisy copies agree", (largest, 0.96), color=_GREY, fontsize=10, **place)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _tidy(axes)
+    axes.xaxis.set_major_locator(AutoLocator())
+    axes.set_xlabel("radius (L2, pixels in [0, 1])", fontsize=12)
+    axes.set_ylabel("certified accuracy", fontsize=12)
+    axes.set_title(title, fontsize=13)
+    return figure
+
+
+def corruption_accuracy(table: pd.DataFrame, title: str) -> Figure:
+    """Accuracy against severity, a panel for each corruption and a first one for their mean, a curve for each model.
+
+    Args:
+        table: one row per model, corruption and severity: model, corruption, severity, accuracy, low, high; severity 0,
+            once per model, is the clean accuracy, where every curve begins.
+    """
+    clean, worse = table.loc[table["severity"] == 0], table.loc[table["severity"] > 0]
+    kinds = list(worse["corruption"].unique())
+    figure = Figure(figsize=(11, 2.3 * -(-(len(kinds) + 1) // 4) + 0.8), dpi=150, layout="constrained")
+    panels = figure.subplots(-(-(len(kinds) + 1) // 4), 4, sharex=True, sharey=True).ravel()
+    for number, name in enumerate(clean["model"]):
+        begin, own = clean.loc[clean["model"] == name], worse.loc[worse["model"] == name]
+        mean = own.groupby("severity", as_index=False)["accuracy"].mean()
+        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number // len(_COLOURS) % len(_DASHES)]}
+        for axes, rows in zip(panels, (mean, *(own.loc[own["corruption"] == kind] for kind in kinds)), strict=False):
+            rows = pd.concat([begin.drop(columns="corruption"), rows], ignore_index=True)
+            axes.plot(rows["severity"], rows["accuracy"], linewidth=2, marker="o", markersize=3.5, label=name, **style)
+            if "corruption" in rows:
+                axes.fill_between(rows["severity"], rows["low"], rows["high"], color=style["color"], alpha=0.15, linewidth=0)
+    for axes, kind in zip(panels, ("mean of all", *kinds), strict=False):
+        _tidy(axes)
+        axes.set(ylim=(0, 1), xlabel="")
+        axes.set_title(kind, fontsize=11)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for axes in panels[len(kinds) + 1 :]:
+        axes.set_axis_off()
+    figure.suptitle(f"Accuracy under corruptions, {title}", fontsize=13)
+    for axes in panels[-4:]:
+        axes.set_xlabel("severity (0: clean)", fontsize=10)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", frameon=False, ncols=4, fontsize=10)
+    return figure
+
+
+class Explanation(NamedTuple):
+    """What one network said of a face and why, the maps float [H, W] as `explain` makes them."""
+
+    title: str
+    saliency: np.ndarray
+    integrated: np.ndarray
+    grad_cam: np.ndarray
+
+
+def explanations(face: np.ndarray, rows: Sequence[Explanation]) -> Figure:
+    """A face, uint8 [H, W], and what each network looked at in it, a row per network.
+
+    Each map has a scale of its own, up to the size that one pixel in 200 exceeds: single pixels would dim all others.
+    """
+    figure = Figure(figsize=(10.4, 2.9 * len(rows) + 0.3), dpi=110, layout="constrained")
+    grid = figure.subplots(len(rows), 4, squeeze=False)
+    for number, (panels, row) in enumerate(zip(grid, rows, strict=True)):
+        picture, saliency, integrated, cam = panels
+        picture.imshow(face, cmap="gray", vmin=0, vmax=255)
+        saliency.imshow(_scaled(row.saliency), cmap="magma", vmin=0, vmax=1)
+        integrated.imshow(_scaled(row.integrated), cmap="RdBu_r", vmin=-1, vmax=1)
+        cam.imshow(face, cmap="gray", vmin=0, vmax=255)
+        shares = _scaled(row.grad_cam)
+        cam.imshow(shares, cmap="inferno", vmin=0, vmax=1, alpha=0.65 * shares)
+        picture.set_title(row.title, fontsize=11)
+        names = ("saliency", "integrated gradients\n(red: for, blue: against)", "Grad-CAM")
+        for axes, name in zip(panels[1:], names, strict=True):
+            axes.set_title(name if number == 0 else "", fontsize=11)
+        for axes in panels:
+            axes.set_axis_off()
+    return figure
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    """In [-1, 1]: the size that one value in 200 exceeds becomes 1, larger ones too."""
+    return np.clip(values / max(float(np.quantile(np.abs(values), 0.995)), 1e-12), -1, 1)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from fer_jax import cli, files, metrics, runtime
 from fer_jax.errors import InputError
+from fer_jax.journal import Journal
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Split
@@ -55,7 +56,7 @@ def main() -> None:
         **({"surrogate": hashlib.sha256(args.surrogate.read_bytes()).hexdigest()} if args.surrogate else {}),
         "data": fer.digest,
     }
-    found = Found(args.out, settings)
+    found = Journal(args.out, settings, ("eps", "row", "broken"))
     passes = search(args, predictor.logits_fn, surrogate and surrogate.logits_fn, test, rows, found)
     write(args, settings, tabulate(found.table, list(make_stages(args, 1.0)), args.eps))
     for stage, (images, forward, backward) in passes.items():
@@ -70,7 +71,7 @@ def search(
     surrogate_fn: "LogitsFn | None",
     test: "Split",
     rows: np.ndarray,
-    found: "Found",
+    found: Journal,
 ) -> dict[str, np.ndarray]:
     """Attack what `found` does not know yet; with --count-passes, by stage: images attacked, forward and backward passes."""
     import jax
@@ -81,7 +82,8 @@ def search(
     passes = {}
     chunks = [(eps, chunk) for eps in args.eps for chunk in np.array_split(rows, -(-len(rows) // TOGETHER))]
     for eps, chunk in tqdm(chunks, desc=args.attack, unit="batch", disable=None):
-        if found.knows(eps, chunk):
+        known = found.table["row"][np.isclose(found.table["eps"].astype(float), eps, rtol=1e-9)]
+        if np.isin(chunk, known).all():
             continue
         made = {name: Counted(attack) if args.count_passes else attack for name, attack in make_stages(args, eps).items()}
         broken = evaluate.broken_by(
@@ -94,7 +96,7 @@ def search(
             eps=eps,
             batch_size=TOGETHER,
         )
-        found.add(eps, chunk, broken)
+        found.add(eps=eps, row=chunk, broken=broken)
         for name, attack in made.items():
             if isinstance(attack, Counted) and attack.images:
                 new = np.array([attack.images, attack.forward, attack.backward])
@@ -116,28 +118,6 @@ def check_masking(
     found = masking.measure(logits_fn, test.images[few], test.labels[few], batch_size=TOGETHER, **options)
     print(f"masked gradients, looked for at eps {found.eps:.3g} in {found.n} images:")
     print(*(masking.suspicions(found) or ["nothing suspicious"]), sep="\n")
-
-
-class Found:
-    """What is known so far: eps, row, and the number of the stage that broke it; a CSV in the output folder."""
-
-    def __init__(self, folder: Path, settings: dict):
-        self.path, told = folder / "found.csv", folder / "settings.json"
-        if told.exists() and json.loads(told.read_text()) != settings:
-            raise InputError(f"{folder}: holds the results of another command; give another --out")
-        with files.replacing(told) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n")
-        empty = pd.DataFrame({"eps": [], "row": [], "broken": []})
-        self.table = pd.read_csv(self.path) if self.path.exists() else empty
-
-    def knows(self, eps: float, rows: np.ndarray) -> bool:
-        return bool(np.isin(rows, self.table["row"][np.isclose(self.table["eps"], eps, rtol=1e-9)]).all())
-
-    def add(self, eps: float, rows: np.ndarray, broken: np.ndarray) -> None:
-        new = pd.DataFrame({"eps": eps, "row": rows, "broken": broken})
-        self.table = new if self.table.empty else pd.concat([self.table, new], ignore_index=True)
-        with files.replacing(self.path) as temporary:
-            self.table.to_csv(temporary, index=False)
 
 
 def make_stages(args: argparse.Namespace, eps: float) -> dict[str, "Attack"]:
@@ -167,7 +147,7 @@ def tabulate(found: pd.DataFrame, stages: list[str], levels: list[float]) -> pd.
     """
     rows, broken = [], len(stages)
     for eps in sorted(levels):
-        level = found[np.isclose(found["eps"], eps, rtol=1e-9)].sort_values("row")
+        level = found.loc[np.isclose(found["eps"], eps, rtol=1e-9)].sort_values("row")
         broken = np.minimum(broken, level["broken"].to_numpy())
         for number, stage in enumerate(["clean", *stages]):
             robust = int((broken >= number).sum())

@@ -14,18 +14,23 @@ from fer_jax.errors import InputError
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Fer2013
     from fer_jax.faces import Detector
+    from fer_jax.plots import Explanation
     from fer_jax.predict import Predictor
 
 EPILOG = """examples:
   python scripts/predict.py --data data
   python scripts/predict.py --tta --json metrics.json --confusion confusion_matrix.png --reliability reliability.png
   python scripts/predict.py --images holiday.jpg portraits/
+  python scripts/predict.py --explain explained.png --against results/robust/robust_model.pkl
 
 The test set is all 7,178 rows: PublicTest, then PrivateTest. A model that PublicTest chose (protocols kaggle and
 ferplus-*) is reported on PrivateTest alone; one of ferplus-* on the votes in DIR/fer2013new.csv. --tta averages ten
 views of each face, at ten times the cost.
 With --images, a 48x48 grey picture is taken as a face; in any other picture faces are detected first, one row each.
+--explain draws what the model looks at in the first face of --images (by default the shipped one), by three methods;
+--against adds a second model.
 """
+SHIPPED_FACE = Path(__file__).parents[1] / "results" / "preprocessing_test" / "image0.png"
 
 
 class Measured(NamedTuple):
@@ -41,9 +46,19 @@ def main() -> int:
     args = parse_arguments()
     if args.images and (args.json or args.confusion or args.reliability):
         raise InputError("--json, --confusion and --reliability describe the test set: they do not go with --images")
+    if args.explain and (args.tta or args.json or args.confusion or args.reliability):
+        raise InputError(
+            "--explain is about one view of a face: --tta, --json, --confusion, --reliability do not go with it"
+        )
+    if args.against and not args.explain:
+        raise InputError(f"--against {args.against} goes with --explain, which is not given")
     runtime.configure()
     from fer_jax.predict import Predictor
 
+    if args.explain:
+        models = [args.model, args.against] if args.against else [args.model]
+        face = first_face(args.images or [SHIPPED_FACE], faces.detector(args.detector, args.detector_model))
+        return explain(args.explain, models, face)
     if args.images:
         return classify(Predictor(args.model, args.tta), args.images, faces.detector(args.detector, args.detector_model))
     from fer_jax import data
@@ -112,6 +127,42 @@ def classify(predictor: "Predictor", paths: list[Path], detector: "Detector") ->
     return 2 if errors else 0
 
 
+def explain(out: Path, models: list[Path | None], face: np.ndarray) -> int:
+    """Draw what each model looks at in the face, and print what it says of it."""
+    from fer_jax import plots
+    from fer_jax.predict import Predictor, default_model_path
+
+    rows = [explained(Predictor(path), (path or default_model_path()).stem, face) for path in models]
+    with files.replacing(out) as temporary:
+        plots.explanations(face, rows).savefig(temporary)
+    for row in rows:
+        print(row.title.replace("\n", ": "))
+    print(f"wrote {out}")
+    return 0
+
+
+def explained(predictor: "Predictor", name: str, face: np.ndarray) -> "Explanation":
+    from fer_jax import models, plots
+    from fer_jax.explain import grad_cam, integrated_gradients, saliency
+
+    probabilities = predictor(face[None])[0]
+    image, said = face[None, :, :, None] / np.float32(255), np.array([probabilities.argmax()])
+    maps = (
+        saliency(predictor.logits_fn, image, said),
+        integrated_gradients(predictor.logits_fn, image, said),
+        grad_cam(models.create(predictor.model.architecture), predictor.model.variables, image, said),
+    )
+    title = f"{name}\n{predictor.emotions[said[0]]} {probabilities.max():.1%}"
+    return plots.Explanation(title, *(np.asarray(each[0]) for each in maps))
+
+
+def first_face(paths: list[Path], detector: "Detector") -> np.ndarray:
+    face = next((face for path in listed(paths) for _, face in faces_of(path, detector)), None)
+    if face is None:
+        raise InputError(f"{paths[0]}: must show a face to explain, none was found")
+    return face
+
+
 def listed(paths: list[Path]) -> list[Path]:
     """The files named, and the pictures at any depth of the folders named."""
     return [file for path in paths for file in (pictures.in_folder(path, nested=True) if path.is_dir() else [path])]
@@ -137,6 +188,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--confusion", type=Path, metavar="FILE.png", help="draw the confusion matrix there")
     parser.add_argument("--reliability", type=Path, metavar="FILE.png", help="draw confidence against accuracy there")
+    parser.add_argument("--explain", type=Path, metavar="FILE.png", help="draw there which pixels of a face decide")
+    parser.add_argument("--against", type=Path, metavar="FILE", help="with --explain: a second model, for comparison")
     return parser.parse_args()
 
 

@@ -80,7 +80,7 @@ def test_a_stopped_run_goes_on_and_another_command_is_refused(run, tmp_path, mon
     assert seen == [50]
     assert (tmp_path / "out" / "robustness.csv").read_text() == first
     assert run("--attack", "noise", "--eps", "2/255") == 2
-    assert "holds the results of another command" in capsys.readouterr().err
+    assert "holds what was found with another" in capsys.readouterr().err
 
 
 def test_passes_are_counted_and_masked_gradients_looked_for(run, monkeypatch, capsys):
@@ -111,7 +111,7 @@ def test_a_transfer_is_made_on_the_surrogate_and_judged_on_the_model(run, model_
         weights = [jax.tree.leaves(network.args[0]["params"]) for network in (surrogate, victim)]
         assert all((a == -b).all() for a, b in zip(*weights, strict=True))
     assert run("--attack", "fgsm", "--eps", "2/255") == 2
-    assert "holds the results of another command" in capsys.readouterr().err
+    assert "holds what was found with another" in capsys.readouterr().err
 
 
 def test_what_a_small_eps_breaks_stays_broken(script):

@@ -194,3 +194,35 @@ def test_from_the_command_line_a_broken_model_is_one_line_and_exit_code_2(tmp_pa
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment)
     assert done.returncode == 2 and not done.stdout
     assert done.stderr == f"error: {broken}: not a model file of fer_jax: received None\n"
+
+
+def test_two_models_are_explained_side_by_side(script, run, model_path, tmp_path, monkeypatch, capsys):
+    from fer_jax import plots
+
+    face = np.random.default_rng(6).integers(0, 256, (48, 48), np.uint8)
+    picture, out = write(tmp_path / "face.png", face), tmp_path / "explained.png"
+    drawn, draw = [], plots.explanations
+    monkeypatch.setattr(plots, "explanations", lambda *args: drawn.extend(args) or draw(*args))
+    assert run("--model", model_path, "--against", model_path, "--images", picture, "--explain", out) == 0
+    shown, (first, second) = drawn
+    np.testing.assert_array_equal(shown, face)
+    probabilities = Predictor(model_path)(face[None])[0]
+    title = f"model\n{EMOTIONS[probabilities.argmax()]} {probabilities.max():.1%}"
+    assert first.title == second.title == title
+    assert capsys.readouterr().out.splitlines() == [title.replace("\n", ": ")] * 2 + [f"wrote {out}"]
+    assert all(each.shape == (48, 48) and np.abs(each).max() > 0 for each in first[1:3])
+    assert min(cv2.imread(str(out)).shape[:2]) > 500
+
+
+def test_the_shipped_face_is_explained_by_default(script, run, model_path, tmp_path, monkeypatch, capsys):
+    assert script.first_face([script.SHIPPED_FACE], lambda image: []).shape == (48, 48)  # as it is: nothing to detect
+    monkeypatch.setattr(script, "SHIPPED_FACE", write(tmp_path / "shipped.png", np.full((200, 200, 3), 90, np.uint8)))
+    assert run("--model", model_path, "--explain", tmp_path / "out.png") == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'shipped.png'}: must show a face to explain, none was found\n"
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("arguments", [("--explain", "a.png", "--tta"), ("--against", "b.pkl")])
+def test_explanations_that_do_not_go_together_are_refused(run, capsys, arguments):
+    assert run(*arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
