@@ -2,11 +2,13 @@
 
     python benchmarks/kill_resume.py --kills 20
 
-Every kill is SIGKILL at a random moment; every second one waits for a file of a save in progress to appear, and strikes
-within it. The run is experiments/smoke.py on random faces, in a temporary folder.
+Every kill is SIGKILL at a random moment; every second one waits for a file of a new save to appear, and strikes within it.
+Compared bit for bit are the last checkpoints (weights, averages, best weights, optimiser, counters, key) and the model
+files. The run is experiments/smoke.py on random faces, in a temporary folder.
 """
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -19,7 +21,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import cli, model_file
+from fer_jax import cli, runtime
+
+runtime.configure()
+
 from fer_jax.data import prepare, sources
 from fer_jax.data.sources import Split
 
@@ -40,38 +45,62 @@ def main() -> int:
 def compare(folder: Path, kills: int, epochs: int, moments: random.Random) -> int:
     """0 if the run that was killed ends with the weights of the one that was not, else 1."""
     make_data(folder / "data")
-    began = time.monotonic()
+    began = time.time()
     if command(folder, "whole", epochs).wait() != 0:
         raise SystemExit(f"the run failed: {(folder / 'whole.log').read_text()[-1000:]}")
-    length = time.monotonic() - began
-    saves = 0
-    for i in tqdm(range(kills), desc="kills", disable=None):
-        saves += kill_once(folder, epochs, moments, length, inside_save=i % 2 == 1)
+    start = (folder / "whole" / "config.json").stat().st_mtime - began  # until the run itself begins
+    share = (time.time() - began - start) / kills
+    within = 0
+    for i in tqdm(range(kills), desc="kills", disable=None):  # all shares together are shorter than the run
+        within += kill_once(folder, epochs, start + moments.uniform(0.1, 1.0) * share, inside_save=i % 2 == 1)
     if command(folder, "killed", epochs).wait() != 0:
         raise SystemExit(f"resuming failed: {(folder / 'killed.log').read_text()[-1000:]}")
-    whole, killed = (model_file.load(folder / name / "model.pkl") for name in ("whole", "killed"))
-    same = equal(whole.variables, killed.variables) and whole.temperature == killed.temperature
-    print(f"{kills} kills, {saves} of them within a save: the weights are {'bit-identical' if same else 'DIFFERENT'}")
+    same = all(map(np.array_equal, *(leaves(folder, name) for name in ("whole", "killed"))))
+    print(f"{kills} kills, {within} of them within a save: the runs are {'bit-identical' if same else 'DIFFERENT'}")
     return 0 if same else 1
 
 
-def kill_once(folder: Path, epochs: int, moments: random.Random, length: float, inside_save: bool) -> bool:
-    """Start or resume the run and kill it; True if a save was in progress. A run that ends first is left as it is."""
-    workdir, process = folder / "killed", command(folder, "killed", epochs)
-    deadline = time.monotonic() + moments.uniform(0.1, 1.0) * length
-    while process.poll() is None and (inside_save or time.monotonic() < deadline):
-        if inside_save and time.monotonic() > deadline - 0.5 * length and saving(workdir):
-            break
+def kill_once(folder: Path, epochs: int, seconds: float, inside_save: bool) -> bool:
+    """Start or resume the run and kill it after `seconds`, or in the next save after them; True if a save was under way."""
+    workdir = folder / "killed"
+    left_over = saving(workdir)  # by earlier kills
+    process, deadline = command(folder, "killed", epochs), time.monotonic() + seconds
+    while process.poll() is None and (time.monotonic() < deadline or (inside_save and not saving(workdir) - left_over)):
         time.sleep(0.001)
-    found = saving(workdir)
-    if process.poll() is None:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    return found
+    within = bool(saving(workdir) - left_over)
+    if process.poll() is not None:
+        raise SystemExit(
+            f"the run ended before it was killed: give more --epochs; {(folder / 'killed.log').read_text()[-500:]}"
+        )
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    return within
 
 
-def saving(workdir: Path) -> bool:
-    return any(next(workdir.glob(pattern), None) for pattern in SAVING)
+def saving(workdir: Path) -> set[Path]:
+    """The files of saves that have begun and not ended."""
+    return {path for pattern in SAVING for path in workdir.glob(pattern)}
+
+
+def leaves(folder: Path, name: str) -> list[np.ndarray]:
+    """Every array of a run's last checkpoint and of its model file, in a fixed order."""
+    import jax
+
+    from fer_jax import config as configs
+    from fer_jax import data, model_file, train
+    from fer_jax.checkpoint import Checkpoints
+    from fer_jax.parallel import Devices
+
+    workdir = folder / name
+    config = configs.from_dict(json.loads((workdir / "config.json").read_text()))
+    splits = data.protocol(data.load(folder / "data"), config.protocol, seed=config.seed, holdout=config.holdout)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        if checkpoints.latest != config.epochs:
+            raise SystemExit(f"{workdir}: ends with epoch {checkpoints.latest}, not with {config.epochs}")
+        state, progress = checkpoints.restore(train._Run(config, splits, workdir, "", Devices()).begin())
+    state = state.replace(key=jax.random.key_data(state.key))
+    model = model_file.load(workdir / "model.pkl")
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((state, progress, model.variables, model.temperature))]
 
 
 def command(folder: Path, name: str, epochs: int) -> subprocess.Popen:
@@ -93,13 +122,6 @@ def make_data(folder: Path) -> None:
 
     folder.mkdir()
     prepare.save_npz(sources.bundle(split(300), split(30), split(30)), folder / "fer2013.npz")
-
-
-def equal(one: dict, other: dict) -> bool:
-    return all(
-        equal(value, other[key]) if isinstance(value, dict) else np.array_equal(value, other[key])
-        for key, value in one.items()
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a user did wrong, said in one line; `fer_jax.cli.main` turns it into exit code 2."""
+"""What a user did wrong, said in one line; `fer_jax.cli.run` turns it into exit code 2."""
 
 
 class InputError(ValueError):

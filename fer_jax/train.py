@@ -255,9 +255,7 @@ class _Run:
 
     def run(self) -> Result:
         """From the newest checkpoint, or from the start, to the end."""
-        state = self.devices.replicate(make_state(self.config, self.optimizer, self.targets))
-        zero = jnp.zeros((), jnp.int32)
-        progress = self.devices.replicate(Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero))
+        state, progress = self.begin()
         with Checkpoints(self.workdir / "checkpoints") as checkpoints, self._tensorboard() as writer:
             state, progress = checkpoints.restore((state, progress))
             self._require_space(state, progress)  # now, not after the first epoch
@@ -276,6 +274,12 @@ class _Run:
                 if self.devices.leads and (why := self._stopped(progress, history)):
                     bar.write(f"early stopping: {why}")
         return Result(self._model(progress, history), pd.DataFrame(history))
+
+    def begin(self) -> tuple[State, Progress]:
+        """Before the first step."""
+        state = self.devices.replicate(make_state(self.config, self.optimizer, self.targets))
+        zero = jnp.zeros((), jnp.int32)
+        return state, self.devices.replicate(Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero))
 
     def _require_space(self, state: State, progress: Progress) -> None:
         """For one more checkpoint, beside those that are kept, and a model file."""

@@ -15,7 +15,6 @@ from fer_jax.labels import EMOTIONS
 from fuzzing.mutate import Files, mutate
 
 _SMALL, _LARGE = (0, 1, 2, 47, 48, 49), (4096, 8000, 8192, 16_383, 20_000, 30_000, 32_767, 65_500, 65_535, 100_000)
-_SMALL, _LARGE = (0, 1, 2, 47, 48, 49), (4096, 8000, 8192, 16_383, 20_000, 30_000, 32_767, 65_500, 65_535, 100_000)
 _SIZES = (*_SMALL, *_LARGE, 2**31 - 1, 2**32 - 1)
 _PNG = b"\x89PNG\r\n\x1a\n"
 _FORMATS = (".png", ".jpg", ".webp", ".tiff", ".bmp", ".jp2", ".avif", ".pgm", ".pbm", ".pfm", ".hdr", ".sr")
