@@ -25,9 +25,6 @@ from fer_jax import cli, runtime
 
 runtime.configure()
 
-from fer_jax.data import prepare, sources
-from fer_jax.data.sources import Split
-
 ROOT = Path(__file__).resolve().parents[1]
 SAVING = ("*checkpoints/*tmp*", ".model-*", ".history-*", ".run-*")
 
@@ -114,6 +111,8 @@ def command(folder: Path, name: str, epochs: int) -> subprocess.Popen:
 
 def make_data(folder: Path) -> None:
     """A prepared .npz of random faces whose brightness tells the label: as small as smoke.py's batches allow."""
+    from fer_jax.data import Split, prepare, sources
+
     rng = np.random.default_rng(0)
 
     def split(n: int) -> Split:
