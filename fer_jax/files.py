@@ -32,6 +32,19 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_folder(folder: Path) -> None:
+    """Raise an `InputError` unless files can be made in `folder`, which is there or can be made. Leaves nothing behind."""
+    existing = Path(folder)
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise InputError(f"{folder}: must be a folder to write to, but {existing} is a file")
+    try:
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to: {error.strerror or error}") from None
+
+
 def require_space(folder: Path, needed: int) -> None:
     """Raise an `InputError` unless `folder`, which exists, has `needed` bytes free.
 

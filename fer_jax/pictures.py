@@ -48,6 +48,12 @@ def opencv() -> Any:
     return cv2
 
 
+def require_utf8(path: str | Path) -> None:
+    """Raise an `InputError` for a video's path that is not valid UTF-8: OpenCV would crash on it."""
+    if str(path) != str(path).encode("utf-8", "replace").decode():
+        raise InputError(f"{str(path)!r}: a video's path must be valid UTF-8: rename the file or its folder")
+
+
 def in_folder(folder: Path, *, nested: bool = False) -> list[Path]:
     """The files of `folder` that a picture's suffix marks, sorted; with `nested` at any depth.
 

@@ -9,12 +9,11 @@ with record.Table(Path("faces.csv"), labels.EMOTIONS) as table, record.VideoFile
 import contextlib
 import csv
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from fer_jax import faces, files
+from fer_jax import faces, files, pictures
 from fer_jax.errors import InputError
 from fer_jax.stream import Event
 
@@ -33,9 +32,8 @@ def require_writable(path: Path, source: int | str | Path | None = None) -> None
         raise InputError(f"{path}: must be a file to write, but is a folder")
     if isinstance(source, str | Path) and path.exists() and Path(source).exists() and path.samefile(source):
         raise InputError(f"{path}: must be another file than the source, which it would replace")
+    files.require_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=path.parent).close()
         if path.exists():
             path.open("ab").close()
     except OSError as error:
@@ -53,6 +51,7 @@ class Table:
     """
 
     def __init__(self, path: Path, emotions: Sequence[str]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8", newline="", buffering=1)  # 1: written line by line
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._rows.writerow(["time", "person", "x", "y", "w", "h", *emotions, "emotion", "confidence"])
@@ -109,6 +108,7 @@ class VideoFile:
             error = InputError(f"{self._path}: OpenCV cannot write {self._size[0]}x{self._size[1]} video to it")
             self._stack.pop_all().__exit__(InputError, error, None)
             raise error
+        self._stack.callback(self._require_whole, temporary)
         self._stack.callback(writer.release)
         self._writer = writer
 
@@ -118,6 +118,15 @@ class VideoFile:
         self._writer.write(frame)
         self._written += 1
 
+    def _require_whole(self, path: Path) -> None:
+        """OpenCV does not say when the disk is full: what was written is opened and its frames are counted."""
+        cv2 = faces.opencv()
+        capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+        whole = capture.grab() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written
+        capture.release()
+        if not whole:
+            raise InputError(f"{self._path}: the video could not be written whole: is the disk full?")
+
     def __enter__(self) -> Self:
         return self
 
@@ -126,6 +135,7 @@ class VideoFile:
 
 
 def require_codec(path: Path) -> None:
-    """Refuse a video file whose suffix is none of `CODECS` with an InputError."""
+    """Refuse, with an InputError, a video file whose suffix is none of `CODECS`, or a path that OpenCV would crash on."""
+    pictures.require_utf8(path)
     if path.suffix.lower() not in CODECS:
         raise InputError(f"{path}: a video's name must end in {' or '.join(CODECS)}, received {path.suffix!r}")

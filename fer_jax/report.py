@@ -3,7 +3,8 @@
 reader = Reader(predictor, predictor.emotions, detector, every=1.0, model="")
 summary = analyse("interview.mp4", Path("reports"), "interview", reader)
 
-The table is written row by row and the rest is made from it: memory does not grow with the length of the recording.
+Frames are read one at a time and the table is written row by row; the rest is made from it. So what grows with the length of
+a recording is the table alone, by about 150 bytes for each face of each look.
 """
 
 import csv
@@ -28,6 +29,7 @@ from fer_jax.report_page import UNSURE
 MIN_LOOKS = 3  # a face seen in fewer looks is mostly a false alarm: it is in the table, but gets no picture
 MAX_PEOPLE = 20  # with a picture on the page, those seen most
 _THUMBNAIL = 120  # pixels
+_ENDS = ("_faces.csv", "_summary.json", "_summary.txt", ".html")  # of a report's files, beside the pictures
 _STRETCHES = 8  # thumbnails a person
 _MEMORY = 3.0  # seconds, or looks, for which an unseen person is remembered
 
@@ -74,7 +76,7 @@ def analyse(
         InputError: the recording cannot be read, or not one frame of it.
         OSError: the report cannot be written.
     """
-    with _appearing_in(folder, name) as work:
+    with _appearing_in(folder, name, Path(source)) as work:
         table_path = work / f"{name}_faces.csv"
         with stream.Video(source) as video:
             stretches = record(_announced(video.frames(reader.every), advance), reader, table_path)
@@ -339,21 +341,26 @@ def _announced(frames: Frames, advance: Callable[[float], object]) -> Iterator[t
 
 
 def _is_free(folder: Path, name: str, video: Path) -> bool:
-    """Whether no report of that name lies in `folder`, or one of this very video."""
-    path = folder / f"{name}_summary.json"
-    if not path.is_file():
-        return True
+    """Whether no file of that name's report lies in `folder`, or the report of this very video."""
+    return _is_of(folder, name, video) or not any((folder / f"{name}{end}").exists() for end in _ENDS)
+
+
+def _is_of(folder: Path, name: str, video: Path) -> bool:
     try:
-        return json.loads(path.read_text())["video"] == str(video.resolve())
-    except (ValueError, KeyError, TypeError):
-        return False  # not ours
+        return json.loads((folder / f"{name}_summary.json").read_text())["video"] == str(video.resolve())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False  # none, or not ours
 
 
 @contextmanager
-def _appearing_in(folder: Path, name: str) -> Iterator[Path]:
-    """A temporary folder in `folder`, whose files move there at the end of the block, or vanish with an error."""
+def _appearing_in(folder: Path, name: str, video: Path) -> Iterator[Path]:
+    """A temporary folder in `folder`, whose files move there at the end of the block, or vanish with an error.
+
+    They replace an earlier report of `video`, whose further pictures go.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    earlier = [path for path in folder.iterdir() if re.fullmatch(re.escape(name) + r"_person\d+\.png", path.name)]
+    people = re.compile(re.escape(name) + r"_person\d+\.png")
+    earlier = [path for path in folder.iterdir() if people.fullmatch(path.name)] if _is_of(folder, name, video) else []
     with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
         yield Path(temporary)
         made = list(Path(temporary).iterdir())

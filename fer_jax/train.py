@@ -205,7 +205,7 @@ def fit(config: Config, splits: Protocol, workdir: Path, resume: bool = False, d
     devices = Devices()
     _check_settings(config, splits, devices)
     if devices.leads:
-        _claim(workdir, config, resume)
+        _claim(workdir, config, resume, digest)
     devices.wait("claimed")
     return _Run(config, splits, workdir, digest, devices).run()
 
@@ -222,7 +222,7 @@ def _check_settings(config: Config, splits: Protocol, devices: Devices) -> None:
         raise InputError(f"resolutions must not exceed the network's crop of {crop_of(config)}, received {side}")
 
 
-def _claim(workdir: Path, config: Config, resume: bool) -> None:
+def _claim(workdir: Path, config: Config, resume: bool, digest: str) -> None:
     """Record the config; a workdir with a run in it is only entered to resume that very run."""
     path, wanted = workdir / "config.json", configs.to_dict(config)
     if path.exists():
@@ -231,6 +231,9 @@ def _claim(workdir: Path, config: Config, resume: bool) -> None:
         found = configs.to_dict(configs.from_dict(json.loads(path.read_text())))  # with what was added since, at its default
         if keys := sorted(key for key in wanted if found[key] != wanted[key]):
             raise InputError(f"{path}: the run was started with other values of {', '.join(keys)}")
+        told = workdir / "run.json"
+        if told.exists() and (trained_on := json.loads(told.read_text())["data_digest"]) != digest:
+            raise InputError(f"{told}: the run was started on other data, sha256 {trained_on[:12]}..., now {digest[:12]}...")
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(wanted, indent=2) + "\n")
 

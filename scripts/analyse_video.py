@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fer_jax import cli, faces, runtime, stream
+from fer_jax import cli, faces, files, runtime, stream
 from fer_jax.errors import InputError
 
 EPILOG = """\
@@ -25,7 +25,7 @@ stop the others: it is named at the end, and the exit code is 2.
 
 def main() -> int:
     arguments = parse_arguments()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    files.require_folder(arguments.out)
     detector = faces.detector(arguments.detector, arguments.detector_model)
     runtime.configure()
     from fer_jax import report
@@ -58,16 +58,20 @@ def for_each(
     files: Sequence[Path], names: Sequence[str], analyse: Callable[[Path, str, Callable[[float], object]], str]
 ) -> int:
     """Analyse each file, whatever becomes of the others; the exit code."""
-    lengths, failures = [length_of(path) for path in files], []
+    lengths, failures, broken = [length_of(path) for path in files], [], (ValueError, faces.opencv().error)
     with tqdm(total=sum(lengths) or None, unit="s", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
         for number, (path, name) in enumerate(zip(files, names, strict=True), 1):
             bar.set_description(f"{number}/{len(files)} {printable(name)}")
             try:
-                tqdm.write(analyse(path, name, bar.update))
+                said = analyse(path, name, bar.update)
             except InputError as error:
                 failures.append(error)
             except OSError as error:
                 failures.append(InputError(f"{error.filename or path}: {error.strerror or error}"))
+            except broken as error:  # of a file that OpenCV opens but cannot digest
+                failures.append(InputError(f"{path}: cannot be analysed: {' '.join(str(error).split())[:200]}"))
+            else:
+                tqdm.write(said)
             bar.n = sum(lengths[:number])  # a file without a stated length, or one that failed half-way
             bar.refresh()
     for failure in failures:

@@ -46,7 +46,7 @@ def main() -> None:
     surrogate = Predictor(args.surrogate) if args.surrogate else None
     if surrogate and surrogate.emotions != predictor.emotions:
         raise InputError(f"{args.surrogate}: the surrogate must know the model's classes, received {surrogate.emotions}")
-    test, _ = data.reported(fer, predictor.model.metadata.get("protocol", "train-only"))
+    test, _ = data.reported_by(predictor.model.metadata, fer, args.data)
     if not 1 <= args.n <= len(test.labels):
         raise InputError(f"--n must be in 1..{len(test.labels)}, the rows that the model reports on, received {args.n}")
     rows = np.sort(np.random.default_rng(0).choice(len(test.labels), args.n, replace=False))

@@ -41,7 +41,7 @@ def main() -> None:
     sigma = smoothing.trained_sigma(predictor.model.metadata) if args.sigma is None else args.sigma
     smoothing.check(sigma, args.n0, args.n, args.alpha)
     fer = data.load(args.data)
-    test, _ = data.reported(fer, predictor.model.metadata.get("protocol", "train-only"))
+    test, _ = data.reported_by(predictor.model.metadata, fer, args.data)
     if not 1 <= args.images <= len(test.labels):
         total = len(test.labels)
         raise InputError(f"--images must be in 1..{total}, the rows that the model reports on, received {args.images}")

@@ -38,7 +38,7 @@ def main() -> None:
     total = len(predictors) * (1 + len(CORRUPTIONS) * len(SEVERITIES))
     with tqdm(total=total, desc="corruptions", unit="setting", disable=None) as progress:
         for name, predictor in predictors.items():
-            test, _ = data.reported(fer, predictor.model.metadata.get("protocol", "train-only"))
+            test, _ = data.reported_by(predictor.model.metadata, fer, args.data)
             images, labels = sample(test.images, test.labels, args.n)
             for kind, severity, worse in corrupted(images, args.seed):
                 right = int((predictor.logits(worse)[0].argmax(axis=1) == labels).sum())

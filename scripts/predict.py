@@ -89,12 +89,9 @@ def draw(measured: Measured, emotions: tuple[str, ...], confusion: Path | None, 
 def measure(predictor: "Predictor", fer: "Fer2013", folder: Path) -> Measured:
     """Predict the rows that the model's protocol reports on, and print the figures."""
     from fer_jax import data, evaluate
-    from fer_jax.data import ferplus
 
     metadata, temperature = predictor.model.metadata, predictor.model.temperature
-    protocol = metadata.get("protocol", "train-only")
-    votes = ferplus.read(folder / ferplus.FILE, fer) if protocol.startswith("ferplus") else None
-    test, subsets = data.reported(fer, protocol, votes)
+    test, subsets = data.reported_by(metadata, fer, folder)
     logits = predictor.logits(test.images, progress=True)
     before, after = predictor.probabilities(logits, 1.0), predictor.probabilities(logits, temperature)
     results = evaluate.report(test.labels, after.argmax(axis=1), subsets, predictor.emotions)

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import re
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import cli, faces, pictures, stream
+from fer_jax import cli, faces, files, pictures, stream
 from fer_jax.errors import InputError
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "preprocessing_test"
@@ -26,28 +27,25 @@ by name. The faces of an earlier run are replaced, everything else in the folder
 
 
 class Cut(NamedTuple):
-    """The faces by file name, and of how many samples."""
+    """The faces by file name, of how many samples, and the source as the user knows it."""
 
     faces: dict[str, np.ndarray]
     samples: int
+    source: str
 
 
 def main() -> None:
     arguments = parse_arguments()
+    files.require_folder(arguments.out)  # now, not after an hour of camera
     earlier = earlier_faces(arguments.out)
     detector = faces.detector(arguments.detector, arguments.detector_model)
     if isinstance(arguments.source, str) and (folder := Path(arguments.source)).is_dir():
         cut = cut_pictures(folder, arguments.out, detector)
     else:
         cut = cut_video(arguments.source, arguments.every, detector)
-    for name, face in cut.faces.items():
-        faces.write_face(arguments.out / name, face)
-    for path in earlier:
-        if path.name not in cut.faces:
-            path.unlink()
-    name = f"camera {arguments.source}" if isinstance(arguments.source, int) else arguments.source
+    write(cut, arguments.out, earlier)
     found = f"{cut.samples} samples, {len(cut.faces)} faces in {arguments.out}"
-    print(f"{name}: {found}, {cut.samples - len(cut.faces)} without a face ({detector.name})")
+    print(f"{cut.source}: {found}, {cut.samples - len(cut.faces)} without a face ({detector.name})")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -80,17 +78,20 @@ def earlier_faces(folder: Path) -> list[Path]:
 def cut_video(source: int | str, every: float, detector: faces.Detector) -> Cut:
     with stream.Video(source) as video:
         total = None if video.duration is None else int(video.duration / every) + 1
-        return cut_faces((frame for _, frame in video.frames(every)), total, detector, endless=video.live)
+        frames = (frame for _, frame in video.frames(every))
+        return cut_faces(frames, total, detector, video.name, endless=video.live)
 
 
 def cut_pictures(folder: Path, out: Path, detector: faces.Detector) -> Cut:
     paths = pictures.in_folder(folder)
     if folder.resolve() == out.resolve():
         raise InputError(f"{out}: the pictures and the faces must lie in two folders: choose another --out")
-    return cut_faces(map(faces.read_image, paths), len(paths), detector)
+    return cut_faces(map(faces.read_image, paths), len(paths), detector, str(folder))
 
 
-def cut_faces(frames: Iterable[faces.Frame], total: int | None, detector: faces.Detector, *, endless: bool = False) -> Cut:
+def cut_faces(
+    frames: Iterable[faces.Frame], total: int | None, detector: faces.Detector, source: str, *, endless: bool = False
+) -> Cut:
     """Cut the largest face of each frame. Nothing is written yet: a source may fail at its end."""
     cut, samples = {}, 0
     shown = tqdm(frames, "cutting faces", total, unit="sample", disable=not sys.stderr.isatty())
@@ -99,7 +100,20 @@ def cut_faces(frames: Iterable[faces.Frame], total: int | None, detector: faces.
             if box := faces.largest(detector(frame)):
                 cut[f"image{samples}.png"] = faces.crop(frame, box)
             samples += 1
-    return Cut(cut, samples)
+    return Cut(cut, samples, source)
+
+
+def write(cut: Cut, out: Path, earlier: list[Path]) -> None:
+    """Put the faces in the place of the earlier ones, once all of them are on the disk."""
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".faces-", dir=out) as work:
+        for name, face in cut.faces.items():
+            faces.write_face(Path(work) / name, face)
+        for name in cut.faces:
+            (Path(work) / name).replace(out / name)
+    for path in earlier:
+        if path.name not in cut.faces:
+            path.unlink()
 
 
 if __name__ == "__main__":

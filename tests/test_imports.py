@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fer_jax"
 RANKS = [
     {"errors", "types", "labels", "config", "files", "runtime", "parallel", "pictures"},
     {"attacks", "losses", "metrics", "calibration", "models", "data", "cli", "journal"},
-    {"evaluate", "checkpoint", "model_file", "plots", "faces", "tracks", "robust", "masking", "smoothing", "corruptions", "explain"},
+    {"evaluate", "checkpoint", "model_file", "plots", "faces", "tracks"}
+    | {"robust", "masking", "smoothing", "corruptions", "explain"},
     {"train", "predict", "scorecard", "photo"},
     {"stream", "report", "report_page", "overlay", "record"},
 ]

@@ -120,5 +120,31 @@ def test_require_writable(tmp_path):
     for path, match in ((source, "another file than the source"), (link, "another file"), (tmp_path, "is a folder")):
         with pytest.raises(InputError, match=match):
             record.require_writable(path, str(source))
-    with pytest.raises(InputError, match=r"a\.csv: cannot be written: (Not a directory|File exists)"):
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match=r"a\.mp4: must be a folder to write to, but .*a\.mp4 is a file"):
         record.require_writable(source / "a.csv")
+
+
+def test_a_video_that_lost_frames_is_refused_and_replaces_nothing(tmp_path, monkeypatch):
+    path = tmp_path / "a.avi"
+    path.write_text("earlier")
+    put = record.VideoFile._put
+
+    def full_after_two(self, frame):
+        if self._written < 2:
+            return put(self, frame)
+        self._written += 1
+
+    monkeypatch.setattr(record.VideoFile, "_put", full_after_two)
+    with (
+        pytest.raises(InputError, match=r"a\.avi: the video could not be written whole"),
+        record.VideoFile(path, 10) as video,
+    ):
+        for number in range(5):
+            video.write(number / 10, frame(number))
+    assert path.read_text() == "earlier" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_path_that_is_no_unicode_is_refused(tmp_path):
+    with pytest.raises(InputError, match="must be valid UTF-8"):
+        record.VideoFile(tmp_path / "\udcff" / "a.mp4", 10)

@@ -165,11 +165,20 @@ def test_report_of_a_video(video, tmp_path):
 
 def test_a_new_report_replaces_its_own_pictures_only(video, tmp_path):
     others = [tmp_path / name for name in ("talk_person2_person1.png", "talk_person.png", "talk.txt")]
-    for path in (*others, tmp_path / "talk_person7.png"):
+    surplus = tmp_path / "talk_person7.png"
+    for path in (*others, surplus):
         path.write_text("x")
     report.analyse(video, tmp_path, "talk", Scene([[(LEFT, HAPPY)]] * 4).reader())
+    assert surplus.exists()  # no report was here that could have made it
+    report.analyse(video, tmp_path, "talk", Scene([[(LEFT, HAPPY)]] * 4).reader())
     assert all(path.read_text() == "x" for path in others)
-    assert not (tmp_path / "talk_person7.png").exists() and (tmp_path / "talk_person1.png").exists()
+    assert not surplus.exists() and (tmp_path / "talk_person1.png").exists()
+
+
+@pytest.mark.parametrize("end", ["_faces.csv", ".html"])
+def test_a_file_of_somebody_elses_takes_the_name(tmp_path, end):
+    (tmp_path / f"talk{end}").write_text("mine")
+    assert report.names([tmp_path / "talk.mp4"], tmp_path) == ["talk-2"]
 
 
 def test_a_failure_leaves_nothing_behind(video, tmp_path):

@@ -113,6 +113,8 @@ def test_a_workdir_with_a_run_is_not_overwritten(finished, splits):
         train.fit(tiny(), splits, finished[1])
     with pytest.raises(InputError, match="other values of epochs, seed"):
         train.fit(tiny(epochs=4, seed=1), splits, finished[1], resume=True)
+    with pytest.raises(InputError, match=r"run\.json: the run was started on other data, sha256 d1\.\.\., now d2"):
+        train.fit(tiny(), splits, finished[1], resume=True, digest="d2")
 
 
 def test_a_run_goes_on_after_an_update_that_added_config_keys(finished, splits):
@@ -120,7 +122,7 @@ def test_a_run_goes_on_after_an_update_that_added_config_keys(finished, splits):
     old = json.loads(path.read_text())
     old.pop("adversary")
     path.write_text(json.dumps(old))
-    train.fit(tiny(), splits, finished[1], resume=True)
+    train.fit(tiny(), splits, finished[1], resume=True, digest="d1")
     assert json.loads(path.read_text())["adversary"]["method"] == "none"
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fer_jax.data.sources import PUBLISHED, Fer2013
+from fer_jax.data.sources import PUBLISHED, Fer2013, short
 from fer_jax.errors import InputError
 from fer_jax.labels import FERPLUS_EMOTIONS, NUM_CLASSES
 
@@ -151,7 +151,7 @@ def _table(path: Path) -> Iterator[list[str]]:
 def _check_header(path: Path, header: list[str]) -> None:
     for column in header:
         if column not in _HEADER:
-            raise InputError(f"{path}: the header must hold FER+'s columns only, received {_short(column)}")
+            raise InputError(f"{path}: the header must hold FER+'s columns only, received {short(column)}")
     for column in ("Usage", *_NAMES, *header):
         if header.count(column) != 1:
             raise InputError(f"{path}: the header must name the column {column!r} once, received {header.count(column)}")
@@ -164,7 +164,7 @@ def _parse_row(where: str, header: list[str], fields: list[str]) -> tuple[str, l
     cells = dict(zip(header, fields, strict=True))
     usage = cells["Usage"].strip()
     if usage not in PUBLISHED:
-        raise InputError(f"{where}: Usage must be one of {', '.join(PUBLISHED)}, received {_short(usage)}")
+        raise InputError(f"{where}: Usage must be one of {', '.join(PUBLISHED)}, received {short(usage)}")
     counts = [_parse_count(where, name, cells[name].strip()) for name in _NAMES]
     if sum(counts) > _ANNOTATORS:
         raise InputError(f"{where}: a row must have at most {_ANNOTATORS} votes, received {sum(counts)}")
@@ -174,7 +174,7 @@ def _parse_row(where: str, header: list[str], fields: list[str]) -> tuple[str, l
 def _parse_count(where: str, name: str, cell: str) -> int:
     if len(cell) <= 2 and cell.isascii() and cell.isdigit() and int(cell) <= _ANNOTATORS:
         return int(cell)
-    raise InputError(f"{where}: {name} must be an integer from 0 to {_ANNOTATORS}, received {_short(cell)}")
+    raise InputError(f"{where}: {name} must be an integer from 0 to {_ANNOTATORS}, received {short(cell)}")
 
 
 def _check_order(path: Path, votes: Votes, data: Fer2013) -> None:
@@ -190,7 +190,3 @@ def _check_order(path: Path, votes: Votes, data: Fer2013) -> None:
                 f"{path}: the votes must be those of the data's rows, but agree with {share:.0%} of the {usage} labels "
                 "(a right order gives about 70 %); data read from image folders need file names that hold the row numbers"
             )
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")

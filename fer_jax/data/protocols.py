@@ -5,7 +5,8 @@ voted = protocol(data, "ferplus-majority", votes=ferplus.read(Path("data/fer2013
 clean = ~seen_in_training(split.report, split.train)  # report rows whose pixels training never saw
 """
 
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,6 +87,17 @@ def reported(data: Fer2013, name: str, votes: Votes | None = None) -> tuple[Spli
         "PublicTest without them": unseen & public,
         "PrivateTest without them": unseen & ~public,
     }
+
+
+def reported_by(metadata: dict[str, Any], data: Fer2013, folder: Path) -> tuple[Split, dict[str, np.ndarray]]:
+    """`reported` for the protocol that a model file's metadata name; FER+'s votes are read from `folder`, where it has them.
+
+    Raises:
+        InputError: an unknown protocol, or votes that are missing or do not fit.
+    """
+    name = str(metadata.get("protocol", "train-only"))
+    votes = ferplus.read(folder / ferplus.FILE, data) if name in FERPLUS else None
+    return reported(data, name, votes)
 
 
 def seen_in_training(split: Split, train: Split) -> np.ndarray:

@@ -237,7 +237,7 @@ def _read_csv(name: str, opener: Opener, columns: tuple[str, ...]) -> _Table:
         header = [column.strip() for column in next(rows, [])]
         if missing := [column for column in columns if header.count(column) != 1]:
             raise InputError(
-                f"{name}: the header must name the column {missing[0]!r} once, received {_short(','.join(header))}"
+                f"{name}: the header must name the column {missing[0]!r} once, received {short(','.join(header))}"
             )
         places = [header.index(column) for column in columns]
         for row, fields in enumerate(tqdm(rows, desc=name, unit=" rows", leave=False, disable=None), start=1):
@@ -294,25 +294,25 @@ def _pixel_rule(cell: str) -> str:
     tokens = cell.split()
     for place, token in enumerate(tokens, start=1):
         if not (token.isascii() and token.isdigit() and int(token[:4]) <= 255):
-            return f"pixels must be integers from 0 to 255, pixel {place} is {_short(token)}"
+            return f"pixels must be integers from 0 to 255, pixel {place} is {short(token)}"
     if len(tokens) != _PIXELS:
         return f"a row must have {_PIXELS} pixels, received {len(tokens)} (is the file cut?)"
-    return f"pixels must be separated by spaces, received {_short(cell)}"
+    return f"pixels must be separated by spaces, received {short(cell)}"
 
 
 def _parse_emotion(where: str, cell: str) -> int:
     if cell.strip() in {"0", "1", "2", "3", "4", "5", "6"}:
         return int(cell)
-    raise InputError(f"{where}: emotion must be an integer from 0 to 6, received {_short(cell)}")
+    raise InputError(f"{where}: emotion must be an integer from 0 to 6, received {short(cell)}")
 
 
 def _parse_usage(where: str, cell: str) -> str:
     if (usage := cell.strip()) in PUBLISHED:
         return usage
-    raise InputError(f"{where}: Usage must be one of {', '.join(PUBLISHED)}, received {_short(cell)}")
+    raise InputError(f"{where}: Usage must be one of {', '.join(PUBLISHED)}, received {short(cell)}")
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """Quoted on one line, shortened: a cell may be kilobytes of anything."""
     return repr(text if len(text) <= 40 else text[:37] + "...")
 

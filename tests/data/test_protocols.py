@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_jax.data.ferplus import Votes
-from fer_jax.data.protocols import pixel_groups, protocol, reported, seen_in_training
+from fer_jax.data.protocols import pixel_groups, protocol, reported, reported_by, seen_in_training
 from fer_jax.data.sources import Fer2013, Split, bundle
 from fer_jax.errors import InputError
 
@@ -123,6 +123,16 @@ def test_what_is_reported_was_not_selected_on():
     split, subsets = reported(data, "kaggle")
     assert split is data.private_test
     assert [rows.tolist() for rows in subsets.values()] == [[True] * 3] * 2
+
+
+def test_a_model_files_protocol_decides_what_it_is_reported_on(tmp_path):
+    data = bundle(*(numbered(np.arange(*span), np.zeros(3)) for span in ((0, 3), (3, 6), (6, 9))))
+    assert len(reported_by({}, data, tmp_path)[0].labels) == 6
+    assert reported_by({"protocol": "kaggle"}, data, tmp_path)[0] is data.private_test
+    with pytest.raises(InputError, match="unknown protocol '3'"):
+        reported_by({"protocol": 3}, data, tmp_path)
+    with pytest.raises(InputError, match=r"fer2013new\.csv"):  # the votes are missing
+        reported_by({"protocol": "ferplus-majority"}, data, tmp_path)
 
 
 @given(data=data_sets())

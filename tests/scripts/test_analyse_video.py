@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_jax import cli, faces, predict
+from fer_jax import cli, faces, predict, report
 from fer_jax.labels import EMOTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +76,23 @@ def test_good_files_and_again(run, tmp_path, capsys):
 def test_a_folder_that_cannot_be_written_is_named_before_any_work(run, tmp_path, capsys):
     (tmp_path / "out").write_text("a file")
     assert run(write_video(tmp_path / "talk.mp4"), "--out", tmp_path / "out") == 2
-    assert capsys.readouterr().err == f"error: {tmp_path / 'out'}: File exists\n"
+    out = tmp_path / "out"
+    assert capsys.readouterr().err == f"error: {out}: must be a folder to write to, but {out} is a file\n"
+
+
+def test_what_opencv_cannot_digest_is_one_failed_file(run, tmp_path, capsys, monkeypatch):
+    videos, analyse = [write_video(tmp_path / name / "talk.mp4") for name in "ab"], report.analyse
+
+    def choke(source, *arguments):
+        if source == videos[0]:
+            raise cv2.error("OpenCV: assertion failed\n in this frame")
+        return analyse(source, *arguments)
+
+    monkeypatch.setattr(report, "analyse", choke)
+    assert run(*videos, "--out", tmp_path / "out") == 2
+    printed, errors = capsys.readouterr()
+    assert errors == f"error: {videos[0]}: cannot be analysed: OpenCV: assertion failed in this frame\n"
+    assert "happy 100%" in printed
 
 
 def test_a_period_of_nought_is_refused(run, capsys):

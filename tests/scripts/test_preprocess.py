@@ -236,3 +236,10 @@ def test_a_camera_is_read_until_ctrl_c_and_what_it_saw_is_kept(script, run, monk
     monkeypatch.setattr(script.stream, "Video", lambda source: Interrupted())
     assert run("--source", 0, "--out", tmp_path) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"image0.png", "image1.png", "image2.png"}
+
+
+def test_an_out_that_cannot_be_written_is_named_before_the_source_opens(script, run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(script.stream, "Video", lambda source: pytest.fail("opened"))
+    (tmp_path / "out").write_text("a file")
+    assert run("--source", 0, "--out", tmp_path / "out") == 2
+    assert "must be a folder to write to" in capsys.readouterr().err
