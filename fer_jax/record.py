@@ -19,6 +19,7 @@ from fer_jax.stream import Event
 
 # What OpenCV's wheels can write on every platform, by suffix.
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
+_MAX_GAP = 60.0  # seconds: a stream whose clock jumps by hours would fill the disk
 _MAX_RATE = 60.0  # frames per second: containers of variable rate state thousands
 
 
@@ -87,11 +88,16 @@ class VideoFile:
         self._writer: Any = None
 
     def write(self, moment: float, frame: faces.Frame) -> None:
-        """Add a frame, BGR uint8 [H, W, 3], that shows from `moment` seconds on; gaps go on showing the one before."""
+        """Add a frame, BGR uint8 [H, W, 3], that shows from `moment` seconds on.
+
+        Gaps go on showing the one before, for up to a minute.
+        """
         if self._writer is None:
             self._open(frame)
             self._first, self._written, self._last = moment, 0, frame
         index = math.floor((moment - self._first) * self._rate + 0.5)
+        if (surplus := index - self._written - round(_MAX_GAP * self._rate)) > 0:
+            self._first, index = self._first + surplus / self._rate, index - surplus
         while self._written < index:
             self._put(self._last)
         self._last = frame

@@ -145,6 +145,14 @@ def test_a_video_that_lost_frames_is_refused_and_replaces_nothing(tmp_path, monk
     assert path.read_text() == "earlier" and list(tmp_path.iterdir()) == [path]
 
 
+def test_a_clock_that_jumps_does_not_fill_the_disk(tmp_path):
+    path = tmp_path / "video.avi"
+    with record.VideoFile(path, 2.0) as video:
+        for moment in (0.0, 0.5, 1e6, 1e6 + 0.5):
+            video.write(moment, frame(0))
+    assert len(levels(path)) == 2 + 60 * 2 + 2
+
+
 def test_a_path_that_is_no_unicode_is_refused(tmp_path):
     with pytest.raises(InputError, match="must be valid UTF-8"):
         record.VideoFile(tmp_path / "\udcff" / "a.mp4", 10)
