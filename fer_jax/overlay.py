@@ -31,7 +31,8 @@ def colour(person: int) -> tuple[int, int, int]:
 
 
 def draw(frame: faces.Frame, predictions: Sequence[Prediction], *, numbered: bool = False, status: str = "") -> faces.Frame:
-    """A copy of `frame`, BGR uint8 [H, W, 3], with each face's box, its emotion and a bar per probability.
+    """A copy of `frame`, BGR uint8 [H, W, 3], with each face's box, its emotion and a bar per probability; below the box
+    what the face shows when it is hacked, if it is.
 
     Faces are told apart by colour, and by number if there are several or they are `numbered`; `status` is written into
     the upper left corner. Nothing outside of boxes and panels changes.
@@ -46,6 +47,8 @@ def draw(frame: faces.Frame, predictions: Sequence[Prediction], *, numbered: boo
         box, shade = one.box, colour(one.person)
         faces.opencv().rectangle(drawn, (box.x, box.y), (box.x + box.w - 1, box.y + box.h - 1), shade, 2 * unit)
         _label(drawn, name + said(one, " "), box.x, box.y - 14 * unit, shade, unit)
+        if one.hacked:
+            _label(drawn, f"hacked: {said(one.hacked, ' ')}", box.x, box.y + box.h, shade, unit)
     if status:
         _label(drawn, status, 0, 0, _LIGHT, unit)
     return drawn
@@ -72,7 +75,7 @@ def _label(drawn: faces.Frame, text: str, x: int, y: int, shade: tuple[int, int,
     """Dark letters on a patch of colour whose upper left corner is (x, y), moved into the frame."""
     cv2 = faces.opencv()
     (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.4 * unit, unit)
-    x, y = max(0, min(x, drawn.shape[1] - wide - 4 * unit)), max(0, y)
+    x, y = max(0, min(x, drawn.shape[1] - wide - 4 * unit)), max(0, min(y, drawn.shape[0] - 14 * unit))
     drawn[y : y + 14 * unit, x : x + wide + 4 * unit] = shade
     cv2.putText(drawn, text, (x + 2 * unit, y + 10 * unit), cv2.FONT_HERSHEY_SIMPLEX, 0.4 * unit, _DARK, unit)
 

@@ -17,13 +17,14 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
-from fer_jax import faces
+from fer_jax import faces, pictures
 from fer_jax.errors import InputError
 from fer_jax.labels import names
 from fer_jax.tracks import Tracker
 
 T = TypeVar("T")
-Predict = Callable[[np.ndarray], np.ndarray]  # faces uint8 [N, 48, 48] -> probabilities float32 [N, C]
+# Faces uint8 [N, 48, 48] -> probabilities float32 [N, C], or [N, 2, C] of each face as it is and as it is hacked.
+Predict = Callable[[np.ndarray], np.ndarray]
 
 UNCERTAIN = "uncertain"  # in place of an emotion whose probability is below what the user wants to hear about
 
@@ -33,6 +34,9 @@ _BROKEN_FRAMES = 1500
 _HICCUPS, _HICCUP_SECONDS = 10, 1.0
 # A network stream that says nothing for so long has dropped. Ctrl-C and `Video.close` may wait as long.
 _NETWORK_SECONDS = 5.0
+# A recording that cannot be played in time is shown late rather than not at all for longer than this.
+_SILENT_SECONDS = 1.0
+_MAX_CAMERA = 99  # to OpenCV larger numbers mean other things
 # Pauses between attempts to reconnect, in seconds; then we give up.
 _BACKOFF = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 
@@ -45,6 +49,7 @@ class Prediction(NamedTuple):
     probabilities: np.ndarray  # float32 [C], in the order of `labels.names`
     box: faces.Box
     person: int = 1  # the same number for the same person, look after look
+    hacked: "Prediction | None" = None  # what the same face shows when it is hacked, if it is
 
 
 class Event(NamedTuple):
@@ -76,16 +81,18 @@ class Video:
             InputError: it does not exist, cannot be read, is not a video or gives no frame.
         """
         cv2 = faces.opencv()
-        self.name = f"camera {source}" if isinstance(source, int) else re.sub("//[^/@]*@", "//", str(source))
+        self.name = f"camera {source}" if isinstance(source, int) else re.sub("//[^/]*@", "//", str(source))
+        self._remote = _is_url(source)
         self._capture = _open(source)
-        if not self._capture.grab():  # the first frame proves more than isOpened()
+        tries = 1 if isinstance(source, int) or self._remote else _BROKEN_FRAMES
+        if not any(self._capture.grab() for _ in range(tries)):  # more of a proof than isOpened()
             self._capture.release()
             raise InputError(f"{self.name}: {_why_no_frame(source)}")
         count, rate = self._capture.get(cv2.CAP_PROP_FRAME_COUNT), self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if math.isfinite(rate) and rate > 0 else 25.0  # a guess for files that do not say
-        self.live = isinstance(source, int) or (_is_url(source) and count <= 0)
+        self.live = isinstance(source, int) or (self._remote and count <= 0)
         self.duration = count / self.rate if count > 0 and not self.live else None
-        reopen = (lambda: _open(source)) if _is_url(source) else None
+        reopen = (lambda: _open(source)) if self._remote else None
         self._newest = _Newest(self.name, self._capture, reopen) if self.live else None
 
     def frames(self, every: float = 0.0) -> Iterator[tuple[float, faces.Frame]]:
@@ -115,10 +122,23 @@ class Video:
 
     def _positions(self) -> Iterator[float]:
         """The position in seconds of each frame that decodes, as the container states it."""
-        cv2 = faces.opencv()
-        yield self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        while any(self._capture.grab() for _ in range(_BROKEN_FRAMES)):
-            yield self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        cv2, position, more = faces.opencv(), 0.0, True
+        while more:
+            position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            yield position
+            more = self._grab()
+        if self._remote and self.duration is not None and position < 0.95 * self.duration - 1:
+            raise InputError(f"{self.name}: the connection was lost at {position:.0f} s of {self.duration:.0f} s")
+
+    def _grab(self) -> bool:
+        """The next frame that decodes; False at the end of the recording, or where its server says no more."""
+        began = time.monotonic()
+        for _ in range(_BROKEN_FRAMES):
+            if self._capture.grab():
+                return True
+            if self._remote and time.monotonic() - began > _NETWORK_SECONDS:
+                break
+        return False
 
 
 class _Newest:
@@ -270,8 +290,8 @@ def parse_period(text: str) -> float:
         period = float(text)
     except ValueError:
         period = math.nan
-    if not 0 < period < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a finite number of seconds above 0, got {text!r}")
+    if not 0.001 <= period < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a finite number of seconds above 0, at least 0.001, got {text!r}")
     return period
 
 
@@ -310,27 +330,29 @@ def sample(times: Iterable[float], every: float) -> Iterator[float]:
 def paced(items: Iterable[tuple[float, T]]) -> Iterator[tuple[float, T]]:
     """Hold each (time, item) of a recording back until that much real time has passed since the first one.
 
-    An item that is later than the step from its predecessor is left out: the next one is due already.
+    An item that is later than the step from its predecessor is left out: the next one is due already. Where the items come
+    too slowly for that to help, time starts anew from what there is.
     """
     start = last = None
+    resumed = time.monotonic()
     for moment, item in items:
+        now = time.monotonic()
         if start is None or last is None:
-            start, last = time.monotonic() - moment, moment
-        ahead = start + moment - time.monotonic()
+            start, last = now - moment, moment
+        ahead = start + moment - now
         step, last = moment - last, moment
         if -ahead > step > 0:
-            continue
+            if now - resumed < _SILENT_SECONDS:
+                continue
+            start = now - moment
         time.sleep(max(0.0, ahead))
         yield moment, item
+        resumed = time.monotonic()
 
 
 def read_emotions(frame: faces.Frame, predictor: Predict, detector: faces.Detector) -> list[Prediction]:
     """The emotion of each face in `frame`, in the detector's order; all are predicted in one batch."""
-    boxes = detector(frame)
-    if not boxes:
-        return []
-    probabilities = np.asarray(predictor(np.stack([faces.crop(frame, box) for box in boxes])))
-    return [_prediction(*pair) for pair in zip(boxes, probabilities, strict=True)]
+    return [_prediction(*pair) for pair in zip(*_look(frame, predictor, detector), strict=True)]
 
 
 def watch(
@@ -353,12 +375,12 @@ def watch(
     looks = video.frames(0 if each_frame else every)
     tracker, smoother, due = Tracker(max(3.0, 3 * every)), Smoother(smooth), Periods(every if each_frame else 0)
     for moment, frame in paced(looks) if real_time and not video.live else looks:
-        seen = read_emotions(frame, predictor, detector)
-        people = tracker.update(moment, [one.box for one in seen])
-        averages = smoother(moment, people, np.array([one.probabilities for one in seen]))
+        boxes, probabilities = _look(frame, predictor, detector)
+        people = tracker.update(moment, boxes)
+        averages = smoother(moment, people, probabilities)
         predictions = [
-            _prediction(one.box, average, person, min_confidence)
-            for one, average, person in zip(seen, averages, people, strict=True)
+            _prediction(box, average, person, min_confidence)
+            for box, average, person in zip(boxes, averages, people, strict=True)
         ]
         yield Event(moment, tuple(predictions), frame, due(moment))
 
@@ -370,7 +392,7 @@ def described(event: Event, *, live: bool, numbered: bool = False) -> str:
         return stamp + "no face"
     numbered = numbered or len(event.predictions) > 1
     people = sorted(event.predictions, key=lambda one: one.person)
-    return "\n".join(f"{stamp}{f'person {one.person} : ' if numbered else ''}{said(one)}" for one in people)
+    return "\n".join(f"{stamp}{f'person {one.person} : ' if numbered else ''}{_said_of(one)}" for one in people)
 
 
 def said(prediction: Prediction, separator: str = " , ") -> str:
@@ -388,7 +410,23 @@ def time_of_day(seconds: float, *, live: bool) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{second:02d}"
 
 
+def _said_of(prediction: Prediction) -> str:
+    hacked = prediction.hacked
+    return said(prediction) + (f"  hacked : {said(hacked)}" if hacked else "")
+
+
+def _look(frame: faces.Frame, predictor: Predict, detector: faces.Detector) -> tuple[Sequence[faces.Box], np.ndarray]:
+    """Each face's box, and what the predictor says of all in one batch."""
+    boxes = detector(frame)
+    if not boxes:
+        return [], np.empty(0)
+    return boxes, np.asarray(predictor(np.stack([faces.crop(frame, box) for box in boxes])))
+
+
 def _prediction(box: faces.Box, probabilities: np.ndarray, person: int = 1, min_confidence: float = 0.0) -> Prediction:
+    if probabilities.ndim == 2:
+        clean, hacked = (_prediction(box, each, person, min_confidence) for each in probabilities)
+        return clean._replace(hacked=hacked)
     best = int(probabilities.argmax())
     probability = float(probabilities[best])
     emotion = names(len(probabilities))[best] if probability >= min_confidence else UNCERTAIN
@@ -412,6 +450,8 @@ def _open(source: int | str | Path) -> Any:
     """A `cv2.VideoCapture`, open or not. A path that cannot be read is said here: OpenCV would not say why."""
     cv2 = faces.opencv()
     if isinstance(source, int):
+        if source > _MAX_CAMERA:
+            raise InputError(f"camera {source}: must be an index from 0 to {_MAX_CAMERA}; a file of that name is ./{source}")
         return cv2.VideoCapture(source)
     if _is_url(source):
         patience = round(1000 * _NETWORK_SECONDS)
@@ -424,8 +464,7 @@ def _open(source: int | str | Path) -> Any:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
     if empty:
         raise InputError(f"{source}: must be a camera or a video, but the file is empty")
-    if str(source) != str(source).encode("utf-8", "replace").decode():  # OpenCV would crash on it
-        raise InputError(f"{str(source)!r}: a video's path must be valid UTF-8: rename the file")
+    pictures.require_utf8(source)
     # FFmpeg by name: left to choose, OpenCV takes any file whose name holds digits for a sequence of pictures
     return cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
 

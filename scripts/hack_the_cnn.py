@@ -4,37 +4,51 @@ import argparse
 import functools
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fer_jax import cli, faces, files, labels, runtime
+from fer_jax import cli, faces, files, runtime
 from fer_jax.errors import InputError
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
+    from fer_jax.data import Fer2013
     from fer_jax.evaluate import Attacked
+    from fer_jax.photo import Look
     from fer_jax.predict import Predictor
     from fer_jax.types import Attack
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SHIPPED = RESULTS / "preprocessing_test"
+Pair = tuple[np.ndarray, np.ndarray]  # before and after
 SURE = 0.9  # the probability that the image to be hacked must have
-BOUNDED = ("fgsm", "bim", "pgd", "mifgsm", "apgd", "autoattack")  # look for a change of at most eps
+PHOTO = ("fgsm", "bim", "pgd", "mifgsm", "apgd")  # whose steps work on images of any shape
+BOUNDED = (*PHOTO, "autoattack", "universal")  # look for a change of at most eps
 SMALLEST = ("cw", "deepfool", "ddn", "fmn")  # look for the smallest change
 NORMS_OF = {"pgd": ("linf", "l2"), "apgd": ("linf", "l2"), "autoattack": ("linf", "l2"), "deepfool": ("l2", "linf")}
-NORMS_OF |= {"fmn": ("l2", "linf"), "cw": ("l2",), "ddn": ("l2",)}
+NORMS_OF |= {"fmn": ("l2", "linf"), "cw": ("l2",), "ddn": ("l2",), "universal": ("linf", "l2")}
+LARGEST = {"linf": 1.0, "l2": 48.0}  # from the black to the white image
 GROWN = (1.0, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # a smallest change ends on the boundary: rounding may undo it
 SEARCHED = {"linf": [level / 255 for level in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)], "l2": [0.1 * k for k in range(1, 31)]}
+FITTED, HELD_OUT = 2000, 500  # images that a universal perturbation is fitted to, and on which it is reported
+FILES = ("adversarial_attack.png", "input_image.png", "hacked_image.png", "perturbation.png", "hack.json")
+PHOTO_FILES = ("hacked_photo.png", "adversarial_attack.png", "hack.json")
 EPILOG = """examples:
   python scripts/hack_the_cnn.py --method pgd
   python scripts/hack_the_cnn.py --method apgd --norm l2 --eps 0.4 --image 5
+  python scripts/hack_the_cnn.py --method universal --eps 8/255
+  python scripts/hack_the_cnn.py --photo holiday.jpg --out hacked --detector yunet
 
 fgsm, bim, pgd, mifgsm, apgd and autoattack stay within --eps; without it the smallest that works is searched. cw, deepfool,
-ddn and fmn look for the smallest change, which is then grown until it survives the rounding to 8 bits.
+ddn and fmn look for the smallest change, which is then grown until it survives the rounding to 8 bits. universal is one
+change for all images: fitted to training images of the source class, it is added to the chosen test image, and to up to
+500 others of which the network is sure.
 
 With FER-2013 in the data folder the image is a test image (--image ROW), else a face cut from the clip that comes with the
-code. Exit code 1: no change was found.
+code. --photo changes a photograph at its full size, so that the largest face in the saved file is seen as the target,
+whatever it is seen as now. Exit code 1: no change was found.
 """
 
 
@@ -46,95 +60,262 @@ class Subject(NamedTuple):
     folder: Path
 
 
+class Hack(NamedTuple):
+    """What an attack made of an image, the size of the change, and the attack, to be run on other images."""
+
+    found: "Attacked"
+    eps: float
+    attack: "Attack"
+
+
 def main() -> int:
     args = parse_arguments()
-    source, target = labels.index(args.source), labels.index(args.target)
-    if source == target:
-        raise InputError(f"--source and --target must differ, both are {args.source}")
     runtime.configure()
     from fer_jax.predict import Predictor
 
     predictor = Predictor(args.model)
-    subject = choose(predictor, source, args)
-    found, eps = search(predictor, subject.image, target, args)
-    if found is None:
-        print(f"{args.method} found no change of {subject.origin} up to {args.norm} {eps:.3g} that makes it {args.target}")
+    target = class_of(args.target, predictor)
+    if args.photo:
+        return hack_photo(predictor, target, args)
+    source = class_of(args.source, predictor)
+    if source == target:
+        raise InputError(f"--source and --target must differ, both are {args.source}")
+    fer = load_data(args)
+    subject = choose(predictor, source, fer, args) if fer else choose_shipped(predictor, source)
+    to_fit, fitted = faces_to_fit(predictor, source, fer, args.seed) if args.method == "universal" else (None, "")
+    hack = search(predictor, subject.image, target, to_fit, args)
+    settings = {"method": args.method, "norm": args.norm, "eps": hack.eps, "steps": args.steps}
+    if fitted:
+        settings["universal"] = {"fitted_to": fitted, **held_out(hack, predictor, source, target, fer, args)}
+    if not hack.found.reached_8bit[0]:
+        up_to = f"up to {args.norm} {hack.eps:.3g}"
+        print(f"{args.method} found no change of {subject.origin} {up_to} that makes it {args.target}")
+        if fitted:
+            print(describe_universal(settings["universal"]))
         return 1
-    folder = args.out or subject.folder
-    write(folder, subject, found, predictor, {"method": args.method, "norm": args.norm, "eps": eps, "steps": args.steps})
+    write(args.out or subject.folder, subject, hack.found, predictor, settings)
     return 0
 
 
-def choose(predictor: "Predictor", source: int, args: argparse.Namespace) -> Subject:
-    """The image asked for, else the first test image of the source class that the network is sure of."""
+def class_of(name: str, predictor: "Predictor") -> int:
+    emotions = predictor.emotions
+    if name.strip().lower() not in emotions:
+        raise InputError(f"unknown emotion {name!r}: the network tells {', '.join(emotions)} apart")
+    return emotions.index(name.strip().lower())
+
+
+def load_data(args: argparse.Namespace) -> "Fer2013 | None":
+    """FER-2013, or None where nobody asked for it and there is none."""
     from fer_jax import data
 
     try:
-        fer = data.load(args.data)
+        return data.load(args.data)
     except InputError as error:
         if args.image is not None or args.data != Path("data"):
             raise
         print(f"note: {str(error).split(':')[0]} holds no FER-2013: hacking a shipped face", file=sys.stderr)
-        return choose_shipped(predictor, source)
-    test = fer.test
+        return None
+
+
+def choose(predictor: "Predictor", source: int, fer: "Fer2013", args: argparse.Namespace) -> Subject:
+    """The test image asked for, else the first of the source class that the network is sure of."""
+    test, emotions = fer.test, predictor.emotions
     rows = np.flatnonzero(test.labels == source) if args.image is None else np.array([args.image])
-    if not 0 <= rows.min(initial=0) <= rows.max(initial=-1) < len(test.labels):
+    if not len(rows):
+        raise InputError(f"the test set holds no image that is labelled {args.source}")
+    if not 0 <= rows.min() <= rows.max() < len(test.labels):
         raise InputError(f"--image must be a row of the test set, 0 to {len(test.labels) - 1}, received {args.image}")
     if (test.labels[rows] != source).any():
-        raise InputError(f"--image {args.image} is labelled {labels.EMOTIONS[test.labels[args.image]]}, not {args.source}")
+        raise InputError(f"--image {args.image} is labelled {emotions[test.labels[args.image]]}, not {args.source}")
     probabilities = predictor(test.images[rows], progress=True)
     first = int((probabilities[:, source] > SURE).argmax())
-    check_sure(probabilities[first], source, "the test set" if args.image is None else f"test image {args.image}")
+    where = "the test set" if args.image is None else f"test image {args.image}"
+    check_sure(probabilities[first, source], emotions[source], where)
     row = int(rows[first])
     return Subject(test.images[row], f"test row {row}", RESULTS / "hack_cnn" / str(row))
 
 
-def choose_shipped(predictor: "Predictor", source: int) -> Subject:
+def shipped_faces() -> tuple[list[Path], np.ndarray]:
     paths = sorted(SHIPPED.glob("image*.png"), key=lambda path: int(path.stem.removeprefix("image")))
-    images = np.stack([faces.read_image(path) for path in paths])
+    return paths, np.stack([faces.read_image(path) for path in paths])
+
+
+def choose_shipped(predictor: "Predictor", source: int) -> Subject:
+    paths, images = shipped_faces()
     probabilities = predictor(images)
     row = int(probabilities[:, source].argmax())
-    check_sure(probabilities[row], source, f"the shipped faces in {SHIPPED}")
+    check_sure(probabilities[row, source], predictor.emotions[source], f"the shipped faces in {SHIPPED}")
     return Subject(images[row], paths[row].name, RESULTS / "hack_cnn")
 
 
-def check_sure(probabilities: np.ndarray, source: int, where: str) -> None:
-    if probabilities[source] <= SURE:
-        name, received = labels.EMOTIONS[source], f"{probabilities[source]:.1%}"
-        raise InputError(f"{where}: the network must say {name} with more than {SURE:.0%}, it says {received}")
+def check_sure(probability: float, emotion: str, where: str) -> None:
+    if probability <= SURE:
+        raise InputError(f"{where}: the network must say {emotion} with more than {SURE:.0%}, it says {probability:.1%}")
+
+
+def faces_to_fit(predictor: "Predictor", source: int, fer: "Fer2013 | None", seed: int) -> tuple[np.ndarray, str]:
+    """Images uint8 [N, 48, 48] that a universal perturbation is fitted to, and in words which they are."""
+    emotion = predictor.emotions[source]
+    if fer is None:
+        _, images = shipped_faces()
+        images = images[predictor(images).argmax(axis=1) == source]
+        return images, f"{len(images)} shipped faces that the network calls {emotion}"
+    rows = np.flatnonzero(fer.train.labels == source)
+    if not len(rows):
+        raise InputError(f"the training set holds no image that is labelled {emotion}")
+    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:FITTED])
+    return fer.train.images[rows], f"{len(rows):,} training images labelled {emotion}"
 
 
 def search(
-    predictor: "Predictor", image: np.ndarray, target: int, args: argparse.Namespace
-) -> tuple["Attacked | None", float]:
-    """The smallest change that works, or None; and its size, or the last one tried."""
+    predictor: "Predictor", image: np.ndarray, target: int, to_fit: np.ndarray | None, args: argparse.Namespace
+) -> Hack:
+    """The smallest change that works, or the last one tried."""
     import jax
 
     from fer_jax import evaluate
     from fer_jax.attacks import NORMS
 
-    run = functools.partial(
-        evaluate.attacked, logits_fn=predictor.logits_fn, images=image[None], labels=np.array([target]), targeted=True
-    )
-    eps = 0.0
-    if args.method in SMALLEST:
-        for factor in GROWN:
-            found = run(grown(make_attack(args, eps), factor), key=jax.random.key(args.seed), batch_size=1)
-            eps = float(found.norms[args.norm][0]) / 255
-            if found.reached_8bit[0]:
-                return found, eps
-        return None, eps
-    for eps in [args.eps] if args.eps is not None else SEARCHED[args.norm]:
-        key, norm = jax.random.key(args.seed), NORMS[args.norm]
-        found = run(make_attack(args, eps), key=key, norm=norm, eps=eps, batch_size=1)
+    hack = None
+    for eps, attack in attempts(predictor, image, target, to_fit, args):
+        options = {"key": jax.random.key(args.seed), "targeted": True, "batch_size": 1}
+        ball = {"norm": NORMS[args.norm], "eps": eps} if eps else {}
+        found = evaluate.attacked(attack, predictor.logits_fn, image[None], np.array([target]), **options, **ball)
+        hack = Hack(found, eps or float(found.norms[args.norm][0]) / 255, attack)
         if found.reached_8bit[0]:
-            return found, eps
-    return None, eps
+            break
+    assert hack is not None
+    return hack
 
 
-def grown(attack: "Attack", factor: float) -> "Attack":
-    """The attack with its change multiplied."""
-    return lambda key, logits_fn, images, labels: images + factor * (attack(key, logits_fn, images, labels) - images)
+def attempts(
+    predictor: "Predictor", image: np.ndarray, target: int, to_fit: np.ndarray | None, args: argparse.Namespace
+) -> Iterator[tuple[float | None, "Attack"]]:
+    """Attacks, the smallest first, with the eps that they promise to stay in, if any."""
+    if args.method in SMALLEST:
+        smallest = run_once(predictor, image, target, args)
+        yield from ((None, adding(factor * smallest)) for factor in GROWN)
+        return
+    for eps in [args.eps] if args.eps is not None else SEARCHED[args.norm]:
+        yield eps, make_attack(args, eps) if to_fit is None else fit(predictor, to_fit, target, eps, args)
+
+
+def run_once(predictor: "Predictor", image: np.ndarray, target: int, args: argparse.Namespace) -> np.ndarray:
+    """The change, float32 [1, 48, 48, 1], that an attack makes to an image."""
+    import jax
+
+    floats = image[None, :, :, None] / np.float32(255)
+    attack, key = make_attack(args, 0.0), jax.random.key(args.seed)
+    return np.asarray(attack(key, predictor.logits_fn, floats, np.array([target]))) - floats
+
+
+def adding(change: np.ndarray) -> "Attack":
+    """The attack that makes the same change to every image."""
+    return lambda key, logits_fn, images, labels: images + change
+
+
+def fit(predictor: "Predictor", images: np.ndarray, target: int, eps: float, args: argparse.Namespace) -> "Attack":
+    """The attack that adds the one perturbation that is fitted to `images`."""
+    import jax
+
+    from fer_jax import attacks
+
+    change = attacks.universal_perturbation(
+        jax.random.key(args.seed),
+        predictor.logits_fn,
+        images[..., None] / np.float32(255),
+        np.full(len(images), target),
+        eps=eps,
+        step_size=2.5 * eps / args.steps,
+        steps=args.steps,
+        norm=attacks.NORMS[args.norm],
+        targeted=True,
+    )
+    return adding(np.asarray(change))
+
+
+def held_out(
+    hack: Hack, predictor: "Predictor", source: int, target: int, fer: "Fer2013 | None", args: argparse.Namespace
+) -> dict:
+    """How often a universal perturbation works, after rounding to 8 bits, on test images that the network is sure of."""
+    import jax
+
+    from fer_jax import evaluate, metrics
+    from fer_jax.attacks import NORMS
+
+    if fer is None:
+        return {"held_out": 0}
+    images = fer.test.images[fer.test.labels == source]
+    images = images[predictor(images, progress=True)[:, source] > SURE]
+    images = np.random.default_rng(args.seed).permutation(images)[:HELD_OUT]
+    options = {"key": jax.random.key(args.seed), "norm": NORMS[args.norm], "eps": hack.eps, "targeted": True}
+    labels = np.full(len(images), target)
+    worked = int(evaluate.attacked(hack.attack, predictor.logits_fn, images, labels, **options).reached_8bit.sum())
+    low, high = metrics.wilson(worked, len(images))
+    return {"held_out": len(images), "worked": worked, "rate": worked / len(images), "low": low, "high": high}
+
+
+def hack_photo(predictor: "Predictor", target: int, args: argparse.Namespace) -> int:
+    """Hack the photograph of --photo by the smallest eps that works; the exit code."""
+    import jax
+
+    from fer_jax import photo
+
+    folder = args.out or RESULTS / "hack_cnn" / args.photo.stem
+    if args.photo.resolve() in [(folder / name).resolve() for name in PHOTO_FILES]:
+        raise InputError(f"{args.photo}: would be replaced by what --out {folder} is to hold; give another folder")
+    image = faces.read_image(args.photo)
+    detector = faces.detector(args.detector, args.detector_model)
+    clean = photo.look(image, predictor, detector)
+    if clean is None:
+        raise InputError(f"{args.photo}: the photograph must show a face, but {detector.name} finds none")
+    now = describe_verdict(clean.probabilities, predictor.emotions)
+    if clean.probabilities.argmax() == target:
+        raise InputError(f"{args.photo}: the network must not say {args.target} already, it says {now}")
+    levels = [args.eps] if args.eps is not None else SEARCHED["linf"]
+    for eps in levels:
+        key = jax.random.key(args.seed)
+        hacked = photo.hack(image, predictor, detector, target, make_attack(args, eps), eps, key)
+        if hacked is not None:
+            photo.write(folder / "hacked_photo.png", hacked)
+            seen = photo.look(faces.read_image(folder / "hacked_photo.png"), predictor, detector)
+            assert seen is not None and seen.probabilities.argmax() == target, "PNG is lossless"
+            settings = {"method": args.method, "norm": "linf", "eps": eps, "steps": args.steps, "detector": detector.name}
+            write_photo(folder, args.photo, clean, seen, predictor, settings)
+            return 0
+    print(f"{args.photo}: {now}; {args.method} found no change up to linf {levels[-1]:.3g} that makes it {args.target}")
+    return 1
+
+
+def describe_verdict(probabilities: np.ndarray, emotions: tuple[str, ...]) -> str:
+    return f"{emotions[probabilities.argmax()]} ({probabilities.max():.1%})"
+
+
+def write_photo(folder: Path, path: Path, clean: "Look", seen: "Look", predictor: "Predictor", settings: dict) -> None:
+    """The picture of the hack and, of the photographs as they lie on the disk, the figures."""
+    from fer_jax import metrics, photo
+
+    image, hacked = faces.read_image(path), faces.read_image(folder / "hacked_photo.png")
+    delta = hacked.astype(int) - image
+    rows, columns = np.nonzero(delta.reshape(*image.shape[:2], -1).any(axis=2))
+    part = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    grey, hacked_grey = (photo.grey_levels(each[part])[None] / 255 for each in (image, hacked))
+    cut = faces.crop(image, seen.box)  # both from the same box: else what differs is mostly the move
+    told = {
+        "image": path.name,
+        **settings,
+        "pixels": image.shape[0] * image.shape[1],
+        "norms": {
+            "l0": len(rows),
+            "l1": float(np.abs(delta).sum()),
+            "l2": float(np.linalg.norm(delta)),
+            "linf": int(np.abs(delta).max()),
+        },
+        "ssim": float(metrics.ssim(grey, hacked_grey)[0]),  # of the part that was changed
+        "boxes": {"before": list(clean.box), "after": list(seen.box)},
+    }
+    draw_and_tell(folder, (cut, seen.face), (clean.probabilities, seen.probabilities), predictor, told)
+    print(describe(told, folder, PHOTO_FILES))
 
 
 def make_attack(args: argparse.Namespace, eps: float) -> "Attack":
@@ -160,7 +341,7 @@ def make_attack(args: argparse.Namespace, eps: float) -> "Attack":
 
 def write(folder: Path, subject: Subject, found: "Attacked", predictor: "Predictor", settings: dict) -> None:
     """The pictures and, of the pictures as they lie on the disk, the figures."""
-    from fer_jax import metrics, plots
+    from fer_jax import metrics
 
     delta = found.images[0].astype(int) - subject.image
     faces.write_face(folder / "input_image.png", subject.image)
@@ -169,34 +350,53 @@ def write(folder: Path, subject: Subject, found: "Attacked", predictor: "Predict
     faces.write_face(folder / "perturbation.png", (127.5 + 127.5 * delta / strongest).astype(np.uint8))
     saved = np.stack([faces.read_image(folder / name) for name in ("input_image.png", "hacked_image.png")])
     before, after = predictor(saved)
-    with files.replacing(folder / "adversarial_attack.png") as temporary:
-        plots.adversarial(saved[0], saved[1], before, after, predictor.emotions).savefig(temporary)
     told = {
         "image": subject.origin,
         **settings,
+        "pixels": subject.image.size,
         "norms": {name: float(sizes[0]) for name, sizes in found.norms.items()},
         "ssim": float(metrics.ssim(saved[:1] / 255, saved[1:] / 255)[0]),
-        "before": dict(zip(predictor.emotions, before.tolist(), strict=True)),
-        "after": dict(zip(predictor.emotions, after.tolist(), strict=True)),
-        "model": {key: predictor.model.metadata.get(key) for key in ("name", "protocol", "git_revision", "best_epoch")},
     }
+    draw_and_tell(folder, (saved[0], saved[1]), (before, after), predictor, told)
+    print(describe(told, folder, FILES))
+
+
+def draw_and_tell(folder: Path, pair: Pair, probabilities: Pair, predictor: "Predictor", told: dict) -> None:
+    """adversarial_attack.png and hack.json, of two faces and what the network says of them; adds that to `told`."""
+    from fer_jax import plots
+
+    with files.replacing(folder / "adversarial_attack.png") as temporary:
+        plots.adversarial(*pair, *probabilities, predictor.emotions).savefig(temporary)
+    for name, values in zip(("before", "after"), probabilities, strict=True):
+        told[name] = dict(zip(predictor.emotions, values.tolist(), strict=True))
+    told["model"] = {key: predictor.model.metadata.get(key) for key in ("name", "protocol", "git_revision", "best_epoch")}
     with files.replacing(folder / "hack.json") as temporary:
         temporary.write_text(json.dumps(told, indent=2) + "\n")
-    print(describe(told, folder))
 
 
-def describe(told: dict, folder: Path) -> str:
+def describe(told: dict, folder: Path, written: tuple[str, ...]) -> str:
     norms = told["norms"]
     size = f"{told['norm']} {told['eps'] * 255:.3g}/255" if told["norm"] == "linf" else f"{told['norm']} {told['eps']:.3g}"
     lines = [f"{told['image']}: {told['method']}, {size}", "", f"{'':10}{'before':>8}{'after':>8}"]
     lines += [f"{name:10}{told['before'][name]:>8.1%}{told['after'][name]:>8.1%}" for name in told["before"]]
     lines += [
         "",
-        f"changed {norms['l0']:,.0f} of 2,304 pixels by at most {norms['linf']:.0f} of 255 levels "
+        f"changed {norms['l0']:,.0f} of {told['pixels']:,} pixels by at most {norms['linf']:.0f} of 255 levels "
         f"(L2 {norms['l2']:.1f}, L1 {norms['l1']:,.0f} levels), SSIM {told['ssim']:.4f}",
-        f"wrote {folder}/adversarial_attack.png, input_image.png, hacked_image.png, perturbation.png, hack.json",
+        *([describe_universal(told["universal"])] if "universal" in told else []),
+        f"wrote {folder}/{', '.join(written)}",
     ]
     return "\n".join(lines)
+
+
+def describe_universal(told: dict) -> str:
+    if not told["held_out"]:
+        return f"the same for all images: fitted to {told['fitted_to']}, and tried on no others"
+    interval = f"95% interval {told['low']:.1%} to {told['high']:.1%}"
+    rate = (
+        f"{told['worked']} of {told['held_out']} test images of which the network is sure, {told['rate']:.1%} ({interval})"
+    )
+    return f"the same for all images: fitted to {told['fitted_to']}, works on {rate}"
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -209,13 +409,17 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--eps", type=cli.parse_eps, help="largest change, of pixels in [0, 1] (default: the smallest that works)"
     )
+    parser.add_argument("--photo", type=Path, metavar="FILE", help="hack this photograph instead, at its full size")
     parser.add_argument("--steps", type=int, default=40, help="default: 40")
     parser.add_argument("--restarts", type=int, default=1, help="further random starts (pgd, apgd; default: 1)")
     parser.add_argument("--image", type=int, metavar="ROW", help="row of the test set (default: the first that fits)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: results/hack_cnn, or ROW in it")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="default: results/hack_cnn, or ROW or the photo's name in it"
+    )
+    faces.add_detector(parser)
     args = parser.parse_args()
     norms = NORMS_OF.get(args.method, ("linf",))
     args.norm = args.norm or norms[0]
@@ -223,6 +427,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--method {args.method} is made for {' and '.join(norms)}, not for {args.norm}")
     if args.eps is not None and args.method in SMALLEST:
         parser.error(f"--method {args.method} looks for the smallest change: it takes no --eps")
+    if args.eps is not None and args.eps > LARGEST[args.norm]:
+        parser.error(f"--eps must be at most {LARGEST[args.norm]:g} in {args.norm}: pixels lie in [0, 1], got {args.eps:g}")
+    if args.photo and (args.method not in PHOTO or args.norm != "linf" or args.image is not None):
+        parser.error(f"--photo goes with --method {', '.join(PHOTO)} and linf, and without --image")
     if args.steps < 1 or args.restarts < 1:
         parser.error(f"--steps and --restarts must be at least 1, got {args.steps} and {args.restarts}")
     return args

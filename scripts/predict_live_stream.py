@@ -7,23 +7,35 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fer_jax import cli, faces, labels, overlay, record, runtime, stream
 from fer_jax.errors import InputError
 
-CLIP = Path(__file__).resolve().parents[1] / "results" / "preprocessing_test" / "input_video.mp4"
+if TYPE_CHECKING:
+    from fer_jax.predict import Predictor
+
+SHIPPED = Path(__file__).resolve().parents[1] / "results" / "preprocessing_test"
+CLIP = SHIPPED / "input_video.mp4"
+EPS = 8 / 255
+FITTED, STEPS, TOGETHER = 2000, 40, 32  # of a universal perturbation: faces at most, steps, and faces in a step
 EPILOG = """\
 examples:
   python scripts/predict_live_stream.py                         the first camera, else the clip that comes with the code
   python scripts/predict_live_stream.py --display --smooth 0.5
   python scripts/predict_live_stream.py --source interview.mp4 --fast --csv faces.csv --save annotated.mp4
+  python scripts/predict_live_stream.py --hack sad --eps 6/255
 
 A camera's lines carry the clock time, a recording's the position in it. Several faces are said one by one, each under
 the number of its person, which lasts through short absences. Without --fast a recording plays in real time, and what the
 machine is too slow for is left out. The window and the video show every frame; lines and rows keep to --every. Ctrl-C, q
 or Escape in the window, or the end of the stream ends; all files are whole then.
+
+With --hack each face is predicted twice: as it is, and with one fixed perturbation of at most --eps added to its 48x48
+pixels, which is fitted at the start, for some seconds, to the training images in the folder data, else to the faces that
+come with the code. Who sees the stream would not see it; the network is to see the emotion that was asked for.
 
 The percentage is the model's probability, calibrated on FER-2013's photographs, for the expression that people would
 name; it does not tell what a person feels. In the European Union inferring emotions at work or in education is
@@ -35,7 +47,7 @@ def main() -> None:
     arguments = parse_arguments()
     check_outputs(arguments)
     with ThreadPoolExecutor(1) as background:  # the camera and the model take a second each to start
-        loading = background.submit(load_predictor, arguments.model)
+        loading = background.submit(load, arguments)
         with open_video(arguments.source) as video:
             detector = faces.detector(arguments.detector, arguments.detector_model)
             predictor = loading.result()
@@ -50,8 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--source", metavar="INDEX|FILE|URL", type=stream.parse_source, help=fallback)
     parser.add_argument("--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help="default: 1")
     parser.add_argument("--model", metavar="FILE", help="default: the model that comes with the code")
-    parser.add_argument("--detector", choices=faces.DETECTORS, default="auto", help="default: YuNet if its file is here")
-    parser.add_argument("--detector-model", metavar="FILE", type=Path, help="YuNet's file")
+    faces.add_detector(parser)
     parser.add_argument("--fast", action="store_true", help="read a recording as fast as possible, not in real time")
     parser.add_argument("--display", action="store_true", help="a window with boxes, names and probabilities")
     parser.add_argument("--save", metavar="FILE", type=Path, help="write what the window shows: .mp4 or .avi")
@@ -64,13 +75,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--max-seconds", metavar="SECONDS", type=stream.parse_period, default=math.inf, help="stop after so much video"
     )
-    return parser.parse_args()
+    text = "also say what each face shows with a perturbation that is to make it this"
+    parser.add_argument("--hack", metavar="EMOTION", type=str.lower, help=text)
+    text = "of --hack: the largest change, of pixels in [0, 1] (default: 8/255)"
+    parser.add_argument("--eps", type=cli.parse_eps, help=text)
+    arguments = parser.parse_args()
+    if arguments.eps and not (arguments.hack and arguments.eps <= 1):
+        parser.error(f"--eps goes with --hack and must be at most 1: pixels lie in [0, 1], got {arguments.eps:g}")
+    return arguments
 
 
 def check_outputs(arguments: argparse.Namespace) -> None:
     """Everything that can be known to go wrong later is said before anything is opened."""
     for path in filter(None, (arguments.save, arguments.csv)):
-        record.require_writable(path, arguments.source)
+        record.require_writable(path, CLIP if arguments.source is None else arguments.source)
     if arguments.save:
         record.require_codec(arguments.save)
     if arguments.save and arguments.csv and arguments.save.resolve() == arguments.csv.resolve():
@@ -79,7 +97,14 @@ def check_outputs(arguments: argparse.Namespace) -> None:
         overlay.require_screen()
 
 
-def load_predictor(model: str | None) -> stream.Predict:
+def load(arguments: argparse.Namespace) -> stream.Predict:
+    predictor = load_predictor(arguments.model)
+    if not arguments.hack:
+        return predictor
+    return beside(predictor, fit_perturbation(predictor, arguments.hack, arguments.eps or EPS))
+
+
+def load_predictor(model: str | None) -> "Predictor":
     runtime.configure()
     from fer_jax.predict import Predictor  # brings JAX: only here, beside the opening of the camera
 
@@ -88,14 +113,61 @@ def load_predictor(model: str | None) -> stream.Predict:
     return predictor
 
 
+def fit_perturbation(predictor: "Predictor", emotion: str, eps: float) -> np.ndarray:
+    """One change for all faces, in grey levels of 255, float32 [48, 48], that is to make them show an emotion."""
+    import jax
+
+    from fer_jax import attacks
+
+    if emotion not in predictor.emotions:
+        raise InputError(f"--hack: unknown emotion {emotion!r}: the network tells {', '.join(predictor.emotions)} apart")
+    images, which = faces_to_fit()
+    print(f"--hack: fitting a perturbation to {len(images):,} {which} ...", file=sys.stderr, flush=True)
+    found = attacks.universal_perturbation(
+        jax.random.key(0),
+        predictor.logits_fn,
+        images[..., None] / np.float32(255),
+        np.full(len(images), predictor.emotions.index(emotion)),
+        eps=eps,
+        step_size=2.5 * eps / STEPS,
+        steps=STEPS,
+        batch_size=TOGETHER,
+        targeted=True,
+    )
+    return 255 * np.asarray(found)[0, :, :, 0]
+
+
+def faces_to_fit() -> tuple[np.ndarray, str]:
+    """Training images uint8 [N, 48, 48] if there are any, else those that come with the code; and which they are."""
+    from fer_jax import data
+
+    try:
+        images = data.load(Path("data")).train.images
+    except InputError:
+        return np.stack([faces.read_image(path) for path in sorted(SHIPPED.glob("image*.png"))]), "shipped faces"
+    return images[np.random.default_rng(0).permutation(len(images))[:FITTED]], "training images"
+
+
+def beside(predictor: stream.Predict, change: np.ndarray) -> stream.Predict:
+    """What is seen in each face as it is and, beside it, with a change in grey levels, rounded: float32 [N, 2, C]."""
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        hacked = np.clip(np.rint(batch + change), 0, 255).astype(np.uint8)
+        return predictor(np.concatenate([batch, hacked])).reshape(2, len(batch), -1).swapaxes(0, 1)
+
+    predict(np.zeros((1, 48, 48), np.uint8))  # compiles
+    return predict
+
+
 def open_video(source: int | str | None) -> stream.Video:
     """The source that was asked for; without one the first camera, else the clip."""
     if source is not None:
         return stream.Video(source)
     try:
         return stream.Video(0)
-    except InputError:
-        print(f"no camera: playing {CLIP}", file=sys.stderr)
+    except InputError as error:
+        reason = "no camera" if "there is no" in str(error) else str(error)
+        print(f"{reason}: playing {CLIP}", file=sys.stderr)
         return stream.Video(CLIP)
 
 
@@ -106,14 +178,15 @@ def watch(video: stream.Video, predictor: stream.Predict, detector: faces.Detect
         saved = outputs.enter_context(record.VideoFile(arguments.save, video.rate)) if arguments.save else None
         table = None
         if arguments.csv:
-            classes = predictor(np.zeros((1, 48, 48), np.uint8)).shape[1]
-            table = outputs.enter_context(record.Table(arguments.csv, labels.names(classes)))
+            names = labels.names(predictor(np.zeros((1, 48, 48), np.uint8)).shape[-1])
+            columns = (*names, *(f"hacked_{name}" for name in names)) if arguments.hack else names
+            table = outputs.enter_context(record.Table(arguments.csv, columns))
         for event in events(video, predictor, detector, arguments):
             if event.due:
                 said = stream.described(event, live=video.live, numbered=arguments.all_faces)
                 print(f"Preprocessing ...\n{said}\n", flush=True)
             if table and event.due:
-                table.write(event)
+                table.write(in_one_row(event))
             if window or saved:
                 status = stream.time_of_day(event.time, live=video.live)
                 status += f"  {window.rate():.0f} frames/s" if window else ""
@@ -122,6 +195,15 @@ def watch(video: stream.Video, predictor: stream.Predict, detector: faces.Detect
                     saved.write(event.time, drawn)
                 if window and not window.show(drawn):
                     break
+
+
+def in_one_row(event: stream.Event) -> stream.Event:
+    """The event with the probabilities of each hacked face after those of the face as it is."""
+    hacked = [one.hacked.probabilities if one.hacked else [] for one in event.predictions]
+    pairs = zip(event.predictions, hacked, strict=True)
+    return event._replace(
+        predictions=tuple(one._replace(probabilities=np.append(one.probabilities, more)) for one, more in pairs)
+    )
 
 
 def events(
@@ -133,7 +215,7 @@ def events(
         detector,
         arguments.every,
         real_time=not arguments.fast,
-        each_frame=bool(arguments.display or arguments.save),
+        each_frame=bool(arguments.display or arguments.save or arguments.smooth),  # looks a second apart have no average
         smooth=arguments.smooth,
         min_confidence=arguments.min_confidence,
     )

@@ -63,6 +63,17 @@ def test_eight_emotions_have_eight_bars():
     assert np.diff(right.astype(int)).clip(0).sum() == 8
 
 
+def test_a_hacked_face_is_named_below_its_box_or_where_the_frame_ends():
+    for top in (120, 270):
+        clean = prediction(np.eye(7)[3], faces.Box(100, top, 80, 90))
+        plain, drawn = (overlay.draw(NOISE, [one]) for one in (clean, clean._replace(hacked=clean)))
+        changed = (plain != drawn).any(axis=2)
+        row = min(top + 90, 360 - 14)
+        assert changed[row : row + 14, 100:160].mean() > 0.75  # the box's lowest line had its colour before
+        changed[row : row + 14] = False
+        assert not changed.any()
+
+
 def test_a_status_is_written_into_the_corner():
     drawn = overlay.draw(NOISE, [], status="00:00:07")
     changed = (drawn != NOISE).any(axis=2)

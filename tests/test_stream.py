@@ -461,6 +461,63 @@ def test_paced_never_lags_by_more_than_a_look_and_a_step(clock, busy):
     assert len(shown) == pytest.approx(100 / busy, abs=10)
 
 
+def test_paced_shows_late_what_cannot_be_in_time(clock):
+    """A recording that takes twice its length to decode is shown to its end, with no long silence."""
+
+    def slow():
+        for second in range(60):
+            clock.advance(2.0)
+            yield float(second), None
+
+    shown = [(moment, clock.now) for moment, _ in stream.paced(slow())]
+    assert shown[-1][0] >= 58
+    assert np.diff([now for _, now in shown]).max() <= 4.0
+
+
+def test_a_broken_first_frame_is_passed_over(monkeypatch, tmp_path):
+    grabs = iter([False, False, True])
+    path = write_video(tmp_path / "video.mp4", 3, 25)
+    opened = stream._open(path)
+
+    class Capture:
+        grab = lambda self: next(grabs)  # noqa: E731
+        __getattr__ = lambda self, name: getattr(opened, name)  # noqa: E731
+
+    monkeypatch.setattr(stream, "_open", lambda source: Capture())
+    with stream.Video(path) as video:
+        assert video.rate == 25
+
+
+def test_a_recording_whose_server_falls_silent_is_no_short_recording(monkeypatch):
+    class Capture:
+        """Ten seconds of 25 frames/s, of which two come."""
+
+        left = 51
+        release = lambda self: None  # noqa: E731
+        retrieve = lambda self: (True, FRAME)  # noqa: E731
+
+        def grab(self):
+            self.left -= 1
+            return self.left >= 0
+
+        def get(self, what):
+            known = {cv2.CAP_PROP_FRAME_COUNT: 250, cv2.CAP_PROP_FPS: 25, cv2.CAP_PROP_POS_MSEC: 40 * (50 - self.left)}
+            return known[what]
+
+    monkeypatch.setattr(stream, "_open", lambda source: Capture())
+    with stream.Video("http://me:p@ss@host/video.mp4") as video:
+        assert video.name == "http://host/video.mp4" and not video.live
+        frames = video.frames(1.0)
+        assert [next(frames)[0], next(frames)[0], next(frames)[0]] == [0, 1, 2]
+        with pytest.raises(InputError, match=r"http://host/video.mp4: the connection was lost at 2 s of 10 s"):
+            next(frames)
+
+
+def test_a_number_that_is_no_camera_is_refused():
+    with pytest.raises(InputError, match=r"camera 20240101123456: must be an index from 0 to 99; .* \./20240101123456"):
+        stream.Video(20240101123456)
+
+
 def event_of(*predictions):
     return stream.Event(3.0, predictions, FRAME, True)
 
@@ -497,7 +554,7 @@ def test_parse_source():
 
 def test_parse_period():
     assert stream.parse_period("0.25") == 0.25
-    for text in ("0", "-1", "nan", "inf", "one", ""):
+    for text in ("0", "-1", "nan", "inf", "one", "", "1e-310"):
         with pytest.raises(argparse.ArgumentTypeError, match="seconds above 0"):
             stream.parse_period(text)
 

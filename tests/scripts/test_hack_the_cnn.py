@@ -1,12 +1,18 @@
+import argparse
 import importlib.util
 import json
+import pickle
 import sys
+from types import SimpleNamespace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import cli, data, faces, metrics, runtime
+from fer_jax import cli, data, faces, metrics, model_file, models, photo, runtime
 from fer_jax.data import Split, sources
+from fer_jax.model_file import ModelFile
 from fer_jax.predict import Predictor
 
 SHIPPED = "image0.png"
@@ -89,6 +95,138 @@ def test_the_first_happy_test_image_that_the_network_is_sure_of_is_taken(run, ha
     assert json.loads((tmp_path / "out" / "hack.json").read_text())["image"] == "test row 2"
 
 
+def test_a_universal_perturbation_is_fitted_to_training_images_and_tried_on_others(run, happy_test_set, tmp_path, capsys):
+    assert run("--method", "universal", "--eps", "8/255", "--steps", 10) == 0
+    out = tmp_path / "out"
+    told = json.loads((out / "hack.json").read_text())
+    assert told["image"] == "test row 2"
+    expected = {"fitted_to": "2 training images labelled happy", "held_out": 1, "worked": 1, "rate": 1.0}
+    assert {key: told["universal"][key] for key in expected} == expected
+    original, hacked = (faces.read_image(out / name) for name in ("input_image.png", "hacked_image.png"))
+    assert Predictor()(hacked[None])[0].argmax() == 4
+    assert np.abs(hacked.astype(int) - original).max() <= 8
+    assert "works on 1 of 1 test images of which the network is sure, 100.0%" in capsys.readouterr().out
+
+
+def test_without_data_it_is_fitted_to_shipped_faces_which_is_said(run, tmp_path, capsys):
+    assert run("--method", "universal", "--eps", "12/255", "--steps", 10) == 0
+    told = json.loads((tmp_path / "out" / "hack.json").read_text())
+    assert told["universal"]["fitted_to"].endswith("shipped faces that the network calls happy")
+    assert told["universal"]["held_out"] == 0
+    assert "and tried on no others" in capsys.readouterr().out
+
+
+def test_a_universal_perturbation_that_fails_on_the_image_says_how_it_does_on_others(run, happy_test_set, tmp_path, capsys):
+    assert run("--method", "universal", "--eps", "0.1/255", "--steps", 1) == 1
+    out = capsys.readouterr().out
+    assert "universal found no change of test row 2 up to linf 0.000392 that makes it sad" in out
+    assert "fitted to 2 training images labelled happy, works on 0 of 1 test images" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_smallest_change_is_sought_once_and_then_grown(script, monkeypatch):
+    """A network says sad above a mean of 100.5 levels: an attack that stops at 100.4 is grown, not run again."""
+    network = lambda x: jnp.pad(255 * x.mean(axis=(1, 2, 3))[:, None] - 100.5, ((0, 0), (4, 2)))  # noqa: E731
+    runs = []
+
+    def attack(key, logits_fn, images, labels):
+        runs.append(1)
+        return jnp.full_like(images, 100.4 / 255)
+
+    monkeypatch.setattr(script, "make_attack", lambda args, eps: attack)
+    args = argparse.Namespace(method="ddn", seed=0, norm="linf", eps=None)
+    hack = script.search(SimpleNamespace(logits_fn=network), np.full((48, 48), 90, np.uint8), 4, None, args)
+    assert len(runs) == 1
+    assert hack.found.reached_8bit[0] and hack.eps == pytest.approx(
+        11 / 255
+    )  # 10.4 is rounded to 10, and grown by 5 % to 11
+
+
+def tiny_model(path, classes):
+    architecture = {"family": "vgg", "stages": [[4]], "dropout": 0.0, "classes": classes}
+    module = models.create(architecture)
+    variables = jax.device_get(module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False))
+    model_file.save(path, ModelFile(architecture, variables, {"protocol": "train-only"}))
+    return path
+
+
+def test_emotions_are_those_of_the_network(run, happy_test_set, tmp_path, capsys):
+    seven, eight = (tiny_model(tmp_path / f"{classes}.pkl", classes) for classes in (7, 8))
+    assert run("--model", seven, "--target", "contempt") == 2
+    assert "unknown emotion 'contempt': the network tells angry, " in capsys.readouterr().err
+    assert run("--model", eight, "--source", "contempt") == 2
+    assert "error: the test set holds no image that is labelled contempt" in capsys.readouterr().err
+    document = pickle.loads(seven.read_bytes())
+    other = tmp_path / "animals.pkl"
+    other.write_bytes(pickle.dumps(document | {"labels": [*"abcdefg"]}, protocol=4))
+    assert run("--model", other) == 2
+    assert "animals.pkl: labels must be ['angry', " in capsys.readouterr().err
+    assert run("--model", eight, "--target", "contempt") == 2  # it knows the name, but is no more than noise
+    assert "the test set: the network must say happy with more than 90%" in capsys.readouterr().err
+
+
+@pytest.fixture
+def astronaut(tmp_path):
+    """The photograph as a JPEG that a camera held sideways has written: the file's EXIF says to turn it."""
+    image = pytest.importorskip("skimage.data").astronaut()
+    picture = pytest.importorskip("PIL.Image").fromarray(image)
+    exif = picture.getexif()
+    exif[0x0112] = 6  # upright after a quarter turn clockwise
+    picture.rotate(90).save(tmp_path / "portrait.jpg", exif=exif, quality=95)
+    return tmp_path / "portrait.jpg"
+
+
+@pytest.mark.parametrize("kind", ["haar", "yunet"])
+def test_a_photograph_is_sad_from_the_file_on(run, astronaut, tmp_path, capsys, request, kind):
+    model = request.getfixturevalue("shared") / "models" / faces.YUNET_FILE if kind == "yunet" else None
+    if model and not model.is_file():
+        pytest.skip(f"needs YuNet: {model} (set FER_SHARED)")
+    before, detector = astronaut.read_bytes(), faces.detector(kind, model)
+    options = ["--detector", kind, *(["--detector-model", model] if model else [])]
+    assert run("--photo", astronaut, "--eps", "4/255", "--steps", 10, *options) == 0
+    assert astronaut.read_bytes() == before
+    told = json.loads((tmp_path / "out" / "hack.json").read_text())
+    hacked, clean = faces.read_image(tmp_path / "out" / "hacked_photo.png"), faces.read_image(astronaut)
+    (box, face), *_ = faces.faces_in(hacked, detector)
+    after = Predictor()(face[None])[0]
+    assert after.argmax() == 4
+    np.testing.assert_allclose(list(told["after"].values()), after, atol=1e-5)
+    assert told["boxes"]["after"] == list(box)
+    assert max(told["before"], key=told["before"].get) != "sad"
+    delta = np.abs(hacked.astype(int) - clean)  # the camera's picture, upright
+    assert 0 < delta.max() == told["norms"]["linf"] <= 4
+    assert not delta[:, :100].any() and not delta[250:].any()  # far from the face
+    assert told["norms"]["l0"] == delta.any(axis=2).sum() and told["pixels"] == 512 * 512
+    assert 0.9 < told["ssim"] < 1
+    assert (tmp_path / "out" / "adversarial_attack.png").stat().st_size > 10_000
+    assert f"{told['after']['sad']:.1%}" in capsys.readouterr().out
+
+
+def test_photographs_that_cannot_be_hacked(run, astronaut, tmp_path, capsys):
+    wall = tmp_path / "wall.png"
+    photo.write(wall, np.full((100, 100, 3), 128, np.uint8))
+    haar = "--detector", "haar"
+    assert run("--photo", wall, *haar) == 2
+    assert "wall.png: the photograph must show a face, but Haar finds none" in capsys.readouterr().err
+    assert run("--photo", tmp_path / "gone.png", *haar) == 2
+    assert "gone.png: cannot be read" in capsys.readouterr().err
+    assert run("--photo", astronaut, *haar, "--target", "happy") == 2
+    assert "portrait.jpg: the network must not say happy already, it says happy (" in capsys.readouterr().err
+    assert run("--photo", astronaut, *haar, "--eps", "0.5/255", "--steps", 1) == 1
+    out = capsys.readouterr().out
+    assert "portrait.jpg: happy (" in out and "pgd found no change up to linf 0.00196 that makes it sad" in out
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_photograph_itself_is_never_replaced(run, tmp_path, capsys):
+    path = tmp_path / "out" / "hacked_photo.png"
+    photo.write(path, np.full((100, 100, 3), 128, np.uint8))
+    before = path.read_bytes()
+    assert run("--photo", path) == 2
+    assert "hacked_photo.png: would be replaced by what --out" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -104,14 +242,21 @@ def test_what_cannot_be_hacked_is_said_in_one_line(run, happy_test_set, capsys, 
     assert message in capsys.readouterr().err
 
 
-def test_linf_methods_refuse_other_norms(run, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--method", "fgsm", "--norm", "l2"), "--method fgsm is made for linf, not for l2"),
+        (("--method", "ddn", "--eps", "0.1"), "--method ddn looks for the smallest change: it takes no --eps"),
+        (("--method", "magic"), "invalid choice: 'magic' (choose from"),
+        (("--eps", "-0.1"), "must be a number above 0 or a fraction such as 2/255, got '-0.1'"),
+        (("--eps", "8"), "--eps must be at most 1 in linf: pixels lie in [0, 1], got 8"),
+        (("--photo", "a.png", "--method", "universal"), "--photo goes with --method fgsm, bim, pgd, mifgsm, apgd and linf"),
+        (("--photo", "a.png", "--norm", "l2"), "--photo goes with --method fgsm, bim, pgd, mifgsm, apgd and linf"),
+        (("--photo", "a.png", "--image", "3"), "and without --image"),
+    ],
+)
+def test_commands_that_make_no_sense_are_refused(run, capsys, arguments, message):
     with pytest.raises(SystemExit) as ended:
-        run("--method", "fgsm", "--norm", "l2")
+        run(*arguments)
     assert ended.value.code == 2
-    assert "--method fgsm is made for linf, not for l2" in capsys.readouterr().err
-
-
-def test_methods_that_look_for_the_smallest_change_take_no_eps(run, capsys):
-    with pytest.raises(SystemExit):
-        run("--method", "ddn", "--eps", "0.1")
-    assert "takes no --eps" in capsys.readouterr().err
+    assert message in capsys.readouterr().err

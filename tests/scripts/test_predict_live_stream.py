@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from jax.tree_util import Partial
 
-from fer_jax import cli, faces, labels, overlay, stream
+from fer_jax import cli, data, faces, labels, overlay, stream
 from fer_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +137,89 @@ def test_ctrl_c_leaves_playable_video_and_a_whole_table(run, monkeypatch, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["annotated.avi", "faces.csv"]
 
 
+@pytest.fixture
+def hacked(script, monkeypatch):
+    """The perturbation adds ten levels, and the network is happy about faces unless they are that much brighter."""
+    asked, seen = [], []
+
+    def fit_perturbation(predictor, emotion, eps):
+        asked.append((emotion, eps))
+        return np.full((48, 48), 9.6, np.float32)
+
+    def predictor(batch):
+        half = len(batch) // 2
+        seen.append(len(batch))
+        np.testing.assert_array_equal(batch[half:], np.minimum(batch[:half].astype(int) + 10, 255))
+        return np.stack([HAPPY] * half + [SAD] * half)
+
+    monkeypatch.setattr(script, "load_predictor", lambda model: predictor)
+    monkeypatch.setattr(script, "fit_perturbation", fit_perturbation)
+    return asked, seen
+
+
+def test_a_hacked_face_is_said_beside_the_face_as_it_is(run, hacked, capsys):
+    assert run("--source", CLIP, "--fast", "--every", 10, "--hack", "Sad") == 0
+    events = "".join(
+        f"Preprocessing ...\n00:00:{second}s : Happy , 73%  hacked : Sad , 61%\n\n" for second in ("00", 10, 20)
+    )
+    assert capsys.readouterr().out == "Reading video stream ...\n\n" + events
+    assert hacked == ([("sad", 8 / 255)], [2, 2, 2, 2])  # the first compiles; then both faces of a look in one batch
+
+
+def test_several_hacked_faces_are_smoothed_and_kept_one_by_one(run, hacked, two_faces, tmp_path, capsys):
+    table, video = tmp_path / "faces.csv", tmp_path / "annotated.mp4"
+    options = ["--csv", table, "--save", video, "--max-seconds", 1, "--smooth", 0.5, "--min-confidence", 0.7]
+    assert run("--source", CLIP, "--fast", "--hack", "sad", "--eps", "4/255", *options) == 0
+    lines = [f"00:00:00s : person {person} : Happy , 73%  hacked : uncertain , 61%" for person in (1, 2)]
+    assert "\n".join(lines) in capsys.readouterr().out
+    rows = pd.read_csv(table)
+    names = [*labels.EMOTIONS, *(f"hacked_{name}" for name in labels.EMOTIONS)]
+    assert list(rows) == ["time", "person", "x", "y", "w", "h", *names, "emotion", "confidence"]
+    np.testing.assert_allclose(rows[names], [[*HAPPY, *SAD]] * 2, atol=1e-4)
+    assert list(rows.emotion) == ["happy"] * 2
+    assert hacked[0] == [("sad", 4 / 255)]
+    with stream.Video(video) as saved:
+        _, frame = next(saved.frames())
+    below = frame[200:210, 202:280].reshape(-1, 3)  # of the first face's box; the label is of its colour
+    assert np.abs(np.median(below, axis=0) - overlay.colour(1)).max() < 40
+
+
+def test_no_face_cannot_be_hacked(run, hacked, monkeypatch, capsys):
+    monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: [])
+    assert run("--source", CLIP, "--fast", "--every", 30, "--hack", "sad", "--smooth", 1) == 0
+    assert capsys.readouterr().out.endswith("00:00:00s : no face\n\n")
+
+
+def linear(weights, images):
+    return jnp.einsum("bijc,ijk->bk", images, weights)
+
+
+def test_the_perturbation_is_fitted_to_the_shipped_faces_or_the_training_images(script, monkeypatch, tmp_path, capsys):
+    """Of a linear network the one best perturbation is the sign of the target's weights less the strongest other's."""
+    monkeypatch.chdir(tmp_path)
+    weights = np.zeros((48, 48, 7), np.float32)
+    weights[:, :, 4] = np.where(np.random.default_rng(0).random((48, 48)) < 0.5, -1, 1)
+    weights[:, :, 3] = 1.0  # happy if it is bright
+    network = SimpleNamespace(logits_fn=Partial(linear, weights), emotions=labels.EMOTIONS)
+    change = script.fit_perturbation(network, "sad", 2 / 255)
+    assert "--hack: fitting a perturbation to 21 shipped faces ..." in capsys.readouterr().err
+    against = weights[:, :, 4] - weights[:, :, 3]
+    assert (np.sign(change) == np.sign(against))[against != 0].all() and np.abs(change).max() <= 2 + 1e-4
+    images = np.random.default_rng(0).integers(0, 256, (2100, 48, 48), np.uint8)
+    monkeypatch.setattr(data, "load", lambda folder: SimpleNamespace(train=SimpleNamespace(images=images)))
+    taken, which = script.faces_to_fit()
+    assert len(taken) == 2000 and which == "training images"
+    with pytest.raises(InputError, match="--hack: unknown emotion 'joy': the network tells angry, "):
+        script.fit_perturbation(network, "joy", 2 / 255)
+
+
+@pytest.mark.parametrize("arguments", [("--eps", "0.1"), ("--hack", "sad", "--eps", "8")])
+def test_an_eps_without_a_hack_or_above_one_is_refused(run, arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("--source", CLIP, *arguments)
+    assert "--eps goes with --hack and must be at most 1" in capsys.readouterr().err
+
+
 class Window:
     """In place of a window on a screen; the user closes it at the third frame."""
 
@@ -171,7 +257,7 @@ def test_bad_output_is_said_before_anything_is_opened(run, tmp_path, capsys):
         (["--save", copy], r"clip\.mp4: must be another file than the source"),
         (["--csv", copy], r"clip\.mp4: must be another file than the source"),
         (["--csv", tmp_path], "must be a file to write, but is a folder"),
-        (["--csv", occupied / "faces.csv"], r"faces\.csv: cannot be written"),
+        (["--csv", occupied / "faces.csv"], r"file: must be a folder to write to, but .*file is a file"),
         (["--csv", tmp_path / "a.mp4", "--save", tmp_path / "a.mp4"], "must be two files"),
     ):
         assert run("--source", copy, *arguments) == 2
@@ -209,14 +295,21 @@ def test_every_sets_the_period(run, capsys):
     assert re.findall(EVENT, capsys.readouterr().out) == ["00:00:00", "00:00:00", "00:00:01"]
 
 
-def test_without_a_camera_the_clip_is_played(script, run, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("camera 0: must be a camera that is connected, but there is no /dev/video0", "no camera"),
+        ("camera 0: must be a camera that is free", "camera 0: must be a camera that is free"),
+    ],
+)
+def test_without_a_camera_the_clip_is_played(script, run, monkeypatch, capsys, error, said):
     opened = []
 
     class Video(stream.Video):
         def __init__(self, source):
             opened.append(source)
             if source == 0:
-                raise InputError("camera 0: gives no frame")
+                raise InputError(error)
             super().__init__(source)
 
     monkeypatch.setattr(stream, "Video", Video)
@@ -224,7 +317,7 @@ def test_without_a_camera_the_clip_is_played(script, run, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert opened == [0, CLIP]
     assert len(re.findall(EVENT, out)) == 21
-    assert err == f"no camera: playing {CLIP}\n"
+    assert err == f"{said}: playing {CLIP}\n"
 
 
 def test_a_camera_shows_the_clock(script, run, monkeypatch, capsys):
@@ -275,7 +368,18 @@ def test_a_bad_source_leaves_stdout_empty(run, tmp_path, capsys):
 def test_a_bad_period_is_refused(run, option, capsys):
     with pytest.raises(SystemExit, match="2"):
         run("--source", CLIP, option, "0")
-    assert f"argument {option}: must be a finite number of seconds above 0, got '0'" in capsys.readouterr().err
+    assert (
+        f"argument {option}: must be a finite number of seconds above 0, at least 0.001, got '0'" in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(("options", "each"), [([], False), (["--smooth", 0.5], True), (["--save", "a.avi"], True)])
+def test_an_average_over_time_takes_every_frame(run, monkeypatch, tmp_path, options, each):
+    monkeypatch.chdir(tmp_path)
+    asked = []
+    monkeypatch.setattr(stream, "watch", lambda *_, each_frame, **__: asked.append(each_frame) or iter(()))
+    assert run("--source", CLIP, *options) == 0
+    assert asked == [each]
 
 
 def test_a_confidence_out_of_range_is_refused(run, capsys):
