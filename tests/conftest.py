@@ -1,7 +1,10 @@
 """Test process set-up: the project's own CPU settings, the CPU even where a GPU is at hand, strict JAX."""
 
+import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -22,6 +25,20 @@ ROOT = Path(__file__).resolve().parents[1]
 def root() -> Path:
     """The checkout's top folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[str], ModuleType]:
+    """A Python file of the checkout that is no part of the package, by its path from the top, as a module."""
+
+    def load(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(f"loaded_{Path(path).stem}", ROOT / path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,11 @@
-import importlib.util
-
 import pytest
 
 from fer_jax import faces
 
 
 @pytest.fixture(scope="module")
-def benchmark(root):
-    spec = importlib.util.spec_from_file_location("detectors", root / "benchmarks" / "detectors.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_script):
+    return load_script("benchmarks/detectors.py")
 
 
 def test_looks_at_every_kth_frame_and_tells_where_faces_were(benchmark, root):

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import sys
 
@@ -16,11 +15,8 @@ ARCHITECTURE = {"family": "vgg", "stages": [[4]], "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
-def benchmark(root):
-    spec = importlib.util.spec_from_file_location("hack_rate", root / "benchmarks" / "hack_rate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_script):
+    return load_script("benchmarks/hack_rate.py")
 
 
 @pytest.fixture

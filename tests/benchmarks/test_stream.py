@@ -1,4 +1,3 @@
-import importlib.util
 import itertools
 import re
 from pathlib import Path
@@ -12,11 +11,8 @@ BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "stream.py"
 
 
 @pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("stream_benchmark", BENCHMARK)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def benchmark(load_script):
+    return load_script("benchmarks/stream.py")
 
 
 def test_a_picture_carries_its_number_through_jpeg(benchmark):

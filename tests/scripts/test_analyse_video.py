@@ -1,4 +1,3 @@
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -36,11 +35,8 @@ def write_video(path):
 
 
 @pytest.fixture
-def run(monkeypatch):
-    spec = importlib.util.spec_from_file_location("analyse_video", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def run(load_script, monkeypatch):
+    module = load_script("scripts/analyse_video.py")
     monkeypatch.setattr(predict, "Predictor", FakePredictor)
     monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: [faces.Box(10, 10, 20, 20)])
 

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import sys
 
@@ -16,11 +15,8 @@ ARCHITECTURE = {"family": "vgg", "stages": [[4], [8]], "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
-def script(root):
-    spec = importlib.util.spec_from_file_location("bench_script", root / "scripts" / "attack_bench.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("scripts/attack_bench.py")
 
 
 @pytest.fixture(scope="module")

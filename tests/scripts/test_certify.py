@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import sys
 
@@ -15,11 +14,8 @@ ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.0}
 
 
 @pytest.fixture(scope="module")
-def script(root):
-    spec = importlib.util.spec_from_file_location("certify_script", root / "scripts" / "certify.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("scripts/certify.py")
 
 
 def save(path, seed, **metadata):

@@ -1,8 +1,6 @@
 import csv
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +14,8 @@ BASE = Config("vgg", {"family": "vgg", "stages": [[2], [3]]}, epochs=3)
 
 
 @pytest.fixture
-def script():
-    path = Path(__file__).parents[2] / "scripts" / "compare_runs.py"
-    spec = importlib.util.spec_from_file_location("compare_runs", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("scripts/compare_runs.py")
 
 
 @pytest.fixture

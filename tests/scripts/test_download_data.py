@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import subprocess
 import sys
@@ -16,11 +15,9 @@ ROWS = [f"{label},{PIXELS},{usage}\n" for usage in ("Training", "PublicTest", "P
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(load_script, monkeypatch):
     """Run the script in this process; its exit code."""
-    spec = importlib.util.spec_from_file_location("download_data", SCRIPTS / "download_data.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("scripts/download_data.py")
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["download_data.py", *map(str, arguments)])

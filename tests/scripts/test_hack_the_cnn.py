@@ -1,5 +1,4 @@
 import argparse
-import importlib.util
 import json
 import pickle
 import sys
@@ -19,11 +18,8 @@ SHIPPED = "image0.png"
 
 
 @pytest.fixture(scope="module")
-def script(root):
-    spec = importlib.util.spec_from_file_location("hack_script", root / "scripts" / "hack_the_cnn.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("scripts/hack_the_cnn.py")
 
 
 @pytest.fixture

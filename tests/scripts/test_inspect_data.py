@@ -1,6 +1,5 @@
 """scripts/inspect_data.py, on a few synthetic rows."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -20,10 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.sources.DataWarnin
 
 
 @pytest.fixture
-def run(monkeypatch):
-    spec = importlib.util.spec_from_file_location("inspect_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def run(load_script, monkeypatch):
+    module = load_script("scripts/inspect_data.py")
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["inspect_data.py", *map(str, arguments)])

@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import re
 import signal
@@ -36,10 +35,8 @@ def fake_predictor(batch):
 
 
 @pytest.fixture
-def script(monkeypatch):
-    spec = importlib.util.spec_from_file_location("predict_live_stream", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def script(load_script, monkeypatch):
+    module = load_script("scripts/predict_live_stream.py")
     monkeypatch.setattr(module, "load_predictor", lambda model: fake_predictor)
     monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: BOXES[:1])
     return module

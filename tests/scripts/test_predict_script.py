@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import re
@@ -22,11 +21,8 @@ cv2 = pytest.importorskip("cv2")
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("predict_script", ROOT / "scripts" / "predict.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("scripts/predict.py")
 
 
 @pytest.fixture

@@ -1,4 +1,3 @@
-import importlib.util
 import os
 import re
 import struct
@@ -20,11 +19,8 @@ WITHOUT_YUNET = {"FER_JAX_YUNET": "", "XDG_CACHE_HOME": str(SHIPPED / "no_cache"
 
 
 @pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("preprocess", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def script(load_script):
+    return load_script("scripts/preprocess.py")
 
 
 @pytest.fixture

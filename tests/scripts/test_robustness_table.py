@@ -16,7 +16,7 @@ ARCHITECTURE = {"family": "vgg", "stages": [[4]], "dropout": 0.0}
 
 @pytest.fixture(scope="module")
 def script(load_script):
-    return load_script("robustness_table")
+    return load_script("scripts/robustness_table.py")
 
 
 def save_model(path, **metadata):

@@ -1,7 +1,5 @@
-import importlib.util
 import json
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,12 +10,9 @@ LOG = f"{COLUMNS}\n1,0.1,1.5,0.4,1.6,0.35,9\n2,0.1,1.2,0.5,1.3,0.45,9\n3,0.1,1.0
 
 
 @pytest.fixture
-def run(monkeypatch):
+def run(load_script, monkeypatch):
     """Run the script in this process; its exit code."""
-    path = Path(__file__).parents[2] / "scripts" / "validation_loss_accuracy.py"
-    spec = importlib.util.spec_from_file_location("validation_loss_accuracy", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    script = load_script("scripts/validation_loss_accuracy.py")
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["validation_loss_accuracy.py", *map(str, arguments)])
