@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import Partial
 
 from fer_jax.types import Images, LogitsFn
@@ -43,10 +44,14 @@ def traced(logits_fn: LogitsFn) -> Partial:
 
 
 def value_and_gradient(logits_fn: LogitsFn, images: Images, value: Callable[[jax.Array], jax.Array]) -> tuple:
-    """Logits [B, C] in float32, `value(logits)` [B], and the gradient of each image's value with respect to the image."""
+    """Logits [B, C], `value(logits)` [B], and the gradient of each image's value with respect to the image.
+
+    Half precision is widened to float32 before the objective sees it; float64 stays float64.
+    """
 
     def total(images: Images) -> tuple:
-        logits = logits_fn(images).astype("float32")
+        logits = logits_fn(images)
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         values = value(logits)
         return values.sum(), (logits, values)
 

@@ -1,0 +1,232 @@
+"""AutoAttack, ours against pyautoattack's: the same weights and test images; how many stay right, and how long it takes."""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from fer_jax import cli, files, runtime
+from fer_jax.errors import InputError
+
+SIDES = ("fer_jax", "pyautoattack")
+STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")
+TOGETHER = 64
+EPILOG = """examples:
+  pip install -e '.[oracles]'
+  python benchmarks/autoattack_oracle.py --data data --norm linf --eps 0.5/255
+  python benchmarks/autoattack_oracle.py --data data --norm l2 --eps 0.1 --n 100 --timed 0
+
+The n test images are the random sample of scripts/attack_bench.py. Each side runs in a process of its own with all cores,
+judges by its own copy of the network, and keeps what it found in OUT after every batch: the same command goes on where it
+was stopped. Then both attack, once more, --timed of the images that survived both, on which every attack takes its full
+time (compiling included). All other classes are targets.
+"""
+
+
+class Side(NamedTuple):
+    """One of the two: logits of images, and attacks by stage as (images, labels, number of the batch) -> images."""
+
+    logits: Callable[[np.ndarray], np.ndarray]
+    attacks: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]]
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.worker != "pyautoattack":  # torch is timed as its users have it
+        runtime.configure()
+    if args.worker:
+        work(args)
+        return
+    if missing := [name for name in ("torch", "pyautoattack") if not importlib.util.find_spec(name)]:
+        raise InputError(f"{' and '.join(missing)} must be installed: pip install -e '.[oracles]'")
+    rows = np.sort(np.random.default_rng(0).choice(len(load(args)[1]), args.n, replace=False))
+    logs = [run(args, side, "all", rows.tolist()) for side in SIDES]
+    print(compare(*logs, args.n))
+    survivors = sorted(set(logs[0].survivors(rows.tolist())) & set(logs[1].survivors(rows.tolist())))[: args.timed]
+    if survivors:
+        logs = [run(args, side, "survivors", survivors) for side in SIDES]
+        print(compare_times(*logs, len(survivors)))
+
+
+class Log:
+    """What one side found so far, a JSON line a batch: {"stage", "rows", "broken", "seconds"}; the first says of what."""
+
+    def __init__(self, path: Path, settings: dict):
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else [json.dumps(settings)]
+        if json.loads(lines[0]) != settings:
+            raise InputError(f"{path}: holds the results of another command; give another --out")
+        self.lines, self.batches = lines, [json.loads(line) for line in lines[1:]]
+
+    def add(self, stage: str, rows: list[int], broken: list[int], seconds: float) -> None:
+        self.batches.append({"stage": stage, "rows": rows, "broken": broken, "seconds": seconds})
+        self.lines.append(json.dumps(self.batches[-1]))
+        with files.replacing(self.path) as temporary:
+            temporary.write_text("\n".join(self.lines) + "\n")
+
+    def done(self, stage: str) -> set[int]:
+        return {row for batch in self.batches if batch["stage"] == stage for row in batch["rows"]}
+
+    def survivors(self, rows: list[int], upto: str = STAGES[-1]) -> list[int]:
+        """Those of `rows` that nothing up to and including a stage has broken."""
+        seen = ("clean", *STAGES)[: ("clean", *STAGES).index(upto) + 1]
+        broken = {row for batch in self.batches if batch["stage"] in seen for row in batch["broken"]}
+        return [row for row in rows if row not in broken]
+
+    def seconds(self, stage: str) -> float:
+        return sum(batch["seconds"] for batch in self.batches if batch["stage"] == stage)
+
+
+def search(side: Side, images: np.ndarray, labels: np.ndarray, rows: list[int], log: Log, name: str) -> None:
+    """Run every stage on what is left of `rows` and is not in `log` yet.
+
+    Args:
+        images, labels: of the whole test set, float32 [N, 48, 48, 1] in [0, 1] and int [N].
+    """
+    together = min(TOGETHER, len(rows))
+    for number, stage in enumerate(("clean", *STAGES)):
+        before = log.survivors(rows, ("clean", *STAGES)[number - 1]) if number else rows
+        todo = [row for row in before if row not in log.done(stage)]
+        starts = range(0, len(todo), together)
+        for start in tqdm(starts, desc=f"{name} {stage}", unit="batch", disable=None):
+            batch = todo[start : start + together]
+            began = time.perf_counter()
+            found = images[batch] if stage == "clean" else side.attacks[stage](images[batch], labels[batch], batch[0])
+            seconds = time.perf_counter() - began
+            wrong = side.logits(found).argmax(axis=1) != labels[batch]
+            log.add(stage, batch, np.array(batch)[wrong].tolist(), seconds)
+
+
+def compare(ours: Log, theirs: Log, n: int) -> str:
+    """Accuracy after each stage, as a table."""
+    rows = sorted(ours.done("clean"))
+    lines = [f"{'accuracy after':15}{SIDES[0]:>10}{SIDES[1]:>14}{'points apart':>14}{'seconds':>18}"]
+    for stage in ("clean", *STAGES):
+        left = [len(log.survivors(rows, stage)) / n for log in (ours, theirs)]
+        times = f"{ours.seconds(stage):10.1f}{theirs.seconds(stage):8.1f}"
+        lines.append(f"{stage:15}{left[0]:>10.2%}{left[1]:>14.2%}{100 * (left[0] - left[1]):>+14.2f}{times}")
+    apart = set(ours.survivors(rows)) ^ set(theirs.survivors(rows))
+    return "\n".join([*lines, f"{len(apart)} of {n} images end differently"])
+
+
+def compare_times(ours: Log, theirs: Log, n: int) -> str:
+    """Seconds per image that survives, by stage and in all, as a table."""
+    lines = [f"{f'{n} survivors, s':18}{SIDES[0]:>10}{SIDES[1]:>14}{'times as fast':>15}"]
+    times = [[log.seconds(stage) / n for stage in STAGES] for log in (ours, theirs)]
+    for stage, *each in zip((*STAGES, "all"), *([*side, sum(side)] for side in times), strict=True):
+        lines.append(f"{stage:18}{each[0]:>10.2f}{each[1]:>14.2f}{each[1] / each[0]:>15.2f}")
+    return "\n".join(lines)
+
+
+def run(args: argparse.Namespace, side: str, name: str, rows: list[int]) -> Log:
+    """One side's worker on `rows`, in a process of its own; what it has in its log in the end."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    with files.replacing(args.out / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps(rows))
+    command = [sys.executable, __file__, *sys.argv[1:], "--worker", side, "--rows", name]
+    if code := subprocess.run(command).returncode:
+        raise SystemExit(code)
+    return open_log(args, side, name)
+
+
+def open_log(args: argparse.Namespace, side: str, name: str) -> Log:
+    settings: dict[str, Any] = {key: getattr(args, key) for key in ("norm", "eps", "n", "queries", "seed")}
+    settings["model"] = hashlib.sha256(model_path(args).read_bytes()).hexdigest()
+    return Log(args.out / f"{side}-{name}.jsonl", settings)
+
+
+def work(args: argparse.Namespace) -> None:
+    log, rows = open_log(args, args.worker, args.rows), json.loads((args.out / f"{args.rows}.json").read_text())
+    images, labels = load(args)
+    images = images[..., None] / np.float32(255)
+    make = {"fer_jax": ours, "pyautoattack": theirs}[args.worker]
+    search(make(args, images[rows[:8]], min(TOGETHER, len(rows))), images, labels, rows, log, args.worker)
+
+
+def ours(args: argparse.Namespace, examples: np.ndarray, together: int) -> Side:
+    import jax
+    import jax.numpy as jnp
+
+    from fer_jax.attacks import NORMS, auto
+    from fer_jax.predict import Predictor
+
+    logits_fn, key = Predictor(model_path(args)).logits_fn, jax.random.key(args.seed)
+    filled = lambda array: jnp.asarray(array[np.arange(together) % len(array)])  # noqa: E731  one shape, compiled once
+
+    def attack(stage: Callable, images: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
+        return np.asarray(stage(jax.random.fold_in(key, number), logits_fn, filled(images), filled(labels)))[: len(images)]
+
+    stages = auto.stages(args.eps, NORMS[args.norm], queries=args.queries)
+    return Side(
+        lambda images: np.asarray(logits_fn(filled(images)))[: len(images)],
+        {name: lambda *given, stage=stage: attack(stage, *given) for name, stage in stages.items()},
+    )
+
+
+def theirs(args: argparse.Namespace, examples: np.ndarray, together: int) -> Side:
+    import torch_oracle
+
+    from fer_jax.predict import Predictor
+
+    predictor = Predictor(model_path(args))
+    network = torch_oracle.network(predictor.model)
+    apart = np.abs(torch_oracle.logits(network, examples) - np.asarray(predictor.logits_fn(examples))).max()
+    if apart > 1e-4:
+        raise InputError(f"{model_path(args)}: logits of the torch copy must be ours to 1e-4, they are {apart:.1e} apart")
+    options = {"queries": args.queries, "classes": len(predictor.emotions), "seed": args.seed}
+    stages = torch_oracle.stages(network, args.eps, args.norm, **options)
+    return Side(
+        lambda images: torch_oracle.logits(network, images),
+        {name: lambda images, labels, number, stage=stage: stage(images, labels) for name, stage in stages.items()},
+    )
+
+
+def load(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """The test images that the model's protocol reports on, uint8 [N, 48, 48], and their labels."""
+    from fer_jax import data, model_file
+
+    metadata = model_file.load(model_path(args)).metadata
+    test, _ = data.reported_by(metadata, data.load(args.data), args.data)
+    if not 1 <= args.n <= len(test.labels):
+        raise InputError(f"--n must be in 1..{len(test.labels)}, the rows that the model reports on, received {args.n}")
+    return test.images, test.labels
+
+
+def model_path(args: argparse.Namespace) -> Path:
+    from fer_jax.predict import default_model_path
+
+    return args.model or default_model_path()
+
+
+def parse_arguments() -> argparse.Namespace:
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
+    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
+    parser.add_argument("--n", type=int, default=500, help="how many test images (default: 500)")
+    parser.add_argument("--norm", choices=("linf", "l2"), default="linf", help="default: linf")
+    parser.add_argument(
+        "--eps", type=cli.parse_eps, default=0.5 / 255, help="of pixels in [0, 1]; fractions too (default: 0.5/255)"
+    )
+    parser.add_argument("--queries", type=int, default=5000, help="of Square, which takes most of the time (default: 5000)")
+    parser.add_argument("--timed", type=int, default=32, metavar="N", help="survivors to be timed (default: 32)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/autoattack_oracle/NORM-EPS")
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    args.out = args.out or Path("runs") / "autoattack_oracle" / f"{args.norm}-{args.eps:.4g}"
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))

@@ -1,0 +1,121 @@
+"""Our network in torch, and pyautoattack's stages as functions of arrays: what the oracles of attacks run on.
+
+    network = torch_oracle.network(model_file.load("my_own_model.pkl"))
+    found = torch_oracle.stages(network, eps=8 / 255, norm="linf")["apgd-ce"](images, labels)
+
+Images are float32 [B, H, W, C] in [0, 1] on this side, labels int [B]. Needs the extra `oracles`.
+"""
+
+import functools
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from fer_jax.errors import InputError
+from fer_jax.labels import NUM_CLASSES
+from fer_jax.model_file import ModelFile
+from fer_jax.models import layers, vgg
+from fer_jax.types import IMAGE_SIZE
+
+KNOWN = {"family", "stages", "dropout", "crop", "classes"}  # what an architecture may say and `Vgg` understands
+
+
+class Vgg(nn.Module):
+    """`models.vgg.Model` in evaluation mode: float32 images [B, 1, H, W] in [0, 1] -> logits [B, classes]."""
+
+    def __init__(self, model: ModelFile):
+        super().__init__()
+        self.crop = model.architecture.get("crop", IMAGE_SIZE)
+        params, statistics = model.variables["params"], model.variables["batch_stats"]
+        modules = []
+        for i, stage in enumerate(model.architecture["stages"], 1):
+            for j in range(1, len(stage) + 1):
+                modules += [_convolution(params[f"conv{i}_{j}"]["kernel"])]
+                modules += [_batch_norm(**params[f"norm{i}_{j}"], **statistics[f"norm{i}_{j}"]), nn.ReLU()]
+            modules.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*modules)
+        features, classes = params["logits"]["kernel"].shape
+        self.logits = nn.Linear(features, classes)
+        self.logits.load_state_dict(_tensors(weight=params["logits"]["kernel"].T, bias=params["logits"]["bias"]))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        margin = max(0, images.shape[2] - self.crop) // 2
+        images = images[:, :, margin : margin + self.crop, margin : margin + self.crop]
+        return self.logits(self.features((images - vgg.PIXEL_MEAN) / vgg.PIXEL_STD).mean(dim=(2, 3)))
+
+
+def network(model: ModelFile) -> Vgg:
+    """The model's network with its weights, frozen, in evaluation mode.
+
+    Raises:
+        InputError: it is of another family, or has options that this copy does not know.
+    """
+    if model.architecture.get("family") != "vgg" or not model.architecture.keys() <= KNOWN:
+        raise InputError(f"the torch copy is made for vgg with {sorted(KNOWN)}, received {model.architecture}")
+    return Vgg(model).eval().requires_grad_(False)
+
+
+def logits(network: nn.Module, images: np.ndarray) -> np.ndarray:
+    """float32 [B, C] of images float32 [B, H, W, C]."""
+    with torch.no_grad():
+        return network(_channels_first(images)).numpy()
+
+
+def stages(
+    network: nn.Module,
+    eps: float,
+    norm: str,
+    steps: int = 100,
+    queries: int = 5000,
+    classes: int = NUM_CLASSES,
+    seed: int = 0,
+) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+    """The stages of pyautoattack's standard AutoAttack, in order: (images, true labels) -> images.
+
+    They are built as its `AutoAttack` builds them, and called one by one without its checks of the model, so that time is
+    the attack's alone. But all other classes are targets: it would try nine, and fail on a network that has seven. And
+    where Square has fewer than its 5,000 queries, its squares shrink sooner: they would hardly leave their first sizes.
+    """
+    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
+    from pyautoattack.fab_pt import FABAttack_PT
+    from pyautoattack.square import SquareAttack
+
+    common = {"eps": eps, "norm": {"linf": "Linf", "l2": "L2"}[norm], "seed": seed, "device": "cpu"}
+    logged = {**common, "n_iter": steps, "logger": logging.getLogger("auto-attack")}
+    attacks = {
+        "apgd-ce": APGDAttack(network, loss="ce", **logged),
+        "apgd-t": APGDAttack_targeted(network, n_target_classes=classes - 1, **logged),
+        "fab-t": FABAttack_PT(network, n_iter=steps, targeted=True, n_target_classes=classes - 1, **common),
+        "square": SquareAttack(network, n_queries=queries, resc_schedule=queries < 5000, **common),
+    }
+    return {name: functools.partial(_run, attack) for name, attack in attacks.items()}
+
+
+def _run(attack, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        found = attack.perturb(_channels_first(images), torch.from_numpy(labels.astype(np.int64)))
+    return np.moveaxis(found.numpy(), 1, -1)
+
+
+def _channels_first(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1), np.float32))
+
+
+def _tensors(**arrays: np.ndarray) -> dict[str, torch.Tensor]:
+    return {name: torch.tensor(np.ascontiguousarray(array)) for name, array in arrays.items()}
+
+
+def _convolution(kernel: np.ndarray) -> nn.Conv2d:
+    """From flax's [3, 3, in, out]."""
+    convolution = nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, padding=1, bias=False)
+    convolution.load_state_dict(_tensors(weight=kernel.transpose(3, 2, 0, 1)))
+    return convolution
+
+
+def _batch_norm(scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(len(scale), eps=layers.EPSILON)
+    norm.load_state_dict(_tensors(weight=scale, bias=bias, running_mean=mean, running_var=var), strict=False)
+    return norm
