@@ -26,6 +26,7 @@ from fer_jax.types import LogitsFn
 
 SURE = 0.9  # the probability of Happy that an image to be hacked must have
 TOGETHER = 64  # images that are attacked at once
+_KEPT = 128  # between two savings: so AutoAttack's late stages, with few images left, still fill their batches
 HACKED, RADIUS = "happy to sad 4/255", "certified radius"
 AUTOATTACK = {f"AutoAttack {levels}/255": levels / 255 for levels in (2, 4, 8)}  # Linf, by the measure's name
 RADII = (0.25, 0.5)  # at which certified accuracy is told
@@ -56,7 +57,7 @@ class Measure(NamedTuple):
     name: str
     outcome: Outcome
     images: int
-    together: int = TOGETHER
+    together: int = _KEPT
     smaller: str = ""
     of_constant: Callable[[np.ndarray], np.ndarray] = lambda right: right.astype(float)
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:  # what imports jax is imported by the functions below, after 
     from fer_jax.types import Attack, LogitsFn
 
 ATTACKS = ("noise", "fgsm", "pgd", "apgd", "square", "autoattack")
-TOGETHER = 64  # images between two savings of what was found
+TOGETHER = 64  # images that are attacked at once
+KEPT = 128  # images between two savings of what was found: so late stages, with few images left, still fill their batches
 CHECKED = 128  # images of the masking check
 EPILOG = """examples:
   python scripts/attack_bench.py --attack pgd --eps 2/255 4/255 8/255 --n 1000
@@ -80,10 +81,10 @@ def search(
     from fer_jax.attacks import NORMS, Counted, transferred
 
     passes = {}
-    chunks = [(eps, chunk) for eps in args.eps for chunk in np.array_split(rows, -(-len(rows) // TOGETHER))]
+    chunks = [(eps, chunk) for eps in args.eps for chunk in np.array_split(rows, -(-len(rows) // KEPT))]
     for eps, chunk in tqdm(chunks, desc=args.attack, unit="batch", disable=None):
         known = found.table["row"][np.isclose(found.table["eps"].astype(float), eps, rtol=1e-9)]
-        if np.isin(chunk, known).all():
+        if not len(chunk := chunk[~np.isin(chunk, known)]):
             continue
         made = {name: Counted(attack) if args.count_passes else attack for name, attack in make_stages(args, eps).items()}
         broken = evaluate.broken_by(

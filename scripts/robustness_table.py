@@ -103,7 +103,7 @@ def fill(
     ]
     for number, measure, chunk in tqdm(chunks, desc=name, unit="batch", disable=None):
         known = journal.table[journal.table["measure"] == measure.name]["row"]
-        if np.isin(chunk, known).all():
+        if not len(chunk := chunk[~np.isin(chunk, known)]):
             continue
         left = journal.table[(journal.table["measure"] == measure.smaller) & (journal.table["value"] > 0)]
         alive = np.isin(chunk, left["row"]) if measure.smaller else np.ones(len(chunk), bool)

@@ -1,6 +1,5 @@
 """The bookkeeping of benchmarks/autoattack_oracle.py, on attacks that break known images; needs no oracle."""
 
-
 import numpy as np
 import pytest
 
