@@ -20,8 +20,8 @@ from fer_jax import metrics
 from fer_jax.labels import VALENCE
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every common form of colour blindness, and in grey.
-_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#4D4D4D"
-_COLOURS = (_BLUE, _ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#4D4D4D"
+_COLOURS = (_BLUE, _ORANGE, _GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":")
 # Colours that go with the feeling, after Okabe and Ito but for surprise: their light blue is what sad fades to.
 EMOTION_COLOURS = {
@@ -46,13 +46,20 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     """Loss and accuracy by epoch, training against hold-out, with the restored epoch marked.
 
     Args:
-        history: one row per epoch: epoch, train_loss, train_accuracy, holdout_loss, holdout_accuracy.
+        history: one row per epoch: epoch, train_loss, train_accuracy, holdout_loss, holdout_accuracy, and of adversarial
+            training holdout_robust_accuracy.
         best_epoch: the epoch whose weights were kept.
     """
     figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
     _curves(loss, history, "loss", best_epoch)
     _curves(accuracy, history, "accuracy", best_epoch)
+    if "holdout_robust_accuracy" in history:
+        robust = history["holdout_robust_accuracy"]
+        accuracy.plot(history["epoch"], robust, color=_GREEN, linewidth=2)
+        style = {"color": _GREEN, "fontsize": 11, "va": "center", "annotation_clip": False}
+        last = history["epoch"].iloc[-1], robust.iloc[-1]
+        accuracy.annotate("hold-out,\nattacked", last, xytext=(6, 0), textcoords="offset points", **style)
     loss.set(title="Loss", ylabel="cross-entropy (nats)")
     accuracy.set(title="Accuracy")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

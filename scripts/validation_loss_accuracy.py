@@ -17,6 +17,7 @@ EPILOG = """examples:
 A run's folder holds history.csv (one row per epoch) and run.json (with best_epoch), as scripts/train.py writes them.
 """
 COLUMNS = ["epoch", "train_loss", "train_accuracy", "holdout_loss", "holdout_accuracy"]
+ROBUST = "holdout_robust_accuracy"  # of adversarial training
 
 
 def main() -> None:
@@ -39,11 +40,13 @@ def main() -> None:
 
 
 def read_history(path: Path) -> pd.DataFrame:
-    """The log's `COLUMNS`, float, one row per epoch."""
+    """The log's `COLUMNS`, and `ROBUST` if it is there, float, one row per epoch."""
     if not path.is_file():
         raise InputError(f"{path}: no training log there; scripts/train.py writes one to its --workdir")
     try:
-        history = pd.read_csv(path).loc[:, COLUMNS].astype({"epoch": int, **dict.fromkeys(COLUMNS[1:], float)})
+        history = pd.read_csv(path)
+        columns = COLUMNS + [ROBUST] * (ROBUST in history)
+        history = history.loc[:, columns].astype({"epoch": int, **dict.fromkeys(columns[1:], float)})
     except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors, a missing column is a KeyError
         reason = str(error).splitlines()[0]
         raise InputError(f"{path}: a training log needs numbers in columns {', '.join(COLUMNS)}: {reason}") from None

@@ -31,6 +31,13 @@ def test_learning_curves_draw_the_log_and_mark_the_restored_epoch():
         assert "epoch 4" in texts(axes)[-1] and texts(axes)[:2] == ["training", "hold-out"]
 
 
+def test_learning_curves_of_adversarial_training_have_a_third_line():
+    log = history().assign(holdout_robust_accuracy=0.25)
+    axes = plots.learning_curves(log, 4).axes[1]
+    np.testing.assert_array_equal(axes.lines[-1].get_ydata(), log["holdout_robust_accuracy"])
+    assert "hold-out,\nattacked" in texts(axes)
+
+
 def test_names_of_curves_that_end_together_are_pushed_apart():
     apart, together = (plots.learning_curves(history(gap=gap), 3).axes[0].texts for gap in (0.5, 0.0))
     assert apart[0].xyann[1] == apart[1].xyann[1] == 0
