@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +17,8 @@ from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
 from fer_jax.data import Protocol, Split
 from fer_jax.errors import InputError
 from fer_jax.parallel import Devices
+
+EXPERIMENTS = sorted((Path(__file__).resolve().parents[1] / "experiments").glob("*.py"))
 
 
 def stripes(n, seed):
@@ -283,3 +286,15 @@ def test_early_stopping_waits_until_the_rate_is_low_and_keeps_the_best(splits, t
 def test_views_grow_as_the_config_says():
     config = tiny(epochs=10, resolutions=((0.0, 32), (0.5, 40), (0.8, 48)))
     assert [train.side_at(config, epoch) for epoch in range(10)] == [32] * 5 + [40] * 3 + [48] * 2
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_weights_that_an_experiment_starts_from_fit_it(path, root, monkeypatch):
+    config = configs.load(path)
+    if not config.init_from or not (root / config.init_from).is_file():
+        pytest.skip("starts from random weights, or from a model that is not shipped")
+    monkeypatch.chdir(root)
+    shapes = jax.eval_shape(models.create(config.model).init, jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32))
+    fresh = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    start = train._read_start(config, fresh)
+    assert jax.tree.map(np.shape, start) == jax.tree.map(np.shape, fresh)
