@@ -3,7 +3,7 @@
     python scripts/train.py --config experiments/vgg_fgsm_rs.py
 
 From scratch, on a network a third of the deliverable's size: what is robust is attacked for hours. A step costs one more
-forward pass and a backward pass to the pixels: 1.68 times an ordinary one (benchmarks/robust_step.py). Not trained yet.
+forward pass and a backward pass to the pixels: 1.48 times an ordinary one (benchmarks/robust_step.py). Not trained yet.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
