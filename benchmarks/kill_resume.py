@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fer_jax import cli, runtime
+from fer_jax.errors import InputError
 
 runtime.configure()
 
@@ -35,6 +36,8 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, help="of the run (default: two for each kill)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
+    if args.epochs and args.epochs < args.kills + 2:
+        raise InputError(f"--epochs must be two more than --kills at least, received {args.epochs} and {args.kills}")
     with tempfile.TemporaryDirectory() as folder:
         return compare(Path(folder), args.kills, args.epochs or 2 * args.kills, random.Random(args.seed))
 
@@ -48,8 +51,10 @@ def compare(folder: Path, kills: int, epochs: int, moments: random.Random) -> in
     start = (folder / "whole" / "config.json").stat().st_mtime - began  # until the run itself begins
     share = (time.time() - began - start) / kills
     within = 0
-    for i in tqdm(range(kills), desc="kills", disable=None):  # all shares together are shorter than the run
-        within += kill_once(folder, epochs, start + moments.uniform(0.1, 1.0) * share, inside_save=i % 2 == 1)
+    for i in tqdm(range(kills), desc="kills", disable=None):
+        # A machine that is quicker now must not end the run before its last kill: no kill waits for more than its share.
+        seconds, limit = start + moments.uniform(0.1, 1.0) * share, (i + 1) * (epochs - 2) // kills
+        within += kill_once(folder, epochs, seconds, limit, inside_save=i % 2 == 1)
     if command(folder, "killed", epochs).wait() != 0:
         raise SystemExit(f"resuming failed: {(folder / 'killed.log').read_text()[-1000:]}")
     same = all(map(np.array_equal, *(leaves(folder, name) for name in ("whole", "killed"))))
@@ -57,12 +62,14 @@ def compare(folder: Path, kills: int, epochs: int, moments: random.Random) -> in
     return 0 if same else 1
 
 
-def kill_once(folder: Path, epochs: int, seconds: float, inside_save: bool) -> bool:
-    """Start or resume the run and kill it after `seconds`, or in the next save after them; True if a save was under way."""
+def kill_once(folder: Path, epochs: int, seconds: float, limit: int, inside_save: bool) -> bool:
+    """Start or resume the run and kill it after `seconds` or `limit` epochs, or in the next save; True if within a save."""
     workdir = folder / "killed"
     left_over = saving(workdir)  # by earlier kills
     process, deadline = command(folder, "killed", epochs), time.monotonic() + seconds
-    while process.poll() is None and (time.monotonic() < deadline or (inside_save and not saving(workdir) - left_over)):
+    while process.poll() is None and time.monotonic() < deadline and epochs_done(workdir) < limit:
+        time.sleep(0.001)
+    while process.poll() is None and inside_save and not saving(workdir) - left_over:
         time.sleep(0.001)
     within = bool(saving(workdir) - left_over)
     if process.poll() is not None:
@@ -77,6 +84,11 @@ def kill_once(folder: Path, epochs: int, seconds: float, inside_save: bool) -> b
 def saving(workdir: Path) -> set[Path]:
     """The files of saves that have begun and not ended."""
     return {path for pattern in SAVING for path in workdir.glob(pattern)}
+
+
+def epochs_done(workdir: Path) -> int:
+    history = workdir / "history.csv"
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
 
 
 def leaves(folder: Path, name: str) -> list[np.ndarray]:
