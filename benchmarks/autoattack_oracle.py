@@ -1,7 +1,6 @@
 """AutoAttack, ours against pyautoattack's: the same weights and test images; how many stay right, and how long it takes."""
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import subprocess
@@ -140,7 +139,7 @@ def run(args: argparse.Namespace, side: str, name: str, rows: list[int]) -> Log:
 
 def open_log(args: argparse.Namespace, side: str, name: str) -> Log:
     settings: dict[str, Any] = {key: getattr(args, key) for key in ("norm", "eps", "n", "queries", "seed")}
-    settings["model"] = hashlib.sha256(model_path(args).read_bytes()).hexdigest()
+    settings["model"] = files.digest(model_path(args))
     return Log(args.out / f"{side}-{name}.jsonl", settings)
 
 

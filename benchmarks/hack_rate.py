@@ -5,7 +5,6 @@ python benchmarks/hack_rate.py --data data --images 500
 
 import argparse
 import functools
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -57,7 +56,7 @@ def main() -> None:
         **{name: getattr(args, name) for name in ("source", "target", "steps", "seed")},
         "sure": SURE,
         "norm": "linf",
-        "model": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+        "model": files.digest(Path(path)),
         "data": digest,
     }
     write(args.out, settings, rows)

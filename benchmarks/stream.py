@@ -59,8 +59,7 @@ def main() -> int:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="speed|latency|memory|faults")
-    parser.add_argument("--detector", choices=faces.DETECTORS, default="auto")
-    parser.add_argument("--detector-model", metavar="FILE", type=Path)
+    faces.add_detector(parser)
     parser.add_argument("--frames", type=int, default=300, help="of speed and latency (default: 300)")
     parser.add_argument("--minutes", type=float, default=30, help="of the long video (default: 30)")
     parser.add_argument("--seconds", type=float, default=600, help="of faults (default: 600)")

@@ -219,11 +219,7 @@ def crop(frame: Frame, box: Box) -> np.ndarray:
     if box.w <= 0 or box.h <= 0 or not _centred_in(box, frame):
         height, width = frame.shape[:2]
         raise ValueError(f"the box must have an area and its centre must lie in the {width}x{height} frame, got {box}")
-    framing, roll = (YUNET_FRAMING, box.roll) if isinstance(box, Face) else (HAAR_FRAMING, 0.0)
-    size, (x, y) = min(box.w, box.h), _centre(box)
-    down = framing.down * size
-    centre = x - down * math.sin(roll), y + down * math.cos(roll)
-    return _grey(_square(frame, centre, framing.side * size, roll, FACE_SIZE))
+    return _grey(_square(frame, *_frame_of(box), FACE_SIZE))
 
 
 def faces_in(image: Frame, detector: Detector | None = None) -> list[tuple[Box, np.ndarray]]:
@@ -347,6 +343,14 @@ def _surroundings(frame: Frame, centre: tuple[float, float], side: float) -> tup
     left, top = (min(max(math.floor(at - reach), 0), size - 1) for at, size in zip(centre, (width, height), strict=True))
     right, bottom = math.ceil(centre[0] + reach), math.ceil(centre[1] + reach)
     return frame[top : max(bottom, top + 1), left : max(right, left + 1)], (left, top)
+
+
+def _frame_of(box: Box) -> tuple[tuple[float, float], float, float]:
+    """FER-2013's frame of the face in a box: its centre (x, y), its side and its roll."""
+    framing, roll = (YUNET_FRAMING, box.roll) if isinstance(box, Face) else (HAAR_FRAMING, 0.0)
+    size, (x, y) = min(box.w, box.h), _centre(box)
+    down = framing.down * size
+    return (x - down * math.sin(roll), y + down * math.cos(roll)), framing.side * size, roll
 
 
 def _centre(box: Box) -> tuple[float, float]:

@@ -4,6 +4,7 @@ with files.replacing(Path("metrics.json")) as temporary:
     temporary.write_text("...")
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -30,6 +31,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def digest(path: Path) -> str:
+    """sha256 (hex) of a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def require_folder(folder: Path) -> None:

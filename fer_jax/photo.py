@@ -148,10 +148,7 @@ def _samples(size: tuple[int, int], box: Box) -> tuple[np.ndarray, np.ndarray, i
     Returns:
         The samples' x and y, float64 [48 * times, 48 * times], in pixels' centres, within the photograph; and times.
     """
-    framing, roll = (faces.YUNET_FRAMING, box.roll) if isinstance(box, Face) else (faces.HAAR_FRAMING, 0.0)
-    (x, y), shorter = faces._centre(box), min(box.w, box.h)
-    centre = x - framing.down * shorter * math.sin(roll), y + framing.down * shorter * math.cos(roll)
-    side = framing.side * shorter
+    centre, side, roll = faces._frame_of(box)
     times = math.ceil(max(1.0, side / FACE_SIZE))
     part, (left, top) = faces._surroundings(np.broadcast_to(np.uint8(0), size), centre, side)
     down, right = np.indices(part.shape, np.float32)

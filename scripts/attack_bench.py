@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -48,13 +47,11 @@ def main() -> None:
     if surrogate and surrogate.emotions != predictor.emotions:
         raise InputError(f"{args.surrogate}: the surrogate must know the model's classes, received {surrogate.emotions}")
     test, _ = data.reported_by(predictor.model.metadata, fer, args.data)
-    if not 1 <= args.n <= len(test.labels):
-        raise InputError(f"--n must be in 1..{len(test.labels)}, the rows that the model reports on, received {args.n}")
-    rows = np.sort(np.random.default_rng(0).choice(len(test.labels), args.n, replace=False))
+    rows = data.sample(test, args.n)
     settings = {
-        "model": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+        "model": files.digest(Path(path)),
         **{name: getattr(args, name) for name in ("attack", "norm", "n", "steps", "restarts", "queries", "seed")},
-        **({"surrogate": hashlib.sha256(args.surrogate.read_bytes()).hexdigest()} if args.surrogate else {}),
+        **({"surrogate": files.digest(args.surrogate)} if args.surrogate else {}),
         "data": fer.digest,
     }
     found = Journal(args.out, settings, ("eps", "row", "broken"))

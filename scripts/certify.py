@@ -1,7 +1,6 @@
 """Certified accuracy: how often the smoothed network is right and no change within a radius (L2) can alter that."""
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from fer_jax import cli, files, metrics, runtime
-from fer_jax.errors import InputError
 from fer_jax.journal import Journal
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
@@ -42,12 +40,9 @@ def main() -> None:
     smoothing.check(sigma, args.n0, args.n, args.alpha)
     fer = data.load(args.data)
     test, _ = data.reported_by(predictor.model.metadata, fer, args.data)
-    if not 1 <= args.images <= len(test.labels):
-        total = len(test.labels)
-        raise InputError(f"--images must be in 1..{total}, the rows that the model reports on, received {args.images}")
-    rows = np.sort(np.random.default_rng(0).choice(len(test.labels), args.images, replace=False))
+    rows = data.sample(test, args.images, "--images")
     settings = {
-        "model": hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+        "model": files.digest(Path(path)),
         "sigma": sigma,
         **{name: getattr(args, name) for name in ("n", "n0", "alpha", "images", "pgd")},
         "data": fer.digest,

@@ -1,7 +1,6 @@
 """Accuracy under what cameras do to faces: noise, blur, light, occlusion and more, in five severities."""
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from fer_jax import cli, files, metrics, runtime
-from fer_jax.errors import InputError
 
 EPILOG = """examples:
   python scripts/corruption_bench.py
@@ -39,7 +37,8 @@ def main() -> None:
     with tqdm(total=total, desc="corruptions", unit="setting", disable=None) as progress:
         for name, predictor in predictors.items():
             test, _ = data.reported_by(predictor.model.metadata, fer, args.data)
-            images, labels = sample(test.images, test.labels, args.n)
+            rows = data.sample(test, args.n)
+            images, labels = test.images[rows], test.labels[rows]
             for kind, severity, worse in corrupted(images, args.seed):
                 right = int((predictor.logits(worse)[0].argmax(axis=1) == labels).sum())
                 tables.append({"model": name, "corruption": kind, "severity": severity, "correct": right, "n": args.n})
@@ -51,13 +50,6 @@ def names(paths: list[Path]) -> list[str]:
     """The files' stems, or where two are alike the paths."""
     stems = [path.stem for path in paths]
     return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
-
-
-def sample(images: np.ndarray, labels: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    if not 1 <= n <= len(labels):
-        raise InputError(f"--n must be in 1..{len(labels)}, the rows that the model reports on, received {n}")
-    rows = np.sort(np.random.default_rng(0).choice(len(labels), n, replace=False))
-    return images[rows], labels[rows]
 
 
 def corrupted(images: np.ndarray, seed: int) -> Iterator[tuple[str, int, np.ndarray]]:
@@ -76,7 +68,9 @@ def write(args: argparse.Namespace, table: pd.DataFrame, paths: dict[str, Path],
     intervals = [metrics.wilson(right, n) for right, n in zip(table["correct"], table["n"], strict=True)]
     table = table.assign(accuracy=table["correct"] / table["n"])
     table[["low", "high"]] = intervals
-    models = {name: {"model": digest_of(path), **summary(table.loc[table["model"] == name])} for name, path in paths.items()}
+    models = {
+        name: {"model": files.digest(path), **summary(table.loc[table["model"] == name])} for name, path in paths.items()
+    }
     with files.replacing(args.out / "corruptions.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     with files.replacing(args.out / "corruptions.json") as temporary:
@@ -97,10 +91,6 @@ def summary(table: pd.DataFrame) -> dict:
     by_severity = {kind: list(rows["accuracy"]) for kind, rows in worse.groupby("corruption", sort=False)}
     (accuracy,), mean = clean["accuracy"].tolist(), worse["accuracy"].to_numpy().mean()
     return {"clean": accuracy, "mean_corruption_accuracy": float(mean), "by_severity": by_severity}
-
-
-def digest_of(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,7 +1,6 @@
 """The robustness table: every shipped network, on the same test images, under the same attacks."""
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -47,7 +46,7 @@ def main() -> None:
     from fer_jax import data
 
     fer = data.load(args.data)
-    rows = np.sort(np.random.default_rng(0).choice(len(fer.test.labels), args.n, replace=False))
+    rows = data.sample(fer.test, args.n)
     parts, suspicions = [], {}
     for name, path in {**args.models, CONSTANT: None}.items():
         figures, suspicions[name] = score(name, path, fer, rows, args)
@@ -60,7 +59,7 @@ def score(name: str, path: Path | None, fer, rows: np.ndarray, args: argparse.Na
     from fer_jax import evaluate, scorecard
 
     subject, sigma = subject_of(path, fer)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest() if path else ""
+    digest = files.digest(path) if path else ""
     settings = {"model": digest, "data": fer.digest, "n": args.n, "queries": args.queries, "copies": args.copies}
     measures = [*scorecard.attack_measures(args.n, args.queries), scorecard.corruption_measure(args.n)]
     if sigma or not path:

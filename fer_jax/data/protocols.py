@@ -100,6 +100,18 @@ def reported_by(metadata: dict[str, Any], data: Fer2013, folder: Path) -> tuple[
     return reported(data, name, votes)
 
 
+def sample(split: Split, n: int, option: str = "--n") -> np.ndarray:
+    """`n` rows, int, increasing: a random sample that is the same at every call, so that all benches see the same images.
+
+    Raises:
+        InputError: the split has fewer rows; `option` is what the user gave `n` with.
+    """
+    total = len(split.labels)
+    if not 1 <= n <= total:
+        raise InputError(f"{option} must be in 1..{total}, the rows that the model reports on, received {n}")
+    return np.sort(np.random.default_rng(0).choice(len(split.labels), n, replace=False))
+
+
 def seen_in_training(split: Split, train: Split) -> np.ndarray:
     """bool [N]: exactly these pixels also occur in `train`, under whatever label."""
     known = {image.tobytes() for image in train.images}

@@ -25,7 +25,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import labels, pictures
+from fer_jax import files, labels, pictures
 from fer_jax.errors import InputError
 from fer_jax.types import IMAGE_SIZE
 
@@ -113,8 +113,7 @@ class Source(NamedTuple):
 def _file_digest(path: Path) -> str:
     if path.suffix.lower() in pictures.SMALL_SUFFIXES:  # 35,887 of them: `file_digest` clears a buffer of 256 kB for each
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return files.digest(path)
 
 
 def find(directory: Path) -> Source:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_jax.data.ferplus import Votes
-from fer_jax.data.protocols import pixel_groups, protocol, reported, reported_by, seen_in_training
+from fer_jax.data.protocols import pixel_groups, protocol, reported, reported_by, sample, seen_in_training
 from fer_jax.data.sources import Fer2013, Split, bundle
 from fer_jax.errors import InputError
 
@@ -165,3 +165,15 @@ def test_unknown_names_and_empty_parts_are_refused():
     ):
         with pytest.raises(InputError, match=f"protocol {name}: the data leave no rows to {part}"):
             protocol(data, name)
+
+
+def test_a_sample_is_always_the_same_rows():
+    split = numbered(np.arange(50), np.zeros(50))
+    rows = sample(split, 20)
+    assert np.array_equal(rows, sample(split, 20))
+    assert (np.diff(rows) > 0).all()
+    assert set(rows) <= set(range(50))
+    assert sample(split, 50).tolist() == list(range(50))
+    for n in (0, 51):
+        with pytest.raises(InputError, match=rf"--images must be in 1\.\.50, .* received {n}"):
+            sample(split, n, "--images")

@@ -92,6 +92,12 @@ def test_a_stopped_table_goes_on_and_other_settings_are_refused(run, tmp_path, a
     assert len(asked) == 2 * done
 
 
+def test_more_images_than_there_are_are_refused(run, tmp_path, capsys):
+    assert run(f"mine={save_model(tmp_path / 'a.pkl')}", n=41) == 2
+    assert capsys.readouterr().err == "error: --n must be in 1..40, the rows that the model reports on, received 41\n"
+    assert not (tmp_path / "out").exists()
+
+
 def test_networks_of_other_protocols_and_bad_names_are_refused(run, tmp_path, capsys):
     model = save_model(tmp_path / "a.pkl", protocol="kaggle")
     assert run(f"mine={model}") == 2
