@@ -42,18 +42,21 @@ class Moment(NamedTuple):
     probabilities: np.ndarray
 
 
-def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
+def learning_curves(history: pd.DataFrame, best_epoch: int, restarts: Sequence[int] = ()) -> Figure:
     """Loss and accuracy by epoch, training against hold-out, with the restored epoch marked.
 
     Args:
         history: one row per epoch: epoch, train_loss, train_accuracy, holdout_loss, holdout_accuracy, and of adversarial
             training holdout_robust_accuracy.
         best_epoch: the epoch whose weights were kept.
+        restarts: epochs after which another run went on from the weights of the one before.
     """
     figure = Figure(figsize=(11, 4.6), dpi=150, layout="constrained")
     loss, accuracy = figure.subplots(1, 2)
-    _curves(loss, history, "loss", best_epoch)
-    _curves(accuracy, history, "accuracy", best_epoch)
+    for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
+        for epoch in restarts:
+            axes.axvspan(epoch + 0.4, epoch + 0.6, color="#E5E5E5", linewidth=0)
+        _curves(axes, history, quantity, best_epoch)
     if "holdout_robust_accuracy" in history:
         robust = history["holdout_robust_accuracy"]
         accuracy.plot(history["epoch"], robust, color=_GREEN, linewidth=2)
@@ -65,6 +68,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int) -> Figure:
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.suptitle("Learning curves, FER-2013", fontsize=15)
     note = "Measured in evaluation mode: no dropout, augmentation or label smoothing. Training: on a fixed subset."
+    note += " Grey: a warm restart." if restarts else ""
     figure.supxlabel(note, fontsize=10, color=_GREY)
     return figure
 

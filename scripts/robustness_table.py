@@ -51,7 +51,7 @@ def main() -> None:
     for name, path in {**args.models, CONSTANT: None}.items():
         figures, suspicions[name] = score(name, path, fer, rows, args)
         parts.append(figures)
-    write(pd.concat(parts, ignore_index=True), suspicions, args.out)
+    write(pd.concat(parts, ignore_index=True), suspicions, args.out, command_of(args))
 
 
 def score(name: str, path: Path | None, fer, rows: np.ndarray, args: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
@@ -121,10 +121,9 @@ def suspicions_of(subject: "Subject", test: "Split", rows: np.ndarray) -> list[s
     return masking.suspicions(found)
 
 
-def write(table: pd.DataFrame, suspicions: dict[str, list[str]], out: Path) -> None:
+def write(table: pd.DataFrame, suspicions: dict[str, list[str]], out: Path, command: str) -> None:
     from fer_jax import plots
 
-    command = "python scripts/robustness_table.py " + " ".join(sys.argv[1:])
     with files.replacing(out / "table.csv") as temporary:
         columns = ["model", "measure", "value", "n", "low", "high", "sha256"]
         table[columns].to_csv(temporary, index=False, float_format="%.6g")
@@ -138,6 +137,13 @@ def write(table: pd.DataFrame, suspicions: dict[str, list[str]], out: Path) -> N
     for name, sentences in suspicions.items():
         print(f"{name}: " + (" ".join(sentences) or "no sign of a masked gradient"))
     print(f"wrote {out}/table.csv, table.md, masking.json, robustness.png")
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """What gives these figures, without the folders: they change nothing, and a table is not to tell where it was made."""
+    models = [f"{name}={path.name if path.is_absolute() else path}" for name, path in args.models.items()]
+    numbers = [f"--{name} {getattr(args, name)}" for name in ("n", "queries", "certify", "copies")]
+    return " ".join(["python scripts/robustness_table.py --models", *models, *numbers])
 
 
 def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -1,6 +1,7 @@
 """Redraw the learning curves (loss and accuracy on training and hold-out data, by epoch) from a training log."""
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -12,10 +13,13 @@ from fer_jax.errors import InputError
 
 EPILOG = """examples:
   python scripts/validation_loss_accuracy.py
-  python scripts/validation_loss_accuracy.py --run runs/vgg --out runs/vgg/learning_curves.png
+  python scripts/validation_loss_accuracy.py --run runs/vgg
+  python scripts/validation_loss_accuracy.py --run runs/vgg runs/vgg_finish --out curves.png
 
-A run's folder holds history.csv (one row per epoch) and run.json (with best_epoch), as scripts/train.py writes them.
+Several runs are parts of one training, each begun (init_from) with the weights of the one before. A run's folder holds
+history.csv (one row per epoch) and run.json (with best_epoch), as scripts/train.py writes them.
 """
+SHIPPED = [Path("results/model/first_part"), Path("results/model")]
 COLUMNS = ["epoch", "train_loss", "train_accuracy", "holdout_loss", "holdout_accuracy"]
 ROBUST = "holdout_robust_accuracy"  # of adversarial training
 
@@ -23,19 +27,21 @@ ROBUST = "holdout_robust_accuracy"  # of adversarial training
 def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
-    shipped = Path("results/model")
-    parser.add_argument("--run", type=Path, default=shipped, metavar="DIR", help=f"folder of the log (default: {shipped})")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: learning_curves.png in that folder")
+    told = f"folders of the logs, in order (default: {' '.join(map(str, SHIPPED))})"
+    parser.add_argument("--run", type=Path, nargs="+", default=SHIPPED, metavar="DIR", help=told)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: learning_curves.png in the last folder")
     args = parser.parse_args()
-    history = read_history(args.run / "history.csv")
-    best_epoch = read_best_epoch(args.run / "run.json", history)
+    parts = [read_history(folder / "history.csv") for folder in args.run]
+    last = args.run[-1]
+    history, restarts = joined(parts)
+    best_epoch = read_best_epoch(last / "run.json", parts[-1]) + (restarts[-1] if restarts else 0)
     from fer_jax import plots
 
-    out = args.out or args.run / "learning_curves.png"
+    out = args.out or last / "learning_curves.png"
     if out.suffix not in (".png", ".pdf", ".svg"):
         raise InputError(f"{out}: the picture must be a .png, .pdf or .svg, received {out.suffix!r}")
     with files.replacing(out) as temporary:
-        plots.learning_curves(history, best_epoch).savefig(temporary)
+        plots.learning_curves(history, best_epoch, restarts).savefig(temporary)
     print(f"{out}: {len(history)} epochs, restored epoch {best_epoch}")
 
 
@@ -53,6 +59,13 @@ def read_history(path: Path) -> pd.DataFrame:
     if history.empty:
         raise InputError(f"{path}: a training log needs at least one epoch, received none")
     return history
+
+
+def joined(parts: list[pd.DataFrame]) -> tuple[pd.DataFrame, list[int]]:
+    """The parts as one log whose epochs are counted through, and the epochs after which a new part began."""
+    restarts = list(itertools.accumulate(int(part["epoch"].max()) for part in parts[:-1]))
+    moved = [part.assign(epoch=part["epoch"] + before) for part, before in zip(parts, [0, *restarts], strict=True)]
+    return pd.concat(moved, ignore_index=True), restarts
 
 
 def read_best_epoch(path: Path, history: pd.DataFrame) -> int:

@@ -38,6 +38,12 @@ def test_learning_curves_of_adversarial_training_have_a_third_line():
     assert "hold-out,\nattacked" in texts(axes)
 
 
+def test_learning_curves_mark_where_another_run_went_on():
+    for axes in plots.learning_curves(history(), 5, restarts=[2, 3]).axes:
+        bands = [patch.get_x() for patch in axes.patches]
+        assert len(bands) == 2 and all(a < x < a + 1 for a, x in zip((2, 3), bands, strict=True))
+
+
 def test_names_of_curves_that_end_together_are_pushed_apart():
     apart, together = (plots.learning_curves(history(gap=gap), 3).axes[0].texts for gap in (0.5, 0.0))
     assert apart[0].xyann[1] == apart[1].xyann[1] == 0

@@ -51,10 +51,11 @@ def test_the_hacked_face_was_hacked_on_the_model(shipped, root):
     assert before[3] > 0.9 and after.argmax() == 4
 
 
-def test_the_experiment_file_still_is_the_models_config(shipped, root):
-    assert config.to_dict(config.load(root / "experiments" / "vgg.py")) == config.to_dict(
-        config.from_dict(shipped.metadata["config"])
-    )
+def test_the_experiment_files_still_are_the_models_configs(shipped, root, results):
+    first_part = json.loads((results / "first_part" / "run.json").read_text())
+    for metadata in (first_part, shipped.metadata):
+        written = config.load(root / "experiments" / f"{metadata['name']}.py")
+        assert config.to_dict(written) == config.to_dict(config.from_dict(metadata["config"]))
 
 
 def test_the_model_is_small_enough_to_ship(results):

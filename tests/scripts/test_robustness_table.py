@@ -73,7 +73,8 @@ def test_the_table_has_each_network_and_the_floor(run, tmp_path, asked, capsys):
     assert floor.loc["AutoAttack 8/255", "value"] == floor.loc["AutoAttack 2/255", "value"] > 0
     assert len(set(table.loc["mine", "sha256"])) == 1
     text = (tmp_path / "out" / "table.md").read_text()
-    assert "| mine |" in text and "| 60.0 |" in text and "robustness_table.py --models" in text
+    assert "| mine |" in text and "| 60.0 |" in text and f"robustness_table.py --models mine={model.name} --n 30 " in text
+    assert str(tmp_path) not in text
     assert (tmp_path / "out" / "robustness.png").stat().st_size > 10_000
     assert "mine: Its gradient misleads." in capsys.readouterr().out
 

@@ -2,8 +2,9 @@ import json
 import sys
 
 import pytest
+from matplotlib.figure import Figure
 
-from fer_jax import cli
+from fer_jax import cli, plots
 
 COLUMNS = "epoch,lr,train_loss,train_accuracy,holdout_loss,holdout_accuracy,seconds"
 LOG = f"{COLUMNS}\n1,0.1,1.5,0.4,1.6,0.35,9\n2,0.1,1.2,0.5,1.3,0.45,9\n3,0.1,1.0,0.6,1.4,0.40,9\n"
@@ -33,6 +34,21 @@ def test_the_curves_are_drawn_beside_the_log_or_where_asked(run, tmp_path, capsy
     assert (tmp_path / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
     assert elsewhere.read_text().startswith("<?xml")
     assert capsys.readouterr().out.splitlines()[1] == f"{elsewhere}: 3 epochs, restored epoch 2"
+
+
+def test_parts_of_one_training_are_drawn_one_after_the_other(run, tmp_path, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "learning_curves", lambda *arguments: drawn.append(arguments) or Figure())
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    for folder in folders:
+        folder.mkdir()
+        write(folder)
+    assert run("--run", *folders) == 0
+    history, best_epoch, restarts = drawn[0]
+    assert history["epoch"].tolist() == list(range(1, 10))
+    assert history["train_loss"].tolist() == [1.5, 1.2, 1.0] * 3
+    assert (best_epoch, restarts) == (8, [3, 6])
+    assert capsys.readouterr().out == f"{folders[2] / 'learning_curves.png'}: 9 epochs, restored epoch 8\n"
 
 
 @pytest.mark.parametrize(
