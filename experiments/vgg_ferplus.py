@@ -18,12 +18,12 @@ config = Config(
         "crop": 40,
         "classes": 8,
     },
-    epochs=14,
+    epochs=10,
     batch_size=128,
     resolutions=((0.0, 40),),
     label_smoothing=0.0,  # the votes are soft enough
     init_from="results/model/my_own_model.pkl",
-    optimizer=Optimizer(learning_rate=0.05, warmup=0.15),
-    augment=Augment(rotate=10.0, scale=0.12, shift=0.08, contrast=0.2, brightness=0.1, erase=0.2),
+    optimizer=Optimizer(learning_rate=0.05, warmup=0.1),
+    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25, mixup=0.2),
     early_stopping=EarlyStopping(min_delta=0.001, patience=10),
 )

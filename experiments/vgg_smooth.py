@@ -10,7 +10,7 @@ from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
 
 config = Config(
     name="vgg_smooth",
-    model={"family": "vgg", "stages": [[32, 32], [64, 64], [128, 128], [256, 256]], "dropout": 0.1, "crop": 40},
+    model={"family": "vgg", "stages": [[32], [64], [128, 128], [256, 256]], "dropout": 0.1, "crop": 40},
     epochs=30,
     batch_size=128,
     resolutions=((0.0, 40),),
