@@ -8,13 +8,18 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from fer_jax import cli, files, runtime
 from fer_jax.errors import InputError
+from fer_jax.journal import Journal
+
+if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
+    from fer_jax.data import Split
 
 SIDES = ("fer_jax", "pyautoattack")
 STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -47,42 +52,39 @@ def main() -> None:
         return
     if missing := [name for name in ("torch", "pyautoattack") if not importlib.util.find_spec(name)]:
         raise InputError(f"{' and '.join(missing)} must be installed: pip install -e '.[oracles]'")
-    rows = np.sort(np.random.default_rng(0).choice(len(load(args)[1]), args.n, replace=False))
-    logs = [run(args, side, "all", rows.tolist()) for side in SIDES]
+    rows = sample(args)
+    logs = [run(args, side, "all", rows) for side in SIDES]
     print(compare(*logs, args.n))
-    survivors = sorted(set(logs[0].survivors(rows.tolist())) & set(logs[1].survivors(rows.tolist())))[: args.timed]
+    survivors = sorted(set(logs[0].survivors(rows)) & set(logs[1].survivors(rows)))[: args.timed]
     if survivors:
         logs = [run(args, side, "survivors", survivors) for side in SIDES]
         print(compare_times(*logs, len(survivors)))
 
 
 class Log:
-    """What one side found so far, a JSON line a batch: {"stage", "rows", "broken", "seconds"}; the first says of what."""
+    """What one side found so far: whether a stage broke a row's image, and in how many seconds (a batch's, shared out)."""
 
-    def __init__(self, path: Path, settings: dict):
-        self.path = path
-        lines = path.read_text().splitlines() if path.exists() else [json.dumps(settings)]
-        if json.loads(lines[0]) != settings:
-            raise InputError(f"{path}: holds the results of another command; give another --out")
-        self.lines, self.batches = lines, [json.loads(line) for line in lines[1:]]
+    def __init__(self, folder: Path, settings: dict):
+        self.journal = Journal(folder, settings, ("stage", "row", "broken", "seconds"))
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return self.journal.table
 
     def add(self, stage: str, rows: list[int], broken: list[int], seconds: float) -> None:
-        self.batches.append({"stage": stage, "rows": rows, "broken": broken, "seconds": seconds})
-        self.lines.append(json.dumps(self.batches[-1]))
-        with files.replacing(self.path) as temporary:
-            temporary.write_text("\n".join(self.lines) + "\n")
+        self.journal.add(stage=stage, row=rows, broken=np.isin(rows, broken), seconds=seconds / len(rows))
 
     def done(self, stage: str) -> set[int]:
-        return {row for batch in self.batches if batch["stage"] == stage for row in batch["rows"]}
+        return set(self.table["row"][self.table["stage"] == stage])
 
     def survivors(self, rows: list[int], upto: str = STAGES[-1]) -> list[int]:
         """Those of `rows` that nothing up to and including a stage has broken."""
         seen = ("clean", *STAGES)[: ("clean", *STAGES).index(upto) + 1]
-        broken = {row for batch in self.batches if batch["stage"] in seen for row in batch["broken"]}
+        broken = set(self.table["row"][self.table["broken"].astype(bool) & self.table["stage"].isin(seen)])
         return [row for row in rows if row not in broken]
 
     def seconds(self, stage: str) -> float:
-        return sum(batch["seconds"] for batch in self.batches if batch["stage"] == stage)
+        return self.table.loc[self.table["stage"] == stage, "seconds"].to_numpy(float).sum()
 
 
 def search(side: Side, images: np.ndarray, labels: np.ndarray, rows: list[int], log: Log, name: str) -> None:
@@ -140,13 +142,13 @@ def run(args: argparse.Namespace, side: str, name: str, rows: list[int]) -> Log:
 def open_log(args: argparse.Namespace, side: str, name: str) -> Log:
     settings: dict[str, Any] = {key: getattr(args, key) for key in ("norm", "eps", "n", "queries", "seed")}
     settings["model"] = files.digest(model_path(args))
-    return Log(args.out / f"{side}-{name}.jsonl", settings)
+    return Log(args.out / f"{side}-{name}", settings)
 
 
 def work(args: argparse.Namespace) -> None:
     log, rows = open_log(args, args.worker, args.rows), json.loads((args.out / f"{args.rows}.json").read_text())
-    images, labels = load(args)
-    images = images[..., None] / np.float32(255)
+    test = load(args)
+    images, labels = test.images[..., None] / np.float32(255), test.labels
     make = {"fer_jax": ours, "pyautoattack": theirs}[args.worker]
     search(make(args, images[rows[:8]], min(TOGETHER, len(rows))), images, labels, rows, log, args.worker)
 
@@ -189,15 +191,17 @@ def theirs(args: argparse.Namespace, examples: np.ndarray, together: int) -> Sid
     )
 
 
-def load(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """The test images that the model's protocol reports on, uint8 [N, 48, 48], and their labels."""
+def load(args: argparse.Namespace) -> "Split":
+    """The test images that the model's protocol reports on."""
     from fer_jax import data, model_file
 
-    metadata = model_file.load(model_path(args)).metadata
-    test, _ = data.reported_by(metadata, data.load(args.data), args.data)
-    if not 1 <= args.n <= len(test.labels):
-        raise InputError(f"--n must be in 1..{len(test.labels)}, the rows that the model reports on, received {args.n}")
-    return test.images, test.labels
+    return data.reported_by(model_file.load(model_path(args)).metadata, data.load(args.data), args.data)[0]
+
+
+def sample(args: argparse.Namespace) -> list[int]:
+    from fer_jax import data
+
+    return data.sample(load(args), args.n).tolist()
 
 
 def model_path(args: argparse.Namespace) -> Path:

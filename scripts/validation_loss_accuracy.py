@@ -63,7 +63,7 @@ def read_history(path: Path) -> pd.DataFrame:
 
 def joined(parts: list[pd.DataFrame]) -> tuple[pd.DataFrame, list[int]]:
     """The parts as one log whose epochs are counted through, and the epochs after which a new part began."""
-    restarts = list(itertools.accumulate(int(part["epoch"].max()) for part in parts[:-1]))
+    restarts = list(itertools.accumulate(part["epoch"].to_numpy(int).max().item() for part in parts[:-1]))
     moved = [part.assign(epoch=part["epoch"] + before) for part, before in zip(parts, [0, *restarts], strict=True)]
     return pd.concat(moved, ignore_index=True), restarts
 
