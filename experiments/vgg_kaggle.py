@@ -16,7 +16,7 @@ config = Config(
         "dropout": 0.3,
         "crop": 40,
     },
-    epochs=8,
+    epochs=6,
     batch_size=128,
     resolutions=((0.0, 40),),
     label_smoothing=0.05,
