@@ -14,13 +14,11 @@ unpickler then builds may still share or contain itself, so the walk over it is 
 compared with the architecture, and only after that are arrays made.
 """
 
-import dataclasses
 import io
 import math
 import pickle
 import pickletools
 import reprlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -74,21 +72,6 @@ class ModelFile:
     def emotions(self) -> tuple[str, ...]:
         """What the network's outputs mean, in order."""
         return names(self.architecture.get("classes", NUM_CLASSES))
-
-
-def average(models: Sequence[ModelFile]) -> ModelFile:
-    """The mean of the weights and batch statistics of networks with the same layers; the rest is the last one's.
-
-    Raises:
-        InputError: their architectures differ, or there is none.
-    """
-    if not models or any(model.architecture != models[0].architecture for model in models):
-        told = "; ".join(reprlib.repr(model.architecture) for model in models) or "none"
-        raise InputError(f"networks must have one architecture to be averaged, received {told}")
-    variables = jax.tree.map(
-        lambda *leaves: np.mean(leaves, axis=0, dtype=np.float32), *(model.variables for model in models)
-    )
-    return dataclasses.replace(models[-1], variables=variables)
 
 
 def save(path: str | Path, model: ModelFile, dtype: Literal["float16", "float32"] = "float32") -> None:

@@ -19,7 +19,6 @@ EPILOG = """examples:
 Several runs are parts of one training, each begun (init_from) with the weights of the one before. A run's folder holds
 history.csv (one row per epoch) and run.json (with best_epoch), as scripts/train.py writes them.
 """
-SHIPPED = [Path("results/model/first_part"), Path("results/model")]
 COLUMNS = ["epoch", "train_loss", "train_accuracy", "holdout_loss", "holdout_accuracy"]
 ROBUST = "holdout_robust_accuracy"  # of adversarial training
 
@@ -27,8 +26,9 @@ ROBUST = "holdout_robust_accuracy"  # of adversarial training
 def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
-    told = f"folders of the logs, in order (default: {' '.join(map(str, SHIPPED))})"
-    parser.add_argument("--run", type=Path, nargs="+", default=SHIPPED, metavar="DIR", help=told)
+    shipped = Path("results/model")
+    told = f"folders of the logs, in order (default: {shipped})"
+    parser.add_argument("--run", type=Path, nargs="+", default=[shipped], metavar="DIR", help=told)
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: learning_curves.png in the last folder")
     args = parser.parse_args()
     parts = [read_history(folder / "history.csv") for folder in args.run]
