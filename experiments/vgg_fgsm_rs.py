@@ -3,7 +3,7 @@
     python scripts/train.py --config experiments/vgg_fgsm_rs.py
 
 From scratch, on a network of a quarter of the deliverable's arithmetic: what is robust is attacked for hours. A step costs
-one more forward pass and a backward pass to the pixels: 1.48 times an ordinary one (benchmarks/robust_step.py). Not trained
+one more forward pass and a backward pass to the pixels: 1.44 times an ordinary one (benchmarks/robust_step.py). Not trained
 yet.
 """
 

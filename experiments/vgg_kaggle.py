@@ -2,7 +2,7 @@
 
     python scripts/train.py --config experiments/vgg_kaggle.py
 
-Starts from the shipped network, which has seen 97 % of Training and neither test split. Not trained yet.
+Starts from the shipped network, which has seen nine tenths of Training and neither test split. Not trained yet.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
@@ -20,8 +20,9 @@ config = Config(
     batch_size=128,
     resolutions=((0.0, 40),),
     label_smoothing=0.05,
+    self_distillation=0.5,
     init_from="results/model/my_own_model.pkl",
     optimizer=Optimizer(learning_rate=0.03, warmup=0.1),  # a warm restart: high enough to move, low enough to keep
-    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25, mixup=0.3),
+    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25),
     early_stopping=EarlyStopping(min_delta=0.001, patience=10),
 )
