@@ -25,7 +25,7 @@ class Optimizer:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     sam: float = 0.0  # sharpness-aware minimisation (Foret et al. 2021): length of the step uphill; 0 is off
-    sam_stride: int = 2  # uphill is found on every so-many-th row of the batch: 2 makes a step 1.5 times as long
+    sam_stride: int = 2  # uphill is found on every so-many-th row of the batch: 2 adds half the work
     plateau_factor: float = 0.75  # plateau: the rate is multiplied by this ...
     plateau_patience: int = 5  # ... after so many epochs without a lower training loss
 
