@@ -24,6 +24,6 @@ config = Config(
     label_smoothing=0.0,  # the votes are soft enough
     init_from="results/model/my_own_model.pkl",
     optimizer=Optimizer(learning_rate=0.05, warmup=0.1),
-    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25, mixup=0.2),
+    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25),
     early_stopping=EarlyStopping(min_delta=0.001, patience=10),
 )

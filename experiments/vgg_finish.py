@@ -1,11 +1,11 @@
-"""The deliverable's second part: a warm restart of what experiments/vgg.py trained, against its overfitting.
+"""A warm restart of what experiments/vgg.py trained, against its overfitting.
 
     python scripts/train.py --config experiments/vgg.py
     python scripts/train.py --config experiments/vgg_finish.py
 
 Sharpness-aware, for the first part ended with 0.83 of the training rows right against 0.69 of the same hold-out. Some such
 epochs at the end do nearly as much as a whole training (Zhou et al., "Sharpness-Aware Minimization Efficiently Selects
-Flatter Minima Late in Training", ICLR 2025). Not trained yet.
+Flatter Minima Late in Training", ICLR 2025). Not trained to its end yet: there are no figures.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer

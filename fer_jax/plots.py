@@ -55,7 +55,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int, restarts: Sequence[i
     loss, accuracy = figure.subplots(1, 2)
     for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
         for epoch in restarts:
-            axes.axvspan(epoch + 0.4, epoch + 0.6, color="#E5E5E5", linewidth=0)
+            axes.axvline(epoch + 0.5, color=_GREY, linestyle=":", linewidth=1.6, zorder=1)
         _curves(axes, history, quantity, best_epoch)
     if "holdout_robust_accuracy" in history:
         robust = history["holdout_robust_accuracy"]
@@ -68,7 +68,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int, restarts: Sequence[i
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     figure.suptitle("Learning curves, FER-2013", fontsize=15)
     note = "Measured in evaluation mode: no dropout, augmentation or label smoothing. Training: on a fixed subset."
-    note += " Grey: a warm restart." if restarts else ""
+    note += " Dotted: a warm restart." if restarts else ""
     figure.supxlabel(note, fontsize=10, color=_GREY)
     return figure
 

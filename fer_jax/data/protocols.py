@@ -109,7 +109,7 @@ def sample(split: Split, n: int, option: str = "--n") -> np.ndarray:
     total = len(split.labels)
     if not 1 <= n <= total:
         raise InputError(f"{option} must be in 1..{total}, the rows that the model reports on, received {n}")
-    return np.sort(np.random.default_rng(0).choice(len(split.labels), n, replace=False))
+    return np.sort(np.random.default_rng(0).choice(total, n, replace=False))
 
 
 def seen_in_training(split: Split, train: Split) -> np.ndarray:
