@@ -167,6 +167,8 @@ def check(config: Config) -> Config:
     _check_resolutions(config.resolutions)
     if config.self_distillation and config.augment.mixup:
         raise InputError("config key self_distillation must be 0 where augment.mixup is used")
+    if config.adversary.method == "noise" and not 0 < config.adversary.sigma <= 1:
+        raise InputError(f"config key adversary.sigma must be above 0 and at most 1, received {config.adversary.sigma}")
     if config.early_stopping.monitor == "robust_accuracy" and config.adversary.method == "none":
         raise InputError("config key early_stopping.monitor must not be robust_accuracy where adversary.method is none")
     return config
@@ -194,8 +196,8 @@ def _build(kind: type, values: dict[str, Any], prefix: str) -> Any:
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
             value = _build(hints[key], value, f"{prefix}{key}.")
-        elif key == "resolutions":
-            value = tuple(tuple(pair) for pair in value)
+        elif key == "resolutions" and isinstance(value, list):
+            value = tuple(tuple(pair) if isinstance(pair, list) else pair for pair in value)
         built[key] = value
     try:
         return kind(**built)
@@ -209,17 +211,19 @@ def _override(config: Any, override: str) -> Any:
         raise InputError(f"--set takes key=value, received {override!r}")
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # what literal_eval raises of odd texts
         value = text
     return _replaced(config, key.split("."), value, key)
 
 
 def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
     head, *rest = path
-    known = list(node) if isinstance(node, dict) else [f.name for f in dataclasses.fields(node)]
-    if head not in known:
+    if isinstance(node, dict):  # an architecture, which may leave out what has a default: `models.create` checks its keys
+        old = node.get(head)
+    elif head in (known := [f.name for f in dataclasses.fields(node)]):
+        old = getattr(node, head)
+    else:
         raise InputError(f"unknown config key {key}: known are {', '.join(known)}")
-    old = node[head] if isinstance(node, dict) else getattr(node, head)
     if rest:
         if not (dataclasses.is_dataclass(old) or isinstance(old, dict)):
             raise InputError(f"unknown config key {key}: {head} has no parts")

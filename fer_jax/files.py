@@ -5,19 +5,25 @@ with files.replacing(Path("metrics.json")) as temporary:
 """
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fer_jax.errors import InputError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in `path`'s folder (same suffix); on success it becomes `path`, on error it is deleted."""
+    """Yield a temporary path in `path`'s folder (same suffix); on success it becomes `path`, on error it is deleted.
+
+    On the disk before it is renamed, so that not even a power cut leaves half a file. An error of the system that names no
+    file (a full disk, at a write) is given `path`'s name.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -28,7 +34,13 @@ def replacing(path: Path) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private; a result is an ordinary file
+        with temporary.open("r+b") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -37,6 +49,21 @@ def digest(path: Path) -> str:
     """sha256 (hex) of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        InputError: it is no JSON, or something else than an object.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: must be JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: must be a JSON object, received {type(values).__name__}")
+    return values
 
 
 def require_folder(folder: Path) -> None:

@@ -8,6 +8,7 @@ A jitted function means the same whatever the number of devices: sums over a bat
 all of it. Only the order of additions, and so the rounding, depends on the devices.
 """
 
+import re
 from typing import Any
 
 import jax
@@ -26,8 +27,10 @@ def join(coordinator: str, processes: int, process: int) -> None:
         process: the number of this one, from 0.
 
     Raises:
-        InputError: numbers that make no sense.
+        InputError: numbers or an address that make no sense.
     """
+    if not re.fullmatch(r".+:\d+", coordinator):
+        raise InputError(f"coordinator must be HOST:PORT, received {coordinator!r}")
     if not 0 <= process < processes:
         raise InputError(f"process must be a number from 0 to {processes - 1}, received {process}")
     jax.distributed.initialize(coordinator, processes, process)
@@ -52,7 +55,6 @@ class Devices:
         """`rows`, equal in every process, spread over the devices; their number must be a multiple of `count`."""
         return jax.make_array_from_callback(rows.shape, self.by_rows, lambda index: rows[index])
 
-    def wait(self, name: str) -> None:
-        """Until every process has come here."""
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(name)
+    def agree(self, ready: bool) -> bool:
+        """Whether process 0 is ready; every process waits here for its answer."""
+        return bool(multihost_utils.broadcast_one_to_all(np.bool_(ready)))

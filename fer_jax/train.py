@@ -4,6 +4,7 @@ result = fit(config, data.protocol(data.load(), config.protocol), workdir=Path("
 result.model    # a ModelFile with the best epoch's weights
 """
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def make_schedule(config: Config, steps: int) -> optax.Schedule:
     settings = config.optimizer
     if settings.schedule == "plateau":
         return optax.constant_schedule(settings.learning_rate)
-    warmup = round(steps * settings.warmup)
+    warmup = min(round(steps * settings.warmup), steps - 1)  # the fall needs a step
     start, end = settings.learning_rate / 25, settings.learning_rate / 1e4
     if settings.schedule == "one-cycle":  # Smith & Topin 2018: cosine up, cosine down
         up = optax.cosine_decay_schedule(start, max(warmup, 1), alpha=settings.learning_rate / start)
@@ -133,7 +134,7 @@ def make_state(config: Config, optimizer: optax.GradientTransformationExtraArgs,
 
 
 def _read_start(config: Config, fresh: Variables) -> Variables:
-    """The weights of `config.init_from`, which must fit the network; dropout and crop may differ, they have no weights.
+    """The weights of `config.init_from`, which must fit the network; dropout and crop may differ: they have no weights.
 
     Of a network for other classes all but the last layer is taken.
     """
@@ -212,22 +213,55 @@ def fit(config: Config, splits: Protocol, workdir: Path, resume: bool = False, d
     """
     devices = Devices()
     _check_settings(config, splits, devices)
-    if devices.leads:
-        _claim(workdir, config, resume, digest)
-    devices.wait("claimed")
+    refused = None
+    if devices.leads:  # the others must not wait for one that has given up
+        try:
+            _claim(workdir, config, resume, digest)
+        except (InputError, OSError) as error:
+            refused = error
+    if not devices.agree(refused is None):
+        raise refused or InputError("process 0 did not start; it says why")
     return _Run(config, splits, workdir, digest, devices).run()
 
 
 def _check_settings(config: Config, splits: Protocol, devices: Devices) -> None:
     """What a config cannot know of itself."""
+    models.create(config.model)  # knows its fields
     if (rows := len(splits.train.labels)) < config.batch_size:
         raise InputError(f"batch_size must be at most the {rows} training rows, is {config.batch_size}")
     if config.batch_size % devices.count:
         raise InputError(f"batch_size must be a multiple of the {devices.count} devices, is {config.batch_size}")
     if (expected := splits.targets.shape[1]) != (classes := config.model.get("classes", NUM_CLASSES)):
         raise InputError(f"config key model.classes must be {expected} for protocol {splits.name}, is {classes}")
-    if (side := max(side for _, side in config.resolutions)) > crop_of(config):
+    sides = [side for _, side in config.resolutions]
+    if (side := max(sides)) > crop_of(config):
         raise InputError(f"resolutions must not exceed the network's crop of {crop_of(config)}, received {side}")
+    if (side := min(sides)) >> len(config.model["stages"]) == 0:
+        raise InputError(f"resolutions must leave something after {len(config.model['stages'])} halvings, received {side}")
+
+
+def _check_start(config: Config, digest: str) -> None:
+    """What `config.init_from` was selected on must not be reported, and what it was trained on must not be selected on.
+
+    A smaller hold-out of the same seed lies within the larger one.
+    """
+    told = model_file.load(config.init_from).metadata
+    if config.protocol != "train-only":
+        return
+    if (before := told.get("protocol")) != "train-only":
+        raise InputError(f"{config.init_from}: must be of protocol train-only, too, is of {before}, selected on test rows")
+    earlier = told["config"] if isinstance(told.get("config"), dict) else {}
+    seed, holdout = earlier.get("seed"), earlier.get("holdout")
+    if (
+        told.get("data_digest") != digest
+        or seed != config.seed
+        or not isinstance(holdout, float)
+        or holdout < config.holdout
+    ):
+        raise InputError(
+            f"{config.init_from}: was trained on other data, seed {seed} and holdout {holdout}: with data "
+            f"{digest[:12]}..., seed {config.seed} and holdout {config.holdout} some of its rows would be held out"
+        )
 
 
 def _claim(workdir: Path, config: Config, resume: bool, digest: str) -> None:
@@ -236,12 +270,14 @@ def _claim(workdir: Path, config: Config, resume: bool, digest: str) -> None:
     if path.exists():
         if not resume:
             raise InputError(f"{workdir}: already holds a run; give --resume to go on with it, or another --workdir")
-        found = configs.to_dict(configs.from_dict(json.loads(path.read_text())))  # with what was added since, at its default
+        found = configs.to_dict(configs.from_dict(files.read_json(path)))  # with what was added since, at its default
         if keys := sorted(key for key in wanted if found[key] != wanted[key]):
             raise InputError(f"{path}: the run was started with other values of {', '.join(keys)}")
         told = workdir / "run.json"
-        if told.exists() and (trained_on := json.loads(told.read_text())["data_digest"]) != digest:
+        if told.exists() and (trained_on := str(files.read_json(told).get("data_digest", ""))) != digest:
             raise InputError(f"{told}: the run was started on other data, sha256 {trained_on[:12]}..., now {digest[:12]}...")
+    elif config.init_from:
+        _check_start(config, digest)
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(wanted, indent=2) + "\n")
 
@@ -253,6 +289,8 @@ class _Run:
         self.config, self.splits, self.workdir, self.digest = config, splits, workdir, digest
         self.devices = devices
         self.revision = _git_revision()  # of the code that runs, whatever is committed while it does
+        self.revisions: list[str] = []  # of earlier sittings
+        self.start = ""  # sha256 of `init_from`
         self.steps_per_epoch = len(splits.train.labels) // config.batch_size
         self.total = self.steps_per_epoch * config.epochs
         self.schedule = make_schedule(config, self.total)
@@ -266,11 +304,10 @@ class _Run:
 
     def run(self) -> Result:
         """From the newest checkpoint, or from the start, to the end."""
-        state, progress = self.begin()
         with Checkpoints(self.workdir / "checkpoints") as checkpoints, self._tensorboard() as writer:
-            state, progress = checkpoints.restore((state, progress))
+            state, progress = checkpoints.restore(self.begin(anew=checkpoints.latest is None))
             self._require_space(state, progress)  # now, not after the first epoch
-            history = self._read_history(int(progress.epoch))
+            history = self._read_log(int(progress.epoch))
             with self._bar(int(progress.epoch)) as bar:
                 while int(progress.epoch) < self.config.epochs and not self._stopped(progress, history):
                     state, progress, row, logits = self._turn(state, progress, bar)
@@ -278,6 +315,7 @@ class _Run:
                     self._require_space(state, progress)
                     if self.devices.leads:
                         bar.write(_line(row, best=int(progress.best_epoch) == row["epoch"]))
+                        sys.stdout.flush()  # hours of them would wait in the buffer of a pipe
                         self._save(progress, history)
                     if writer is not None:
                         self._log(writer, row, logits)
@@ -286,9 +324,11 @@ class _Run:
                     bar.write(f"early stopping: {why}")
         return Result(self._model(progress, history), pd.DataFrame(history))
 
-    def begin(self) -> tuple[State, Progress]:
-        """Before the first step."""
-        state = self.devices.replicate(make_state(self.config, self.optimizer, self.targets))
+    def begin(self, anew: bool = True) -> tuple[State, Progress]:
+        """Before the first step; unless `anew`, only the shape of it, for which `init_from` need not be there any more."""
+        config = self.config if anew else dataclasses.replace(self.config, init_from="")
+        self.start = files.digest(Path(config.init_from)) if config.init_from else ""
+        state = self.devices.replicate(make_state(config, self.optimizer, self.targets))
         zero = jnp.zeros((), jnp.int32)
         return state, self.devices.replicate(Progress(zero, state.ema, jnp.float32(-jnp.inf), zero, zero))
 
@@ -370,6 +410,7 @@ class _Run:
         """Keep the weights of a better epoch; otherwise count it, once the rate has come down."""
         settings = self.config.early_stopping
         value = -row["holdout_loss"] if settings.monitor == "loss" else row[f"holdout_{settings.monitor}"]
+        value = float(np.float32(value))  # as `best_value` is kept: an equal epoch is no better one
         epoch = jnp.int32(row["epoch"])
         if value > float(progress.best_value) + settings.min_delta:
             best = jax.tree.map(jnp.copy, state.ema)  # the next step donates the state's own
@@ -398,9 +439,20 @@ class _Run:
         form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
         return tqdm(total=sum(costs), initial=sum(costs[:done]), bar_format=form, disable=disable)
 
-    def _read_history(self, done: int) -> list[Row]:
+    def _read_log(self, done: int) -> list[Row]:
+        """The rows of the `done` epochs that a resumed run has behind it; run.json says what they were made with."""
+        if not done:
+            return []
+        told = files.read_json(self.workdir / "run.json")
+        self.revisions, self.start = str(told.get("git_revision", "")).split(", "), str(told.get("init_sha256", ""))
         path = self.workdir / "history.csv"
-        return pd.read_csv(path).to_dict("records")[:done] if done and path.exists() else []
+        try:
+            rows = pd.read_csv(path).to_dict("records")[:done]
+        except ValueError as error:  # pandas' parser errors are ValueErrors
+            raise InputError(f"{path}: must be the log of the run: {' '.join(str(error).split())}") from None
+        if [row.get("epoch") for row in rows] != list(range(1, done + 1)):
+            raise InputError(f"{path}: must have a row for each of the {done} epochs of the newest checkpoint")
+        return rows
 
     def _tensorboard(self) -> AbstractContextManager[Any]:
         return _tensorboard(self.workdir / "tensorboard") if self.devices.leads else nullcontext()
@@ -435,11 +487,13 @@ class _Run:
             "protocol": self.config.protocol,
             "config": json.loads(json.dumps(configs.to_dict(self.config))),
             "data_digest": self.digest,
-            "git_revision": self.revision,
+            "git_revision": ", ".join(dict.fromkeys([*self.revisions, self.revision])),  # of every sitting
+            "init_sha256": self.start,
             "versions": {name: _version(name) for name in ("fer_jax", "jax", "jaxlib", "flax", "optax", "numpy")},
             "backend": jax.default_backend(),
             "best_epoch": int(progress.best_epoch),
             "epochs_done": int(progress.epoch),
+            "stopped": self._stopped(progress, history),
             "best": next((row for row in history if row["epoch"] == int(progress.best_epoch)), {}),
             "train_seconds": sum(row["seconds"] for row in history),
         }

@@ -1,7 +1,6 @@
 """Compare training runs: a table of what they reached and of the config keys in which they differ, and their curves."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +18,7 @@ EPILOG = """examples:
 A run's folder is what scripts/train.py writes: config.json, and from the first epoch on run.json and history.csv.
 """
 COLUMNS = ["epoch", "lr", "holdout_loss", "holdout_accuracy", "seconds"]
-CONFIG = {  # what is needed of a config; the rest may be that of another version
-    **{"name": str, "protocol": str, "seed": int, "epochs": int, "early_stopping.patience": int},
-    **{"optimizer.schedule": str, "optimizer.learning_rate": float, "optimizer.warmup": float},
-    "early_stopping.rate_below": float,
-}
+CONFIG = {"name": str, "protocol": str, "seed": int, "epochs": int}  # what is needed; the rest may be another version's
 
 
 class Run(NamedTuple):
@@ -68,28 +63,18 @@ def read(folder: Path, label: str) -> Run:
     """
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder}: no run there: scripts/train.py writes config.json, run.json and history.csv")
-    config = flat(read_json(folder / "config.json"))
+    config = flat(files.read_json(folder / "config.json"))
     for key, kind in CONFIG.items():
-        if not isinstance(config.get(key), (int, float) if kind is float else kind):
+        if not isinstance(config.get(key), kind):
             raise InputError(
                 f"{folder / 'config.json'}: {key} must be of type {kind.__name__}, received {config.get(key)!r}"
             )
     if not (folder / "run.json").exists():  # written at the end of the first epoch
         return Run(label, config, {}, pd.DataFrame(columns=COLUMNS))
-    history, log = read_history(folder / "history.csv"), read_json(folder / "run.json")
+    history, log = read_history(folder / "history.csv"), files.read_json(folder / "run.json")
     if log.get("best_epoch") not in history["epoch"].tolist():
         raise InputError(f"{folder / 'run.json'}: best_epoch must be one of the log's, received {log.get('best_epoch')!r}")
     return Run(label, config, log, history)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: must be JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: must be a JSON object, received {type(values).__name__}")
-    return values
 
 
 def read_history(path: Path) -> pd.DataFrame:
@@ -140,14 +125,9 @@ def summary(run: Run) -> dict[str, Any]:
 
 def state(run: Run) -> str:
     """Whether the last epoch was reached, early stopping ended the run, or it goes on still or was cut."""
-    config, history = run.config, run.history
-    if len(history) >= config["epochs"]:
+    if len(run.history) >= run.config["epochs"]:
         return "finished"
-    late = history[history["epoch"] > run.log.get("best_epoch", 0)]
-    if config["optimizer.schedule"] != "plateau":  # where epochs count from the start, see `fer_jax.train`
-        late = late[late["epoch"] > config["optimizer.warmup"] * config["epochs"]]
-        late = late[late["lr"] < config["early_stopping.rate_below"] * config["optimizer.learning_rate"]]
-    return "stopped early" if len(late) >= config["early_stopping.patience"] else "unfinished"
+    return "stopped early" if run.log.get("stopped") else "unfinished"
 
 
 def parse_arguments() -> argparse.Namespace:

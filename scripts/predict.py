@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fer_jax import cli, faces, files, pictures, runtime
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, printable
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Fer2013
@@ -114,11 +114,11 @@ def classify(predictor: "Predictor", paths: list[Path], detector: "Detector") ->
             errors.append(error)
             continue
         if not crops:
-            print(f"{'no face found':>{9 * len(predictor.emotions) - 1}}  {'-':9} {path}")
+            print(f"{'no face found':>{9 * len(predictor.emotions) - 1}}  {'-':9} {printable(str(path))}")
         for where, face in crops:
             probabilities = predictor(face[None])[0]
             columns = " ".join(f"{probability:8.3f}" for probability in probabilities)
-            print(f"{columns}  {predictor.emotions[probabilities.argmax()]:9} {path}{where}")
+            print(f"{columns}  {predictor.emotions[probabilities.argmax()]:9} {printable(str(path))}{where}")
     for error in errors:
         print(f"error: {error}", file=sys.stderr)
     return 2 if errors else 0

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_jax import cli, runtime
+from fer_jax import cli, files, runtime
 
 runtime.configure()
 
@@ -20,7 +20,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--config", type=Path, required=True, help="a Python file that defines `config = Config(...)`")
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)")
-    parser.add_argument("--extra", type=Path, metavar="FOLDER", help="more training pictures, as happy/*.png and so on")
+    parser.add_argument(
+        "--extra", type=Path, nargs="+", default=[], metavar="FOLDER", help="more training pictures, as happy/*.png ..."
+    )
     parser.add_argument("--workdir", type=Path, help="folder for logs, checkpoints and the model (default: runs/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the workdir")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config")
@@ -40,19 +42,25 @@ def main() -> None:
 
     if args.coordinator:
         parallel.join(args.coordinator, args.processes, args.process)
+    elif (args.processes, args.process) != (1, 0):
+        raise InputError("--processes and --process need --coordinator HOST:PORT")
     config = configs.load(args.config, args.set)
     faces = data.load(args.data)
-    if args.extra:
-        if config.protocol.startswith("ferplus"):
-            raise InputError(f"--extra brings pictures without FER+ votes: protocol {config.protocol} cannot use them")
-        faces = extra.merge(faces, args.extra)
-    votes = ferplus.read(args.data / ferplus.FILE, faces) if config.protocol.startswith("ferplus") else None
+    voted = config.protocol.startswith("ferplus")
+    if args.extra and voted:
+        raise InputError(f"--extra brings pictures without FER+ votes: protocol {config.protocol} cannot use them")
+    for folder in args.extra:
+        faces = extra.merge(faces, folder)
+    votes = ferplus.read(args.data / ferplus.FILE, faces) if voted else None
+    digest = f"{faces.digest}+{files.digest(args.data / ferplus.FILE)}" if voted else faces.digest
     splits = data.protocol(faces, config.protocol, seed=config.seed, holdout=config.holdout, votes=votes)
     workdir = args.workdir or Path("runs") / config.name
-    print(f"{config.name}: {len(splits.train.labels):,} training rows, {len(splits.select.labels):,} to select on")
-    result = train.fit(config, splits, workdir, resume=args.resume, digest=faces.digest)
+    if leads := args.process == 0:
+        print(f"{config.name}: {len(splits.train.labels):,} training rows, {len(splits.select.labels):,} to select on")
+    result = train.fit(config, splits, workdir, resume=args.resume, digest=digest)
     best = result.model.metadata["best"]
-    print(f"best epoch {best['epoch']}: hold-out accuracy {best['holdout_accuracy']:.4f}; wrote {workdir / 'model.pkl'}")
+    if leads:
+        print(f"best epoch {best['epoch']}: hold-out accuracy {best['holdout_accuracy']:.4f}; wrote {workdir / 'model.pkl'}")
 
 
 if __name__ == "__main__":

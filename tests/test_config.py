@@ -47,6 +47,7 @@ def test_overrides_reach_nested_values(experiment):
         ("augment.erase=1.5", r"augment.erase must be in \[0, 1\]"),
         ("ema=nan", "ema must be of type float, received 'nan'"),
         ("ema=1e999", "ema must be in"),
+        ("ema={[]:1}", r"ema must be of type float, received '\{\[\]:1\}'"),
         ("protocol=test", "protocol must be one of"),
         ("augment=3", "augment must be Augment"),
         ("resolutions=((0.5,48),)", "resolutions must be"),
@@ -57,6 +58,18 @@ def test_overrides_reach_nested_values(experiment):
 def test_a_wrong_override_names_key_rule_and_value(experiment, override, words):
     with pytest.raises(InputError, match=words):
         config.load(experiment, [override])
+
+
+def test_noise_needs_a_sigma_that_something_is_seen_through(experiment):
+    for sigma in ("0", "1.5"):
+        with pytest.raises(InputError, match=rf"adversary.sigma must be above 0 and at most 1, received {float(sigma)}"):
+            config.load(experiment, ["adversary.method=noise", f"adversary.sigma={sigma}"])
+    assert config.load(experiment, ["adversary.sigma=1.5"])  # of an adversary that is off
+
+
+def test_an_override_may_name_a_field_of_the_model_that_the_file_leaves_out(experiment):
+    assert "crop" not in config.load(experiment).model
+    assert config.load(experiment, ["model.crop=40"]).model["crop"] == 40
 
 
 @pytest.mark.parametrize(

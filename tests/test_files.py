@@ -1,8 +1,9 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
-from fer_jax import files
+from fer_jax import cli, files
 from fer_jax.errors import InputError
 
 
@@ -23,6 +24,30 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_names_the_file_that_was_to_be(tmp_path, capsys):
+    def main():
+        with files.replacing(tmp_path / "table.csv") as temporary:
+            temporary.unlink()
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("a row\n")
+
+    assert cli.run(main) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'table.csv'}: No space left on device\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [(b"", "must be JSON"), (b'{"a": ', "must be JSON"), (b"\xff", "must be JSON"), (b"[]", "a JSON object")],
+)
+def test_what_is_no_json_object_is_refused(tmp_path, content, rule):
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"run\.json: must be .*{rule.split()[-1]}"):
+        files.read_json(path)
 
 
 def test_space_is_judged_by_what_is_free(tmp_path):

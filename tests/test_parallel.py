@@ -86,6 +86,30 @@ def test_two_processes_give_what_one_gives(alone, tmp_path):
     assert_same_run(alone, tmp_path / "w")
 
 
+def test_what_the_first_process_refuses_ends_the_others_too(tmp_path):
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "config.json").write_text("{}")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    runs = [start(tmp_path / "w", address, str(process)) for process in (0, 1)]
+    first, second = (run.communicate()[1] for run in runs)
+    assert "already holds a run" in first
+    assert "process 0 did not start" in second
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:", ":1", "localhost:x"])
+def test_an_address_without_host_or_port_is_refused(address):
+    with pytest.raises(InputError, match="coordinator must be HOST:PORT, received"):
+        parallel.join(address, 2, 0)
+
+
+def test_several_processes_need_an_address(root):
+    command = [sys.executable, "scripts/train.py", "--config", "experiments/smoke.py", "--processes", "2", "--process", "1"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: --processes and --process need --coordinator HOST:PORT\n")
+
+
 def test_a_process_that_is_none_of_them_is_refused():
     with pytest.raises(InputError, match="process must be a number from 0 to 1, received 2"):
         parallel.join("localhost:1", 2, 2)

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from fer_jax import config as configs
-from fer_jax import evaluate, model_file, models, train
+from fer_jax import evaluate, files, model_file, models, train
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
 from fer_jax.data import Protocol, Split
 from fer_jax.errors import InputError
@@ -120,6 +120,23 @@ def test_a_workdir_with_a_run_is_not_overwritten(finished, splits):
         train.fit(tiny(), splits, finished[1], resume=True, digest="d2")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.json", "{", r"config\.json: must be JSON"),
+        ("run.json", "", r"run\.json: must be JSON"),
+        ("run.json", "{}", r"run\.json: the run was started on other data"),
+        ("history.csv", "", r"history\.csv: must be the log of the run: No columns"),
+        ("history.csv", "epoch\n1\n2\n", r"history\.csv: must have a row for each of the 3 epochs"),
+    ],
+)
+def test_a_damaged_workdir_is_not_resumed(finished, splits, tmp_path, name, content, words):
+    workdir = shutil.copytree(finished[1], tmp_path / "w")
+    (workdir / name).write_text(content)
+    with pytest.raises(InputError, match=words):
+        train.fit(tiny(), splits, workdir, resume=True, digest="d1")
+
+
 def test_a_run_goes_on_after_an_update_that_added_config_keys(finished, splits):
     path = finished[1] / "config.json"
     old = json.loads(path.read_text())
@@ -191,6 +208,39 @@ def test_training_starts_from_a_model_file(finished, splits, tmp_path):
     other = tiny(init_from=str(path), model={"family": "vgg", "stages": [[4]], "dropout": 0.1})
     with pytest.raises(InputError, match="its weights fit"):
         train.make_state(other, optimizer, targets)
+
+
+@pytest.mark.parametrize(
+    ("changes", "digest", "words"),
+    [
+        ({"seed": 1}, "d1", "was trained on other data, seed 0 and holdout 0.1"),
+        ({"holdout": 0.2}, "d1", "with data d1..., seed 0 and holdout 0.2"),
+        ({}, "d2", "with data d2"),
+    ],
+)
+def test_a_start_that_saw_the_hold_out_is_refused(finished, splits, tmp_path, changes, digest, words):
+    config = tiny(init_from=str(finished[1] / "model.pkl"), **changes)
+    with pytest.raises(InputError, match=words):
+        train.fit(config, splits, tmp_path / "w", digest=digest)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_start_that_was_selected_on_what_is_reported_is_refused(finished, splits, tmp_path):
+    model = model_file.load(finished[1] / "model.pkl")
+    kaggle = dataclasses.replace(model, metadata={**model.metadata, "protocol": "kaggle"})
+    model_file.save(tmp_path / "kaggle.pkl", kaggle)
+    with pytest.raises(InputError, match="must be of protocol train-only, too, is of kaggle"):
+        train.fit(tiny(init_from=str(tmp_path / "kaggle.pkl")), splits, tmp_path / "w", digest="d1")
+
+
+def test_a_run_is_resumed_without_the_model_that_it_started_from(finished, splits, tmp_path):
+    start = Path(shutil.copy(finished[1] / "model.pkl", tmp_path))
+    config = tiny(init_from=str(start), holdout=0.05)
+    train.fit(config, splits, tmp_path / "w", digest="d1")
+    told = json.loads((tmp_path / "w" / "run.json").read_text())
+    assert told["init_sha256"] == files.digest(start)
+    start.unlink()
+    assert len(train.fit(config, splits, tmp_path / "w", resume=True, digest="d1").history) == 3
 
 
 def test_beliefs_follow_what_the_network_says_of_the_rows_it_sees(splits):
@@ -306,6 +356,15 @@ def test_early_stopping_waits_until_the_rate_is_low_and_keeps_the_best(splits, t
         stopped.append(run._stopped(progress, []))
     assert stopped == [""] * 7 + ["no better epoch than 6"]
     assert int(progress.best_epoch) == 6
+
+
+def test_an_equal_epoch_is_no_better_one(splits, tmp_path):
+    run = run_of(tiny(epochs=10, early_stopping=EarlyStopping(patience=2)), splits, tmp_path)
+    state = train.make_state(run.config, run.optimizer, run.targets)
+    progress = train.Progress(jnp.int32(0), state.ema, jnp.float32(-jnp.inf), jnp.int32(0), jnp.int32(0))
+    for epoch in (4, 5, 6):
+        progress = run._judge(state, progress, row(epoch, 0.7, 0.001))  # which float32 rounds down
+    assert (int(progress.best_epoch), run._stopped(progress, [])) == (4, "no better epoch than 4")
 
 
 def test_views_grow_as_the_config_says():

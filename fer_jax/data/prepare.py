@@ -27,7 +27,7 @@ TEST_CSV = "test_with_emotions.csv"
 def load(directory: Path = Path("data"), *, cache: bool = True) -> Fer2013:
     """The data in `directory`, in whatever layout `fer_jax.data.sources.find` knows.
 
-    With `cache`, prepared files are used if they were made from this very source, else they are made, together with
+    With `cache`, prepared files are used if they were made from this very source, else they are made, and so is
     `test_with_emotions.csv`; a folder that cannot be written to costs a note on stderr. Warns (`DataWarning`) about
     splits that have not the published number of rows.
 
@@ -57,6 +57,24 @@ def write_test_with_emotions(data: Fer2013, path: Path) -> None:
             stream.write(f"{label},{' '.join(map(text.__getitem__, image.ravel().tolist()))}\n")
 
 
+def _keep_test_with_emotions(data: Fer2013, path: Path) -> None:
+    """Write the file unless one of the very size that `data` gives is there: it may be deleted, or be another source's."""
+    images = data.test.images
+    digits = images.size + (images >= 10).sum() + (images >= 100).sum()
+    size = len("emotion,pixels\n") + digits + images.size + 2 * len(images)  # a space or line end after each; label, comma
+    if not path.is_file() or path.stat().st_size != size:
+        write_test_with_emotions(data, path)
+
+
+@contextmanager
+def _noting_failure(directory: Path) -> Iterator[None]:
+    """A folder that cannot be written to is no reason to do without what was read."""
+    try:
+        yield
+    except OSError as error:
+        _note(f"{error.filename or directory}: {error.strerror or error}: going on without it")
+
+
 def _load_prepared(directory: Path, source: sources.Source) -> Fer2013:
     """Read the prepared files; where there are none, or none that are whole, parse the source and write them."""
     key = source.digest()[:16]
@@ -64,19 +82,20 @@ def _load_prepared(directory: Path, source: sources.Source) -> Fer2013:
     path = directory / "tfds" / key if builder else directory / "prepared" / f"{key}.npz"
     if path.exists():
         try:
-            return builder.read(path) if builder else sources.read_npz(path)
+            data = builder.read(path) if builder else sources.read_npz(path)
+            with _noting_failure(directory):
+                _keep_test_with_emotions(data, directory / TEST_CSV)
+            return data
         except InputError as error:
             _note(f"{error}; preparing it again")
     data = source.read()
-    try:
+    with _noting_failure(directory):
         if builder:
             with _replacing_folder(path) as temporary:
                 builder.write(data, temporary)
         else:
             save_npz(data, path)
-        write_test_with_emotions(data, directory / TEST_CSV)
-    except OSError as error:
-        _note(f"{error.filename or directory}: {error.strerror or error}: the next start will parse the data again")
+        _keep_test_with_emotions(data, directory / TEST_CSV)
     return data
 
 

@@ -1,7 +1,7 @@
-"""Layers that give what flax's give, in a form that XLA runs faster on a CPU.
+"""Layers that give what flax's give, in a form that XLA runs faster on a CPU; elsewhere they are flax's.
 
-x = BatchNormRelu(train=True)(x)   # nn.relu(nn.BatchNorm(use_running_average=False)(x))
-x = max_pool(x)                    # nn.max_pool(x, (2, 2), (2, 2))
+x = batch_norm_relu(x, train=True, name="norm1")   # nn.relu(nn.BatchNorm(use_running_average=False, name="norm1")(x))
+x = max_pool(x)                                    # nn.max_pool(x, (2, 2), (2, 2))
 """
 
 import functools
@@ -12,6 +12,20 @@ import jax
 import jax.numpy as jnp
 
 EPSILON = 1e-5
+MOMENTUM = 0.9
+
+
+def on_cpu() -> bool:
+    """Whether the forms below apply: accelerators run flax's own faster, and compute their statistics in float32."""
+    return jax.default_backend() == "cpu"
+
+
+def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Array:
+    """Batch normalisation and a rectifier, within a module that is `nn.compact`; its variables are `nn.BatchNorm`'s."""
+    if on_cpu():
+        return BatchNormRelu(train=train, dtype=dtype, name=name)(x)
+    settings = {"momentum": MOMENTUM, "epsilon": EPSILON, "dtype": dtype, "name": name}
+    return nn.relu(nn.BatchNorm(use_running_average=not train, **settings)(x))
 
 
 def column_sums(x: jax.Array) -> jax.Array:
@@ -31,7 +45,7 @@ def _affine(x: jax.Array, rate: jax.Array, offset: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def batch_norm_relu(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def normalised_relu(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """relu(scale * (x - mean) / sqrt(var + 1e-5) + bias) with the batch's own statistics.
 
     Args:
@@ -40,10 +54,10 @@ def batch_norm_relu(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[ja
     Returns:
         The activations, shaped as x, and the biased mean and variance, float32 [C], which take no gradient.
     """
-    return _batch_norm_relu_forward(x, scale, bias)[0]
+    return _normalised_relu_forward(x, scale, bias)[0]
 
 
-def _batch_norm_relu_forward(x, scale, bias):
+def _normalised_relu_forward(x, scale, bias):
     n = x.size // x.shape[-1]
     mean = column_sums(x) / n
     var = jnp.maximum(column_sums(jnp.square(x)) / n - jnp.square(mean), 0.0)
@@ -52,7 +66,7 @@ def _batch_norm_relu_forward(x, scale, bias):
     return (y, mean, var), (x, y, scale, mean, var)
 
 
-def _batch_norm_relu_backward(residuals, cotangents):
+def _normalised_relu_backward(residuals, cotangents):
     """Ioffe & Szegedy, "Batch Normalization", ICML 2015, section 3, through the rectifier."""
     x, y, scale, mean, var = residuals
     n = x.size // x.shape[-1]
@@ -67,14 +81,13 @@ def _batch_norm_relu_backward(residuals, cotangents):
     return dx, dscale, dbias
 
 
-batch_norm_relu.defvjp(_batch_norm_relu_forward, _batch_norm_relu_backward)
+normalised_relu.defvjp(_normalised_relu_forward, _normalised_relu_backward)
 
 
 class BatchNormRelu(nn.Module):
     """Batch normalisation and a rectifier in one pass, named and shaped as `nn.BatchNorm`'s variables are."""
 
     train: bool
-    momentum: float = 0.9
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -87,10 +100,10 @@ class BatchNormRelu(nn.Module):
         if not self.train:
             rate = scale * jax.lax.rsqrt(var.value + EPSILON)
             return nn.relu(_affine(x, rate, bias - mean.value * rate))
-        y, batch_mean, batch_var = batch_norm_relu(x, scale, bias)
+        y, batch_mean, batch_var = normalised_relu(x, scale, bias)
         if not self.is_initializing():
-            mean.value = self.momentum * mean.value + (1 - self.momentum) * batch_mean
-            var.value = self.momentum * var.value + (1 - self.momentum) * batch_var
+            mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * batch_mean
+            var.value = MOMENTUM * var.value + (1 - MOMENTUM) * batch_var
         return y
 
 
@@ -100,6 +113,8 @@ def max_pool(x: jax.Array) -> jax.Array:
     The maximum of four strided views: the gradient of `nn.max_pool` (select-and-scatter) is several times slower on the
     CPU. Where values tie, the gradient is shared among them rather than given to the first.
     """
+    if not on_cpu():
+        return nn.max_pool(x, (2, 2), (2, 2))
     h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     x = x[:, :h, :w]
     corners = [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fer_jax.labels import NUM_CLASSES, names
-from fer_jax.models.layers import BatchNormRelu, max_pool
+from fer_jax.models.layers import batch_norm_relu, max_pool
 from fer_jax.types import IMAGE_SIZE
 
 # Mean and standard deviation of FER-2013's training pixels in [0, 1].
@@ -45,6 +45,10 @@ class Model(nn.Module):
             raise ValueError(f"dropout must be in [0, 1), received {self.dropout!r}")
         if not (type(self.crop) is int and 16 <= self.crop <= IMAGE_SIZE):
             raise ValueError(f"crop must be an integer in [16, {IMAGE_SIZE}], received {self.crop!r}")
+        if self.crop >> len(self.stages) == 0:
+            raise ValueError(
+                f"stages must be so few that a side of {self.crop} is left after halving, are {len(self.stages)}"
+            )
         names(self.classes)
         super().__post_init__()
 
@@ -63,7 +67,7 @@ class Model(nn.Module):
                     kernel_init=nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
                     name=f"conv{i + 1}_{j + 1}",
                 )(x)
-                x = BatchNormRelu(train=train, dtype=self.dtype, name=f"norm{i + 1}_{j + 1}")(x)
+                x = batch_norm_relu(x, train, self.dtype, f"norm{i + 1}_{j + 1}")
             x = max_pool(x)
         x = x.mean(axis=(1, 2), dtype=jnp.float32)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)

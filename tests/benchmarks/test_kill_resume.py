@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -9,4 +10,5 @@ def test_a_run_killed_five_times_ends_bit_identical(root):
     command = [sys.executable, "benchmarks/kill_resume.py", "--kills", "5"]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 kills, 2 of them within a save: the runs are bit-identical" in done.stdout
+    within = int(re.search(r"5 kills, (\d) of them within a save: the runs are bit-identical", done.stdout)[1])
+    assert within >= 2  # random moments may lie in one, too

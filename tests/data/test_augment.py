@@ -47,6 +47,19 @@ def test_resampling_equals_scipy_inside_and_beyond_the_border(faces):
     np.testing.assert_allclose(ours, oracle, atol=1e-5)
 
 
+def test_brightness_is_added_and_contrast_stretched_about_the_mean(targets):
+    faces = np.random.default_rng(2).integers(100, 156, (64, 48, 48), np.uint8)  # no relit value leaves [0, 1]
+    plain = faces / 255
+    for settings, slopes, moves in (({"brightness": 0.2}, (1, 1), (0, 0.2)), ({"contrast": 0.5}, (0.5, 1.5), (0, 0))):
+        images = np.asarray(views(faces, targets, **settings)[0][..., 0])
+        slope = images.std(axis=(1, 2)) / plain.std(axis=(1, 2))
+        move = images.mean(axis=(1, 2)) - plain.mean(axis=(1, 2))
+        assert slopes[0] - 1e-3 <= slope.min() and slope.max() <= slopes[1] + 1e-3
+        assert np.abs(move).max() <= moves[1] + 1e-3
+        drawn, width = (move, 0.4) if moves[1] else (slope, 1.0)
+        assert np.ptp(drawn) > 0.8 * width  # 64 draws reach both ends
+
+
 @pytest.mark.parametrize("settings", [{"rotate": 180.0}, {"scale": 0.5}])
 def test_rotation_and_zoom_keep_the_centre_in_place(targets, settings):
     faces = np.zeros((64, 48, 48), np.uint8)

@@ -137,6 +137,24 @@ def test_a_file_with_training_rows_only_can_be_prepared(store, unread, tmp_path)
     assert room.load(tmp_path).digest == data.digest
 
 
+def test_the_test_rows_with_emotions_are_always_those_of_the_data(store, tmp_path):
+    path = tmp_path / prepare.TEST_CSV
+    for seed in (0, 1, 0):  # the third start finds the first one's prepared files
+        write_csv(random_data(seed), tmp_path)
+        room.load(tmp_path)
+        rows = list(csv.reader(path.read_text().splitlines()))[1:]
+        assert [int(row[0]) for row in rows] == random_data(seed).test.labels.tolist()
+        np.testing.assert_array_equal(
+            [row[1].split() for row in rows], random_data(seed).test.images.reshape(14, -1).astype(str)
+        )
+    before = path.stat().st_mtime_ns
+    room.load(tmp_path)
+    assert path.stat().st_mtime_ns == before  # not written at every start
+    path.unlink()
+    room.load(tmp_path)
+    assert path.exists()
+
+
 def test_no_cache_writes_nothing(tmp_path):
     data = random_data(0)
     write_csv(data, tmp_path)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fer_jax import models
 from fer_jax.models import layers
 
 
@@ -40,9 +41,22 @@ def test_batch_norm_relu_equals_flax_in_value_statistics_and_gradients(setting, 
     ours = run(layers.BatchNormRelu(train=train), (params, {"batch_stats": stats}), x, weights)
     wrapped = ({"BatchNorm_0": params}, {"batch_stats": {"BatchNorm_0": stats}})
     plain = run(Plain(train=train), wrapped, x, weights)
-    assert jax.tree.structure(ours) != jax.tree.structure(plain)  # flax nests by module name; the leaves line up
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_elsewhere_than_on_a_cpu_the_network_is_flaxs_own(monkeypatch, train):
+    """The same weights give the same logits and statistics; what is called shows which layers ran."""
+    model = models.create({"family": "vgg", "stages": [[4, 4], [6]], "crop": 40})
+    images = jax.random.uniform(jax.random.key(0), (5, 48, 48, 1))
+    variables = model.init(jax.random.key(1), images)
+    tuned = model.apply(variables, images, train=train, mutable=["batch_stats"])
+    monkeypatch.setattr(layers, "on_cpu", lambda: False)
+    monkeypatch.setattr(layers, "BatchNormRelu", None)
+    plain = model.apply(variables, images, train=train, mutable=["batch_stats"])
+    for a, b in zip(*map(jax.tree.leaves, (tuned, plain)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_initialising_leaves_the_running_statistics_alone():
@@ -54,7 +68,7 @@ def test_initialising_leaves_the_running_statistics_alone():
 
 def test_a_constant_channel_has_finite_gradients():
     x = jnp.full((4, 2, 2, 3), 7.0)
-    gradient = jax.grad(lambda x: layers.batch_norm_relu(x, jnp.ones(3), jnp.ones(3))[0].sum())(x)
+    gradient = jax.grad(lambda x: layers.normalised_relu(x, jnp.ones(3), jnp.ones(3))[0].sum())(x)
     assert jnp.isfinite(gradient).all()
     np.testing.assert_allclose(gradient, 0, atol=1e-4)  # the output does not depend on a constant
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from fer_jax import cli
+from fer_jax import cli, files
 from fer_jax import config as configs
-from fer_jax.config import Config, EarlyStopping, Optimizer
+from fer_jax.config import Config, Optimizer
 
 COLUMNS = "epoch,lr,train_loss,train_accuracy,holdout_loss,holdout_accuracy,seconds"
 ROWS = ("1,0.1,1.5,0.4,1.6,0.35,90", "2,0.05,1.2,0.5,1.3,0.45,90", "3,0.001,1.0,0.6,1.4,0.40,90")
@@ -66,18 +66,12 @@ def test_a_row_holds_what_a_run_reached_and_where_it_differs(run, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "patience", "state"),
-    [
-        (Optimizer(warmup=0), 1, "stopped early"),
-        (Optimizer(warmup=0), 2, "unfinished"),
-        (Optimizer(warmup=0, learning_rate=0.001), 1, "unfinished"),  # its rate is still high
-        (Optimizer(warmup=0.5), 1, "unfinished"),  # of 9 epochs
-        (Optimizer(schedule="plateau", learning_rate=0.001), 1, "stopped early"),
-    ],
+    ("epochs", "stopped", "state"),
+    [(3, "", "finished"), (9, "", "unfinished"), (9, "no better epoch than 2", "stopped early")],
 )
-def test_early_stopping_is_told_from_a_run_that_goes_on(script, tmp_path, optimizer, patience, state):
-    config = Config("vgg", BASE.model, epochs=9, optimizer=optimizer, early_stopping=EarlyStopping(patience=patience))
-    assert script.state(script.read(write(tmp_path / "run", config), "run")) == state
+def test_early_stopping_is_told_from_a_run_that_goes_on(script, tmp_path, epochs, stopped, state):
+    folder = write(tmp_path / "run", Config("vgg", BASE.model, epochs=epochs), stopped=stopped)
+    assert script.state(script.read(folder, "run")) == state
 
 
 def test_a_run_in_its_first_epoch_is_in_the_table_but_has_no_curve(run, tmp_path, capsys):
@@ -103,7 +97,7 @@ def test_runs_are_told_apart_by_their_folders(run, tmp_path):
 def test_what_train_writes_is_read(script, root):
     shipped = root / "results" / "model"  # without config.json, which run.json holds too
     history = script.read_history(shipped / "history.csv")
-    log = script.read_json(shipped / "run.json")
+    log = files.read_json(shipped / "run.json")
     assert history["epoch"].tolist() == [*range(1, log["epochs_done"] + 1)]
     assert set(script.CONFIG) <= script.flat(log["config"]).keys()
 
