@@ -5,20 +5,24 @@ if __name__ == "__main__":
 """
 
 import argparse
+import contextlib
 import math
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from fer_jax.errors import InputError
 
 
 def run(main: Callable[[], int | None]) -> int:
-    """Call `main`; its exit code, 2 after an `InputError` or a failed read or write, 130 after Ctrl-C."""
+    """Call `main`; its exit code, 2 after an `InputError` or a failed read or write, 128 + N after signal N."""
     try:
-        with _warnings_in_one_line():
+        with _signals_raised(), _warnings_in_one_line():
             code = main() or 0
         sys.stdout.flush()
         return code
@@ -34,6 +38,10 @@ def run(main: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except _Stopped as stopped:
+        with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP tells
+            print(f"ended by {stopped.number.name}", file=sys.stderr)
+        return 128 + stopped.number
 
 
 def parse_eps(text: str) -> float:
@@ -50,6 +58,45 @@ def parse_eps(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number above 0 or a fraction such as 2/255, got {text!r}")
     return value
+
+
+class _Stopped(BaseException):
+    """Somebody wants the process to end; nothing that handles errors is to swallow it."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _signals_raised() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what runs here as Ctrl-C does: files are closed, temporary ones removed.
+
+    Later ones do not disturb that. Signals that somebody handles or ignores (nohup) stay theirs; only the main thread may
+    handle any.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    known = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in known if signal.getsignal(number) is signal.SIG_DFL]
+    process = os.getpid()
+
+    def stop(number: int, _: FrameType | None) -> None:
+        if os.getpid() != process:  # a worker that was forked: its death is meant, not our end
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        for each in ours:
+            signal.signal(each, signal.SIG_IGN)
+        raise _Stopped(signal.Signals(number))
+
+    try:
+        for number in ours:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextmanager

@@ -23,8 +23,10 @@ import numpy as np
 
 from fer_jax import files, runtime
 from fer_jax.errors import InputError
-from fer_jax.pictures import FACE_SIZE, MAX_PIXELS, PNG, opencv, png_chunks_fit
+from fer_jax.pictures import FACE_SIZE, MAX_PIXELS, PNG, claimed_size, opencv, png_chunks_fit
 
+MAX_JPEG_PIXELS = 4 * MAX_PIXELS  # of a photograph that is halved as it is decoded; telephones take 200 million
+_PIXELS_PER_BYTE = 128  # at most, of such a photograph: usual are 2 to 10, and a plain black one has 85
 MAX_SCANS = 64  # of a progressive JPEG: about 10 are usual, and each of thousands may cost a pass over all pixels
 
 # YuNet (Wu, Peng, Yu: "YuNet: a tiny millisecond-level face detector", 2023) as OpenCV Zoo publishes it.
@@ -228,13 +230,16 @@ def faces_in(image: Frame, detector: Detector | None = None) -> list[tuple[Box, 
     return [(box, crop(image, box)) for box in sorted(boxes, key=_area, reverse=True)]
 
 
-def read_image(path: str | Path) -> Frame:
+def read_image(path: str | Path, *, full_size: bool = False) -> Frame:
     """A picture, upright (EXIF): uint8 [H, W] where the file is grey, BGR [H, W, 3] where it has colour.
 
-    Transparency is dropped and 16 bits become 8.
+    Transparency is dropped and 16 bits become 8. A JPEG of more than `MAX_PIXELS` comes at half its width and height.
+
+    Args:
+        full_size: refuse such a JPEG, as any other picture of that size is.
 
     Raises:
-        InputError: no such file, not readable, or not a picture.
+        InputError: no such file, not readable, not a picture, or too large a one.
     """
     cv2 = opencv()
     try:
@@ -243,16 +248,30 @@ def read_image(path: str | Path) -> Frame:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
     if encoded[:2].tobytes() == b"\xff\xd8" and (scans := len(_SCAN.findall(encoded.data))) > MAX_SCANS:
         raise InputError(f"{path}: a JPEG picture must have at most {MAX_SCANS} scans, received {scans:,}")
+    halved = _halving(path, encoded, MAX_PIXELS if full_size else MAX_JPEG_PIXELS)
     image = None
     try:
         if png_chunks_fit(encoded.data):
-            image = cv2.imdecode(encoded, cv2.IMREAD_ANYCOLOR)
+            image = cv2.imdecode(encoded, cv2.IMREAD_ANYCOLOR | halved)
     except cv2.error as error:  # also for an empty file
         if "MAX_IMAGE" in str(error):  # width, height or their product
             raise InputError(f"{path}: must be a picture of at most {MAX_PIXELS:,} pixels, received more") from None
     if image is None:
         raise InputError(f"{path}: must be a picture (PNG, JPEG, ...), but OpenCV cannot decode its {encoded.size} bytes")
     return image
+
+
+def _halving(path: str | Path, encoded: np.ndarray, limit: int) -> int:
+    """OpenCV's flag to halve a JPEG of more than `MAX_PIXELS`, at most `limit`, as it is decoded; 0 for all others."""
+    jpeg = encoded[:2].tobytes() == b"\xff\xd8"
+    width, height = (claimed_size(encoded.tobytes()) if jpeg else None) or (0, 0)
+    if (pixels := width * height) <= MAX_PIXELS:
+        return 0
+    if pixels > limit:
+        raise InputError(f"{path}: a JPEG must have at most {limit:,} pixels here, received {width}x{height}")
+    if pixels > _PIXELS_PER_BYTE * encoded.size:  # what is missing would be made up, at full cost
+        raise InputError(f"{path}: {encoded.size:,} bytes are too few for the {width}x{height} pixels that they claim")
+    return opencv().IMREAD_REDUCED_GRAYSCALE_2  # with IMREAD_ANYCOLOR colour stays
 
 
 def write_face(path: Path, face: np.ndarray) -> None:

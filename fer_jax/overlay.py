@@ -3,6 +3,7 @@
 annotated = overlay.draw(event.frame, event.predictions, status="00:00:07")
 with overlay.Window("live") as window:
     going_on = window.show(annotated)
+    going_on = window.wait()  # now and then, while no frame comes
 """
 
 import subprocess
@@ -22,6 +23,7 @@ COLOURS = ((233, 180, 86), (0, 159, 230), (115, 158, 0), (66, 228, 240), (167, 1
 _DARK, _LIGHT = (20, 20, 20), (245, 245, 245)
 _UNIT = 360  # a frame of so many rows is drawn in single pixels, one of twice as many in double ones
 _NAME_WIDTH, _BAR_WIDTH, _ROW = 46, 50, 11  # of the bars' panel, in units
+_SILENT_SECONDS = 1.0  # without a frame, until the window says so
 _SCREEN_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1)"
 
 
@@ -38,7 +40,7 @@ def draw(frame: faces.Frame, predictions: Sequence[Prediction], *, numbered: boo
     the upper left corner. Nothing outside of boxes and panels changes.
     """
     drawn = frame.copy()
-    unit = max(1, round(min(frame.shape[:2]) / _UNIT))
+    unit = _unit(frame)
     numbered = numbered or len(predictions) > 1
     for one in predictions:
         _panel(drawn, one, unit)
@@ -52,6 +54,10 @@ def draw(frame: faces.Frame, predictions: Sequence[Prediction], *, numbered: boo
     if status:
         _label(drawn, status, 0, 0, _LIGHT, unit)
     return drawn
+
+
+def _unit(frame: faces.Frame) -> int:
+    return max(1, round(min(frame.shape[:2]) / _UNIT))
 
 
 def _panel(drawn: faces.Frame, one: Prediction, unit: int) -> None:
@@ -93,9 +99,24 @@ class Window:
     def __init__(self, title: str) -> None:
         self._title = title
         self._moments: deque[float] = deque(maxlen=30)
+        self._latest: tuple[float, faces.Frame] | None = None
 
     def show(self, frame: faces.Frame) -> bool:
         """Show a frame, BGR uint8 [H, W, 3]; False once the user has closed the window or pressed q or Escape."""
+        self._latest = time.monotonic(), frame
+        return self._shown(frame)
+
+    def wait(self) -> bool:
+        """Serve the user while no frame comes, which is said on the last one after a second; False as for `show`."""
+        if self._latest is None:
+            return True
+        moment, frame = self._latest
+        if (silent := time.monotonic() - moment) >= _SILENT_SECONDS:
+            unit, frame = _unit(frame), frame.copy()
+            _label(frame, f"no picture for {silent:.0f} s", 0, 14 * unit, _LIGHT, unit)
+        return self._shown(frame)
+
+    def _shown(self, frame: faces.Frame) -> bool:
         cv2 = faces.opencv()
         cv2.imshow(self._title, frame)
         key = cv2.waitKey(1) & 0xFF

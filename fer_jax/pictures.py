@@ -7,6 +7,7 @@ OpenCV is imported on first use: training runs without it.
 """
 
 import os
+import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,8 +41,8 @@ def opencv() -> Any:
         import cv2
     except ImportError as error:
         remedy = "pip install 'opencv-python>=4.10,<5'"
-        if "libGL" in str(error):  # a machine without a screen
-            remedy = "install the system's libGL (on Debian and Ubuntu: apt install libgl1)"
+        if missing := re.match(r"(\S+): cannot open shared object file", str(error)):  # a machine without a screen
+            remedy = f"install the system's {missing[1]} (on Debian and Ubuntu: apt install libgl1 libglib2.0-0)"
         raise InputError(f"pictures and video need OpenCV: {remedy} ({error})") from None
     if not hasattr(cv2, "CascadeClassifier"):
         raise InputError(f"OpenCV {cv2.__version__} has no Haar detector: pip install 'opencv-python>=4.10,<5'")

@@ -3,7 +3,7 @@
 with record.Table(Path("faces.csv"), labels.EMOTIONS) as table, record.VideoFile(Path("annotated.mp4"), 25.0) as video:
     for event in stream.watch(...):
         table.write(event)
-        video.write(event.time, overlay.draw(event.frame, event.predictions))
+        video.write(event.moment, overlay.draw(event.frame, event.predictions))
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Table:
     """A CSV file with a row per face and look, whole after every row. A context manager.
 
     Columns: `time` (seconds: since the epoch for a live source, else the position), `person`, `x,y,w,h` (pixels), a
-    probability per emotion, `emotion` (or `uncertain`), `confidence`.
+    probability per emotion, `emotion` (or `uncertain`), `confidence`. All but the time are empty for a look without a face.
 
     Raises:
         OSError: it cannot be written.
@@ -55,9 +55,12 @@ class Table:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("w", encoding="utf-8", newline="", buffering=1)  # 1: written line by line
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._rows.writerow(["time", "person", "x", "y", "w", "h", *emotions, "emotion", "confidence"])
+        self._columns = ["time", "person", "x", "y", "w", "h", *emotions, "emotion", "confidence"]
+        self._rows.writerow(self._columns)
 
     def write(self, event: Event) -> None:
+        if not event.predictions:
+            self._rows.writerow([f"{event.time:.3f}"] + [""] * (len(self._columns) - 1))
         for one in sorted(event.predictions, key=lambda one: one.person):
             probabilities = [f"{value:.4f}" for value in one.probabilities]
             place = [f"{event.time:.3f}", one.person, *one.box]

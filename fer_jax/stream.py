@@ -6,11 +6,13 @@ with stream.Video(0) as video:
 """
 
 import argparse
+import http.client
 import math
 import re
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
@@ -25,6 +27,8 @@ from fer_jax.tracks import Tracker
 T = TypeVar("T")
 # Faces uint8 [N, 48, 48] -> probabilities float32 [N, C], or [N, 2, C] of each face as it is and as it is hacked.
 Predict = Callable[[np.ndarray], np.ndarray]
+# Called about ten times a second while a live source gives nothing; False ends the stream.
+Idle = Callable[[], bool]
 
 UNCERTAIN = "uncertain"  # in place of an emotion whose probability is below what the user wants to hear about
 
@@ -34,6 +38,15 @@ _BROKEN_FRAMES = 1500
 _HICCUPS, _HICCUP_SECONDS = 10, 1.0
 # A network stream that says nothing for so long has dropped. Ctrl-C and `Video.close` may wait as long.
 _NETWORK_SECONDS = 5.0
+# A server that is asked how long its video is has so long: a camera that serves one client at a time never answers.
+_QUESTION_SECONDS = 2.0
+# What a remote recording may lack at its end: containers round their length, and sound may outlast the picture.
+_SHORT_SECONDS = 3.0
+# A step longer than this beyond the period of looks is a clock that jumps, not a picture that stands.
+_JUMP_SECONDS = 5.0
+_IDLE_SECONDS = 0.1
+# Sound with a cover states the 90 kHz clock as its rate; so do videos without a constant one, which have more frames.
+_NO_RATE = 1000.0
 # A recording that cannot be played in time is shown late rather than not at all for longer than this.
 _SILENT_SECONDS = 1.0
 _MAX_CAMERA = 99  # to OpenCV larger numbers mean other things
@@ -55,10 +68,11 @@ class Prediction(NamedTuple):
 class Event(NamedTuple):
     """One look at the stream."""
 
-    time: float  # seconds: since the epoch for a live source, since the beginning for a recording
+    time: float  # seconds: since the epoch for a live source, since the beginning for a recording; to be said
     predictions: tuple[Prediction, ...]  # the largest face first; empty: no face
     frame: faces.Frame  # BGR uint8 [H, W, 3]
     due: bool  # the first look of its period: to be said
+    moment: float  # seconds that only increase, whatever becomes of the clock: to measure by
 
 
 class Video:
@@ -90,23 +104,35 @@ class Video:
             raise InputError(f"{self.name}: {_why_no_frame(source)}")
         count, rate = self._capture.get(cv2.CAP_PROP_FRAME_COUNT), self._capture.get(cv2.CAP_PROP_FPS)
         self.rate = rate if math.isfinite(rate) and rate > 0 else 25.0  # a guess for files that do not say
-        self.live = isinstance(source, int) or (self._remote and count <= 0)
+        self.live = isinstance(source, int) or (self._remote and count <= 0 and not _has_length(str(source)))
         self.duration = count / self.rate if count > 0 and not self.live else None
+        if self.rate > _NO_RATE and (self.duration or 0) > 1 and not _has_second_frame(source):
+            self._capture.release()
+            raise InputError(f"{self.name}: must be a camera or a video, but it is sound with a cover picture")
+        self._source, self._resumed = source, -math.inf
         reopen = (lambda: _open(source)) if self._remote else None
         self._newest = _Newest(self.name, self._capture, reopen) if self.live else None
 
-    def frames(self, every: float = 0.0) -> Iterator[tuple[float, faces.Frame]]:
-        """(time, frame BGR uint8 [H, W, 3]) to the end of the video, the first of each `every` seconds; 0 gives all.
+    def frames(self, every: float = 0.0, idle: Idle | None = None) -> Iterator[tuple[float, faces.Frame]]:
+        """(moment, frame BGR uint8 [H, W, 3]) to the end of the video, the first of each `every` seconds; 0 gives all.
 
-        A video can be read once. Frames that are not due are grabbed but never converted. A live source gives the
-        newest frame each time it is asked, and skips what came in between.
+        Moments are seconds that increase: positions in a recording, of a live source what has passed since it was opened,
+        counted from the clock's time then. A video can be read once. Frames that are not due are grabbed but never
+        converted. A live source gives the newest frame each time it is asked, and skips what came in between.
         """
         if self._newest is not None:
-            yield from self._newest.frames(every)
+            yield from self._newest.frames(every, idle)
             return
         for moment in sample(increasing(self._positions(), 1 / self.rate), every):
             if (frame := _retrieve(self._capture)) is not None:
                 yield moment, frame
+
+    def clock_time(self, moment: float) -> float:
+        """What the clock shows for a recent `moment` of `frames`, in seconds since the epoch; of a recording its position.
+
+        The clock may have been set, or the machine have slept, since the source was opened.
+        """
+        return moment + self._newest.clock_ahead() if self._newest is not None else moment
 
     def close(self) -> None:
         if self._newest is not None:
@@ -122,13 +148,40 @@ class Video:
 
     def _positions(self) -> Iterator[float]:
         """The position in seconds of each frame that decodes, as the container states it."""
-        cv2, position, more = faces.opencv(), 0.0, True
+        more = True
         while more:
-            position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            position = self._position()
             yield position
-            more = self._grab()
-        if self._remote and self.duration is not None and position < 0.95 * self.duration - 1:
-            raise InputError(f"{self.name}: the connection was lost at {position:.0f} s of {self.duration:.0f} s")
+            more = self._grab() or (self._remote and self._resume(position))
+
+    def _position(self) -> float:
+        return self._capture.get(faces.opencv().CAP_PROP_POS_MSEC) / 1000
+
+    def _resume(self, position: float) -> bool:
+        """Open a recording anew whose server went away, and find the frame after `position`; False at its end.
+
+        Raises:
+            InputError: the server does not return, or has no more although the recording is longer.
+        """
+        cv2 = faces.opencv()
+        counted = self._capture.get(cv2.CAP_PROP_POS_FRAMES) / self.rate  # of a variable rate the better measure
+        if self.duration is None or max(position, counted) >= self.duration - _SHORT_SECONDS:
+            return False
+
+        def reopen() -> Any:
+            capture = _open(self._source)
+            capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * position)  # where the server cannot do that, frames are passed over
+            return capture
+
+        if position > self._resumed:  # else it ends again where it was taken up
+            self._resumed = position
+            if capture := _reconnect(self.name, self._capture, reopen, threading.Event()):
+                self._capture, more = capture, True
+                while more and self._position() <= position:
+                    more = self._grab()
+                if more:
+                    return True
+        raise InputError(f"{self.name}: the connection was lost at {position:.0f} s of {self.duration:.0f} s")
 
     def _grab(self) -> bool:
         """The next frame that decodes; False at the end of the recording, or where its server says no more."""
@@ -144,8 +197,8 @@ class Video:
 class _Newest:
     """A thread that reads a live source without pause, and one slot for the newest frame that somebody waits for.
 
-    Only the thread touches the capture, and releases it: OpenCV's captures are not thread-safe. Times are clock times
-    that never jump: the clock's when the source opened, and what has passed since.
+    Only the thread touches the capture, and releases it: OpenCV's captures are not thread-safe. Moments never jump: the
+    clock's time when the source opened, and what has passed since.
     """
 
     def __init__(self, name: str, capture: Any, reopen: Callable[[], Any] | None) -> None:
@@ -159,25 +212,31 @@ class _Newest:
         self._thread = threading.Thread(target=self._run, name=f"capture of {name}", daemon=True)
         self._thread.start()
 
-    def frames(self, every: float) -> Iterator[tuple[float, faces.Frame]]:
+    def frames(self, every: float, idle: Idle | None) -> Iterator[tuple[float, faces.Frame]]:
         first = None
-        while (taken := self._take()) is not None:
+        while (taken := self._take(idle)) is not None:
             first = taken[0] if first is None else first
             if every > 0:
                 self._due = first + (math.floor((taken[0] - first) / every + 1e-6) + 1) * every - 1e-6
             yield taken
 
+    def clock_ahead(self) -> float:
+        """How many seconds the clock is ahead of the moments by now."""
+        return time.time() - time.monotonic() - self._epoch
+
     def close(self) -> None:
         self._stop.set()
         self._thread.join(2 * _NETWORK_SECONDS)  # it may be waiting for a silent network; it dies with the process
 
-    def _take(self) -> tuple[float, faces.Frame] | None:
-        """Wait for the newest frame that is due; None at the end of the stream."""
-        with self._changed:
-            while not self._changed.wait_for(lambda: self._ready() or self._ended, timeout=0.5):
-                pass  # on Windows Ctrl-C does not end a wait: it is noticed between two
-            taken, self._slot = self._slot if self._ready() else None, None
-        return taken
+    def _take(self, idle: Idle | None) -> tuple[float, faces.Frame] | None:
+        """Wait for the newest frame that is due; None at the end of the stream, or if `idle` has waited enough."""
+        while True:
+            with self._changed:  # in short waits also because on Windows Ctrl-C does not end one
+                if self._changed.wait_for(lambda: self._ready() or self._ended, timeout=_IDLE_SECONDS):
+                    taken, self._slot = self._slot if self._ready() else None, None
+                    return taken
+            if idle and not idle():
+                return None
 
     def _ready(self) -> bool:
         return self._slot is not None and self._slot[0] >= self._due
@@ -205,27 +264,36 @@ class _Newest:
             if self._stop.is_set() or time.monotonic() - began > _HICCUP_SECONDS:
                 break
         if self._reopen is not None:
-            return self._reconnect(self._reopen)
-        self._say("gives no more frames: unplugged?")
-        return False
-
-    def _reconnect(self, reopen: Callable[[], Any]) -> bool:
-        self._say("dropped, reconnecting ...")
-        lost = time.monotonic()
-        for pause in _BACKOFF:
-            if self._stop.wait(pause):
-                return False
-            self._capture.release()
-            self._capture = reopen()
-            if self._capture.grab():
-                self._say(f"back after {time.monotonic() - lost:.1f} s")
-                return True
-        self._say(f"gave up after {time.monotonic() - lost:.0f} s and {len(_BACKOFF)} attempts")
-        return False
-
-    def _say(self, message: str) -> None:
+            if capture := _reconnect(self._name, self._capture, self._reopen, self._stop):
+                self._capture = capture
+            return capture is not None
         if not self._stop.is_set():
-            print(f"{self._name}: {message}", file=sys.stderr, flush=True)
+            _say(self._name, "gives no more frames: unplugged?")
+        return False
+
+
+def _reconnect(name: str, capture: Any, reopen: Callable[[], Any], stop: threading.Event) -> Any | None:
+    """A capture with a frame in place of one that gives no more, which is released; None if there is none, or at `stop`."""
+    if stop.is_set():
+        return None
+    _say(name, "dropped, reconnecting ...")
+    lost = time.monotonic()
+    for pause in _BACKOFF:
+        stopped = stop.wait(pause)
+        capture.release()
+        if stopped:
+            return None
+        capture = reopen()
+        if capture.grab():
+            _say(name, f"back after {time.monotonic() - lost:.1f} s")
+            return capture
+    capture.release()
+    _say(name, f"gave up after {time.monotonic() - lost:.0f} s and {len(_BACKOFF)} attempts")
+    return None
+
+
+def _say(name: str, message: str) -> None:
+    print(f"{name}: {message}", file=sys.stderr, flush=True)
 
 
 class Periods:
@@ -327,17 +395,18 @@ def sample(times: Iterable[float], every: float) -> Iterator[float]:
     return filter(Periods(every), times)
 
 
-def paced(items: Iterable[tuple[float, T]]) -> Iterator[tuple[float, T]]:
+def paced(items: Iterable[tuple[float, T]], every: float = 0.0) -> Iterator[tuple[float, T]]:
     """Hold each (time, item) of a recording back until that much real time has passed since the first one.
 
     An item that is later than the step from its predecessor is left out: the next one is due already. Where the items come
-    too slowly for that to help, time starts anew from what there is.
+    too slowly for that to help, time starts anew from what there is; and so it does after a step that is more than five
+    seconds longer than `every`, since no one would wait for a recording whose time jumps by hours.
     """
     start = last = None
     resumed = time.monotonic()
     for moment, item in items:
         now = time.monotonic()
-        if start is None or last is None:
+        if start is None or last is None or moment - last > every + _JUMP_SECONDS:
             start, last = now - moment, moment
         ahead = start + moment - now
         step, last = moment - last, moment
@@ -365,16 +434,19 @@ def watch(
     each_frame: bool = False,
     smooth: float = 0.0,
     min_confidence: float = 0.0,
+    idle: Idle | None = None,
 ) -> Iterator[Event]:
     """One event per `every` seconds of `video`; with `each_frame` one per frame, the first of each period being `due`.
 
     A recording is played at its own speed, leaving out looks that come too late, unless `real_time` is False: then every
     look is taken and the outcome does not depend on the machine's speed. `smooth` is the time constant of `Smoother` in
-    seconds; an emotion whose probability is below `min_confidence`, in [0, 1], is called `UNCERTAIN`.
+    seconds; an emotion whose probability is below `min_confidence`, in [0, 1], is called `UNCERTAIN`. `idle` is called in
+    this thread while a live source gives nothing, and ends the stream with False: a window wants to be served.
     """
-    looks = video.frames(0 if each_frame else every)
+    period = 0.0 if each_frame else every
+    looks = video.frames(period, idle)
     tracker, smoother, due = Tracker(max(3.0, 3 * every)), Smoother(smooth), Periods(every if each_frame else 0)
-    for moment, frame in paced(looks) if real_time and not video.live else looks:
+    for moment, frame in paced(looks, period) if real_time and not video.live else looks:
         boxes, probabilities = _look(frame, predictor, detector)
         people = tracker.update(moment, boxes)
         averages = smoother(moment, people, probabilities)
@@ -382,7 +454,7 @@ def watch(
             _prediction(box, average, person, min_confidence)
             for box, average, person in zip(boxes, averages, people, strict=True)
         ]
-        yield Event(moment, tuple(predictions), frame, due(moment))
+        yield Event(video.clock_time(moment), tuple(predictions), frame, due(moment), moment)
 
 
 def described(event: Event, *, live: bool, numbered: bool = False) -> str:
@@ -435,6 +507,30 @@ def _prediction(box: faces.Box, probabilities: np.ndarray, person: int = 1, min_
 
 def _is_url(source: int | str | Path) -> bool:
     return isinstance(source, str) and re.match(r"[a-z][a-z0-9+.-]+://", source, re.IGNORECASE) is not None
+
+
+def _has_length(url: str) -> bool:
+    """Whether a web server states how long a video is: then it is a recording, even if its container does not say.
+
+    Neither a camera's stream has a length, nor is that of a playlist one of the video.
+    """
+    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "fer_jax"})
+    try:
+        with urllib.request.urlopen(request, timeout=_QUESTION_SECONDS) as answer:
+            kind, length = answer.headers.get_content_type(), answer.headers.get("Content-Length", "")
+    except (OSError, ValueError, http.client.HTTPException):  # no web server, or one that answers no such question
+        return False
+    if "mpegurl" in kind or re.search(r"\.(?:m3u8|mpd)(?:$|[?#])", url, re.IGNORECASE):
+        return False
+    return (kind.startswith("video/") or kind == "application/octet-stream") and length.isdigit() and int(length) > 0
+
+
+def _has_second_frame(source: int | str | Path) -> bool:
+    capture = _open(source)
+    try:
+        return capture.grab() and capture.grab()
+    finally:
+        capture.release()
 
 
 def _retrieve(capture: Any) -> faces.Frame | None:

@@ -31,7 +31,7 @@ examples:
 A camera's lines carry the clock time, a recording's the position in it. Several faces are said one by one, each under
 the number of its person, which lasts through short absences. Without --fast a recording plays in real time, and what the
 machine is too slow for is left out. The window and the video show every frame; lines and rows keep to --every. Ctrl-C, q
-or Escape in the window, or the end of the stream ends; all files are whole then.
+or Escape in the window, SIGTERM or the end of the stream ends; all files are whole then.
 
 With --hack each face is predicted twice: as it is, and with one fixed perturbation of at most --eps added to its 48x48
 pixels, which is fitted at the start, for some seconds, to the training images in the folder data, else to the faces that
@@ -66,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--fast", action="store_true", help="read a recording as fast as possible, not in real time")
     parser.add_argument("--display", action="store_true", help="a window with boxes, names and probabilities")
     parser.add_argument("--save", metavar="FILE", type=Path, help="write what the window shows: .mp4 or .avi")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="write a row per face and look")
+    parser.add_argument("--csv", metavar="FILE", type=Path, help="write a row per face and look; without a face its time")
     text = "average probabilities over time, with this time constant"
     parser.add_argument("--smooth", metavar="SECONDS", type=stream.parse_period, default=0.0, help=text)
     text = "from 0 to 1: say `uncertain` below it (default: 0)"
@@ -141,10 +141,10 @@ def faces_to_fit() -> tuple[np.ndarray, str]:
     """Training images uint8 [N, 48, 48] if there are any, else those that come with the code; and which they are."""
     from fer_jax import data
 
-    try:
-        images = data.load(Path("data")).train.images
-    except InputError:
+    folder = Path("data")
+    if not data.any_in(folder):
         return np.stack([faces.read_image(path) for path in sorted(SHIPPED.glob("image*.png"))]), "shipped faces"
+    images = data.load(folder).train.images
     return images[np.random.default_rng(0).permutation(len(images))[:FITTED]], "training images"
 
 
@@ -181,7 +181,7 @@ def watch(video: stream.Video, predictor: stream.Predict, detector: faces.Detect
             names = labels.names(predictor(np.zeros((1, 48, 48), np.uint8)).shape[-1])
             columns = (*names, *(f"hacked_{name}" for name in names)) if arguments.hack else names
             table = outputs.enter_context(record.Table(arguments.csv, columns))
-        for event in events(video, predictor, detector, arguments):
+        for event in events(video, predictor, detector, arguments, window):
             if event.due:
                 said = stream.described(event, live=video.live, numbered=arguments.all_faces)
                 print(f"Preprocessing ...\n{said}\n", flush=True)
@@ -192,7 +192,7 @@ def watch(video: stream.Video, predictor: stream.Predict, detector: faces.Detect
                 status += f"  {window.rate():.0f} frames/s" if window else ""
                 drawn = overlay.draw(event.frame, event.predictions, numbered=arguments.all_faces, status=status)
                 if saved:
-                    saved.write(event.time, drawn)
+                    saved.write(event.moment, drawn)
                 if window and not window.show(drawn):
                     break
 
@@ -207,7 +207,11 @@ def in_one_row(event: stream.Event) -> stream.Event:
 
 
 def events(
-    video: stream.Video, predictor: stream.Predict, detector: faces.Detector, arguments: argparse.Namespace
+    video: stream.Video,
+    predictor: stream.Predict,
+    detector: faces.Detector,
+    arguments: argparse.Namespace,
+    window: overlay.Window | None,
 ) -> Iterator[stream.Event]:
     looks = stream.watch(
         video,
@@ -218,11 +222,12 @@ def events(
         each_frame=bool(arguments.display or arguments.save or arguments.smooth),  # looks a second apart have no average
         smooth=arguments.smooth,
         min_confidence=arguments.min_confidence,
+        idle=window.wait if window else None,
     )
     first = None
     for event in looks:
-        first = event.time if first is None else first
-        if event.time - first >= arguments.max_seconds:
+        first = event.moment if first is None else first
+        if event.moment - first >= arguments.max_seconds:
             return
         yield event
 

@@ -1,5 +1,10 @@
 import argparse
 import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
 import warnings
 
 import pytest
@@ -58,3 +63,68 @@ def test_eps_must_be_a_positive_number_or_fraction(text):
         cli.parse_eps(text)
     assert cli.parse_eps("2/255") == 2 / 255
     assert cli.parse_eps("0.5") == 0.5
+
+
+def ends_by(number, ended):
+    def main():
+        try:
+            signal.raise_signal(number)
+        finally:
+            signal.raise_signal(number)  # one who is impatient does not disturb what is being finished
+            ended.append(number)
+
+    return main
+
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_the_program_in_order(capsys, number):
+    ended = []
+    assert cli.run(ends_by(number, ended)) == 128 + number
+    assert ended == [number]
+    assert capsys.readouterr().err == f"ended by {number.name}\n"
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_a_signal_that_somebody_ignores_or_handles_stays_theirs():
+    """As under nohup, whose program outlives its terminal."""
+    before, caught = signal.getsignal(signal.SIGTERM), []
+    try:
+        for theirs in (signal.SIG_IGN, lambda number, _: caught.append(number)):
+            signal.signal(signal.SIGTERM, theirs)
+            assert cli.run(lambda: signal.raise_signal(signal.SIGTERM)) == 0
+            assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught == [signal.SIGTERM]
+
+
+def test_another_thread_runs_without_signals():
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(cli.run(lambda: 3)))
+    thread.start()
+    thread.join()
+    assert codes == [3]
+
+
+FORKING = """
+import os, signal
+from fer_jax import cli
+
+def main():
+    worker = os.fork()
+    if worker == 0:
+        signal.raise_signal(signal.SIGTERM)
+        os._exit(7)
+    assert os.WTERMSIG(os.waitpid(worker, 0)[1]) == signal.SIGTERM
+
+raise SystemExit(cli.run(main))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_forked_worker_dies_of_the_signal(root):
+    done = subprocess.run([sys.executable, "-c", FORKING], cwd=root, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

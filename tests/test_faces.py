@@ -347,17 +347,69 @@ def test_read_image_drops_transparency_and_low_bits(tmp_path, noise):
     np.testing.assert_array_equal(faces.read_image(path), noise)
 
 
+def turned(jpeg):
+    """With one EXIF entry: tag 0x112 (orientation), a short, value 6: the camera was turned, show it rotated clockwise."""
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, 6, 0, 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
 def test_read_image_turns_a_photograph_upright(tmp_path):
     lying = np.zeros((40, 60), np.uint8)
     lying[:, 50:] = 255
-    jpeg = cv2.imencode(".jpg", lying)[1].tobytes()
-    # one EXIF entry: tag 0x112 (orientation), a short, value 6: the camera was turned, show it rotated clockwise
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, 6, 0, 0)
     path = tmp_path / "phone.jpg"
-    path.write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    path.write_bytes(turned(cv2.imencode(".jpg", lying)[1].tobytes()))
     upright = faces.read_image(path)
     assert upright.shape == (60, 40)
     assert upright[53:].mean() > 250 and upright[:47].mean() < 5
+
+
+@pytest.fixture
+def small_limits(monkeypatch):
+    monkeypatch.setattr(faces, "MAX_PIXELS", 10_000)
+    monkeypatch.setattr(faces, "MAX_JPEG_PIXELS", 40_000)
+
+
+def test_read_image_halves_a_large_photograph_but_not_where_its_pixels_count(tmp_path, small_limits, noise):
+    large = cv2.resize(noise, (240, 160), interpolation=cv2.INTER_LINEAR)
+    colour = np.dstack([large, large // 2, large // 3])
+    for picture in (large, colour):
+        path = tmp_path / "photo.jpg"
+        path.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
+        halved, whole = faces.read_image(path), np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_ANYCOLOR))
+        with pytest.raises(InputError, match=r"at most 10,000 pixels here, received 240x160$"):
+            faces.read_image(path, full_size=True)
+        assert whole.shape == picture.shape and halved.shape == (80, 120, *picture.shape[2:])
+        expected = cv2.resize(whole, (120, 80), interpolation=cv2.INTER_AREA).astype(int)
+        assert np.abs(halved - expected).mean() < 4
+    png = tmp_path / "photo.png"
+    png.write_bytes(cv2.imencode(".png", large)[1].tobytes())
+    assert faces.read_image(png).shape == large.shape  # what is too large here, OpenCV refuses
+
+
+def test_a_large_photograph_is_upright_when_it_is_halved(tmp_path, small_limits):
+    lying = np.zeros((160, 240), np.uint8)
+    lying[:, 200:] = 255
+    path = tmp_path / "phone.jpg"
+    path.write_bytes(turned(cv2.imencode(".jpg", lying)[1].tobytes()))
+    upright = faces.read_image(path)
+    assert upright.shape == (120, 80)
+    assert upright[106:].mean() > 245 and upright[:94].mean() < 10
+
+
+def test_a_jpeg_that_claims_too_much_is_refused_before_it_is_decoded(tmp_path, noise):
+    path, jpeg = tmp_path / "bomb.jpg", cv2.imencode(".jpg", noise)[1].tobytes()
+    at = jpeg.index(b"\xff\xc0") + 5
+    for size, match in (
+        ((60_000, 60_000), "a JPEG must have at most 268,435,456 pixels here, received 60000x60000$"),
+        ((12_240, 16_320), "bytes are too few for the 16320x12240 pixels that they claim$"),
+    ):
+        path.write_bytes(jpeg[:at] + struct.pack(">HH", *size) + jpeg[at + 4 :])
+        with pytest.raises(InputError, match=rf"bomb\.jpg: .*{match}"):
+            faces.read_image(path)
+    with pytest.raises(
+        InputError, match=r"bomb\.jpg: a JPEG must have at most 67,108,864 pixels here, received 16320x12240"
+    ):
+        faces.read_image(path, full_size=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
@@ -397,11 +449,13 @@ def test_missing_opencv_is_said_in_one_line(monkeypatch):
         faces.opencv()
 
 
-def test_missing_libgl_is_said_in_one_line(monkeypatch, tmp_path):
-    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
+@pytest.mark.parametrize("library", ["libGL.so.1", "libgthread-2.0.so.0"])
+def test_a_missing_system_library_is_said_in_one_line(monkeypatch, tmp_path, library):
+    error = f"{library}: cannot open shared object file: No such file or directory"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({error!r})\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cv2")
-    with pytest.raises(InputError, match=r"apt install libgl1.*libGL\.so\.1"):
+    with pytest.raises(InputError, match=rf"install the system's {library} .*apt install libgl1 libglib2\.0-0\)"):
         faces.opencv()
 
 

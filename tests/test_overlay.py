@@ -140,6 +140,24 @@ def test_a_window_shows_frames_until_the_user_has_enough(screen):
     assert screen.closed == 1
 
 
+def test_a_window_without_frames_serves_its_user_and_says_so_after_a_second(screen, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(overlay, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    labels = []
+    monkeypatch.setattr(overlay, "_label", lambda frame, text, *_: labels.append(text))
+    with overlay.Window("live") as window:
+        assert window.wait() and screen.shown == []  # before the first frame there is no window
+        window.show(NOISE)
+        for now[0], said in ((100.5, []), (103.2, ["no picture for 3 s"])):
+            assert window.wait()
+            assert labels == said
+        for screen.key in (ord("q"), 27):
+            assert not window.wait()
+        screen.key, screen.visible = -1, 0.0
+        assert not window.wait()
+    assert len(screen.shown) == 6
+
+
 def test_the_rate_is_that_of_the_last_thirty_calls(monkeypatch):
     moments = iter([*np.arange(0, 10, 1.0), *np.arange(10, 20, 0.1)])
     monkeypatch.setattr(overlay, "time", SimpleNamespace(monotonic=lambda: float(next(moments))))

@@ -88,7 +88,7 @@ def test_a_video_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path, 
 def event(moment, *people):
     probabilities = np.array([0.1, 0, 0.05, 0.6, 0.2, 0.05, 0], np.float32)
     predictions = [stream.Prediction("happy", 0.6, probabilities, faces.Box(1, 2, 3, 4), person) for person in people]
-    return stream.Event(moment, tuple(predictions), frame(0), True)
+    return stream.Event(moment, tuple(predictions), frame(0), True, moment)
 
 
 def test_a_table_is_whole_after_every_row(tmp_path):
@@ -98,9 +98,11 @@ def test_a_table_is_whole_after_every_row(tmp_path):
         for number, looked in enumerate((event(1_700_000_000.25, 2, 1), event(1.0), event(2.0, 3)), 1):
             table.write(looked)
             assert path.read_text().endswith("\n")
-            assert len(path.read_text().splitlines()) == (3, 3, 4)[number - 1]
+            assert len(path.read_text().splitlines()) == (3, 4, 5)[number - 1]
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert header == "time,person,x,y,w,h," + ",".join(labels.EMOTIONS) + ",emotion,confidence\n"
+    empty = rows.pop(2)
+    assert empty.pop("time") == "1.000" and set(empty.values()) == {""}  # a look without a face
     assert [(float(row["time"]), int(row["person"])) for row in rows] == [
         (1_700_000_000.25, 1),
         (1_700_000_000.25, 2),

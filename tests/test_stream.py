@@ -3,10 +3,12 @@ import itertools
 import math
 import os
 import re
+import struct
 import sys
 import threading
 import wave
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,10 +34,10 @@ def write_video(path, frames, rate):
 
 
 class Clock:
-    """Time that passes only when somebody sleeps or `advance`s it."""
+    """Time that passes only when somebody sleeps or `advance`s it; `ahead`: by how much somebody set the clock."""
 
     def __init__(self):
-        self.now = 1000.0
+        self.now, self.ahead = 1000.0, 0.0
 
     def advance(self, seconds):
         self.now += seconds
@@ -44,7 +46,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    fake = SimpleNamespace(time=lambda: clock.now, monotonic=lambda: clock.now, sleep=clock.advance)
+    fake = SimpleNamespace(time=lambda: clock.now + clock.ahead, monotonic=lambda: clock.now, sleep=clock.advance)
     monkeypatch.setattr(stream, "time", fake)
     return clock
 
@@ -324,6 +326,38 @@ def test_network_stream_that_falls_silent_is_reconnected_at_once(network, clock)
     assert silent.failures == 1
 
 
+def test_a_live_source_is_stamped_by_the_clock_and_measured_by_what_passes(camera):
+    """The clock is set back by an hour between two looks."""
+    camera, video = camera
+    events = stream.watch(video, lambda batch: np.eye(7)[: len(batch)], lambda _: [])
+    seen = []
+    for ahead in (0.0, -3600.0):
+        camera.clock.ahead = ahead
+        camera.make(25)
+        seen.append(next(events))
+    first, second = seen
+    assert second.moment - first.moment == pytest.approx(1.0)
+    assert second.time - first.time == pytest.approx(1.0 - 3600)
+    assert second.time == pytest.approx(camera.clock.now - 3600)
+
+
+def test_who_waits_for_a_silent_source_is_called_and_may_end_it(camera):
+    camera, video = camera
+    calls = []
+
+    def idle():
+        calls.append(len(calls))
+        if len(calls) == 3:
+            camera.make(1)
+        return len(calls) < 6
+
+    events = stream.watch(video, lambda batch: np.eye(7)[: len(batch)], lambda _: [], every=0, idle=idle)
+    assert next(events).frame[0, 0, 0] == 1
+    assert len(calls) >= 3
+    assert list(events) == []
+    assert len(calls) == 6
+
+
 def test_recording_goes_on_after_broken_frames(tmp_path):
     path = tmp_path / "video.avi"
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
@@ -372,8 +406,11 @@ class Recording:
     def __init__(self, times):
         self.times = times
 
-    def frames(self, every):
+    def frames(self, every, idle):
         return ((moment, FRAME) for moment in stream.sample(self.times, every))
+
+    def clock_time(self, moment):
+        return moment
 
 
 def watched(times, probabilities, boxes, **options):
@@ -474,6 +511,14 @@ def test_paced_shows_late_what_cannot_be_in_time(clock):
     assert np.diff([now for _, now in shown]).max() <= 4.0
 
 
+@pytest.mark.parametrize("every", [0.0, 60.0])
+def test_paced_does_not_sleep_through_a_jump_in_a_recordings_time(clock, every):
+    times = [0.0, 1.0, 7200.0, 7201.0] if every == 0 else [0.0, 60.0, 7200.0, 7260.0]
+    shown = [clock.now for _ in stream.paced(((moment, None) for moment in times), every)]
+    step = times[1]
+    assert np.diff(shown) == pytest.approx([step, 0.0, step])
+
+
 def test_a_broken_first_frame_is_passed_over(monkeypatch, tmp_path):
     grabs = iter([False, False, True])
     path = write_video(tmp_path / "video.mp4", 3, 25)
@@ -488,29 +533,192 @@ def test_a_broken_first_frame_is_passed_over(monkeypatch, tmp_path):
         assert video.rate == 25
 
 
-def test_a_recording_whose_server_falls_silent_is_no_short_recording(monkeypatch):
-    class Capture:
-        """Ten seconds of 25 frames/s, of which two come."""
+class Download:
+    """A connection to ten seconds of 25 frames/s; it ends before frame `end`, and may not be able to seek."""
 
-        left = 51
-        release = lambda self: None  # noqa: E731
-        retrieve = lambda self: (True, FRAME)  # noqa: E731
+    def __init__(self, end, seeks=True, states=250):
+        self.end, self.seeks, self.states, self.number, self.released = end, seeks, states, -1, False
 
-        def grab(self):
-            self.left -= 1
-            return self.left >= 0
+    def grab(self):
+        if self.number + 1 >= self.end:
+            return False
+        self.number += 1
+        return True
 
-        def get(self, what):
-            known = {cv2.CAP_PROP_FRAME_COUNT: 250, cv2.CAP_PROP_FPS: 25, cv2.CAP_PROP_POS_MSEC: 40 * (50 - self.left)}
-            return known[what]
+    def retrieve(self):
+        return True, np.full((4, 4, 3), self.number, np.uint8)
 
-    monkeypatch.setattr(stream, "_open", lambda source: Capture())
-    with stream.Video("http://me:p@ss@host/video.mp4") as video:
+    def set(self, what, milliseconds):
+        assert what == cv2.CAP_PROP_POS_MSEC
+        if self.seeks:
+            self.number = round(milliseconds / 40) - 1
+
+    def get(self, what):
+        return {
+            cv2.CAP_PROP_FRAME_COUNT: self.states,
+            cv2.CAP_PROP_FPS: 25,
+            cv2.CAP_PROP_POS_MSEC: 40 * self.number,
+            cv2.CAP_PROP_POS_FRAMES: self.number + 1,
+        }[what]
+
+    def release(self):
+        self.released = True
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    """A recording whose connections are the given ones, one after the other."""
+
+    def connect(*connections):
+        following = iter(connections)
+        monkeypatch.setattr(stream, "_open", lambda source: next(following))
+        monkeypatch.setattr(stream, "_BACKOFF", (0.0, 0.0, 0.0))
+        return stream.Video("http://me:p@ss@host/video.mp4")
+
+    return connect
+
+
+@pytest.mark.parametrize("seeks", [True, False])
+def test_a_recording_whose_server_drops_and_returns_goes_on_where_it_was(downloads, capsys, seeks):
+    connections = [Download(51), Download(0), Download(120, seeks), Download(250, seeks)]
+    with downloads(*connections) as video:
         assert video.name == "http://host/video.mp4" and not video.live
-        frames = video.frames(1.0)
-        assert [next(frames)[0], next(frames)[0], next(frames)[0]] == [0, 1, 2]
-        with pytest.raises(InputError, match=r"http://host/video.mp4: the connection was lost at 2 s of 10 s"):
-            next(frames)
+        seen = [(round(25 * moment), int(frame[0, 0, 0])) for moment, frame in video.frames()]
+    assert seen == [(number, number) for number in range(250)]
+    assert capsys.readouterr().err.count("http://host/video.mp4: back after") == 2
+    assert all(connection.released for connection in connections)
+
+
+def test_a_recording_whose_server_falls_silent_is_no_short_recording(downloads):
+    lost = r"http://host/video.mp4: the connection was lost at 2 s of 10 s"
+    for connections in ([Download(0)] * 3, [Download(51)]):  # nobody there; no more there
+        with downloads(Download(51), *connections) as video:
+            frames = video.frames(1.0)
+            assert [next(frames)[0], next(frames)[0], next(frames)[0]] == [0, 1, 2]
+            with pytest.raises(InputError, match=lost):
+                next(frames)
+
+
+@pytest.mark.parametrize(("states", "given", "whole"), [(250, 180, True), (250, 170, False), (90_000, 89_000, False)])
+def test_a_recording_may_lack_three_seconds_of_what_it_states(downloads, states, given, whole):
+    with downloads(Download(given, states=states), *[Download(0)] * 3) as video:
+        count = sum(1 for _ in video._positions()) if whole else 0
+        if not whole:
+            with pytest.raises(InputError, match="the connection was lost"):
+                list(video._positions())
+    assert count == (given if whole else 0)
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content` as web servers serve files, once only up to byte `cut`; then it refuses until it is `back`."""
+
+    daemon_threads = True
+
+    def __init__(self, content, kind, cut):
+        self.content, self.kind, self.cut, self.down, self.back = content, kind, cut, False, False
+        super().__init__(("127.0.0.1", 0), Answer)
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is no error here."""
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_HEAD(self):
+        self.begin()
+
+    def begin(self):
+        size = len(self.server.content)
+        asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Type", self.server.kind)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(size - start))
+        if asked:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        return start
+
+    def do_GET(self):
+        if self.server.down and not self.server.back:
+            self.send_error(503)
+            return
+        start, end = self.begin(), len(self.server.content)
+        if self.server.cut and not self.server.down:
+            end, self.server.down = self.server.cut, True
+        self.wfile.write(self.server.content[start:end])
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+@pytest.fixture
+def serve():
+    """Serves bytes as a kind of content: (the server, its URL)."""
+    servers = []
+
+    def serve(content, kind, cut=None):
+        servers.append(server := Server(content, kind, cut))
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return server, f"http://127.0.0.1:{server.server_port}/video"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_real_download_that_is_cut_goes_on_where_it_was(tmp_path, serve, monkeypatch):
+    """FFmpeg asks again by itself; but where the server is down for longer, it is opened anew."""
+    said = []
+
+    def say(name, message):
+        said.append(message[:7])
+        server.back = True
+
+    monkeypatch.setattr(stream, "_BACKOFF", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(stream, "_BROKEN_FRAMES", 5)
+    monkeypatch.setattr(stream, "_say", say)
+    path, noise = tmp_path / "video.avi", np.random.default_rng(0)  # of larger pictures than what is read ahead
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 10, (128, 96))
+    for _ in range(100):
+        writer.write(noise.integers(0, 256, (96, 128, 3), np.uint8))
+    writer.release()
+    content = path.read_bytes()
+    server, url = serve(content, "video/x-msvideo", cut=len(content) // 2)
+    with stream.Video(url) as video, stream.Video(path) as whole:
+        pairs = list(zip(video.frames(), whole.frames(), strict=True))
+    assert len(pairs) == 100
+    assert all(moment == expected for (moment, _), (expected, _) in pairs)
+    assert sum((frame != expected).any() for (_, frame), (_, expected) in pairs) <= 1  # the picture that was cut
+    assert said == ["dropped", "back af"]
+
+
+def test_a_file_of_no_stated_length_is_played_once_if_its_server_knows_its_length(tmp_path, serve, monkeypatch, capsys):
+    """A bare sequence of JPEG pictures."""
+    monkeypatch.setattr(stream, "_BACKOFF", (0.0,))
+    content = b"".join(cv2.imencode(".jpg", np.full((48, 64, 3), 20 * level, np.uint8))[1].tobytes() for level in range(10))
+    _, url = serve(content, "video/x-motion-jpeg")
+    with stream.Video(url + ".mjpeg") as video:
+        assert not video.live and video.duration is None
+        assert len(list(video.frames())) == 10
+    assert capsys.readouterr().err == ""
+
+
+def test_what_has_a_length(serve):
+    for kind, end, has in (
+        ("video/webm", "", True),
+        ("application/octet-stream", ".ts?key=1", True),
+        ("application/octet-stream", "/live.m3u8?key=1", False),  # the length of a playlist
+        ("application/vnd.apple.mpegurl", "", False),
+        ("multipart/x-mixed-replace", "", False),
+        ("image/jpeg", "", False),  # a camera's newest picture
+    ):
+        _, url = serve(b"content", kind)
+        assert stream._has_length(url + end) == has, (kind, end)
+    assert not stream._has_length("rtsp://127.0.0.1:9/x") and not stream._has_length("http://me:secret@127.0.0.1:9/x")
 
 
 def test_a_number_that_is_no_camera_is_refused():
@@ -519,7 +727,7 @@ def test_a_number_that_is_no_camera_is_refused():
 
 
 def event_of(*predictions):
-    return stream.Event(3.0, predictions, FRAME, True)
+    return stream.Event(3.0, predictions, FRAME, True, 3.0)
 
 
 def prediction(emotion, probability, person):
@@ -572,4 +780,20 @@ def test_an_audio_file_is_no_video(tmp_path):
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(bytes(16000))
     with pytest.raises(InputError, match=r"sound\.wav: must be .* no picture in it can be decoded"):
+        stream.Video(path)
+
+
+def picture_frame(content):
+    """An ID3 tag with a cover picture."""
+    picture = b"\0image/png\0\3\0" + content
+    frame = b"APIC" + struct.pack(">IH", len(picture), 0) + picture
+    size = bytes(len(frame) >> shift & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\3\0\0" + size + frame
+
+
+def test_sound_with_a_cover_is_no_video(tmp_path):
+    path, cover = tmp_path / "song.mp3", cv2.imencode(".png", np.zeros((48, 48, 3), np.uint8))[1].tobytes()
+    silence = b"\xff\xfb\x90\x64" + bytes(413)  # MPEG-1 layer III, 128 kbit/s, 44.1 kHz: 26 ms
+    path.write_bytes(picture_frame(cover) + 100 * silence)
+    with pytest.raises(InputError, match=r"song\.mp3: must be a camera or a video, but it is sound with a cover picture"):
         stream.Video(path)

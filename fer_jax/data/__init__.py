@@ -7,6 +7,17 @@ split.train.images.shape  # (25837, 48, 48)
 
 from fer_jax.data.prepare import load
 from fer_jax.data.protocols import Protocol, protocol, reported_by, sample, seen_in_training
-from fer_jax.data.sources import DataWarning, Fer2013, Split
+from fer_jax.data.sources import DataWarning, Fer2013, Split, any_in
 
-__all__ = ["DataWarning", "Fer2013", "Protocol", "Split", "load", "protocol", "reported_by", "sample", "seen_in_training"]
+__all__ = [
+    "DataWarning",
+    "Fer2013",
+    "Protocol",
+    "Split",
+    "any_in",
+    "load",
+    "protocol",
+    "reported_by",
+    "sample",
+    "seen_in_training",
+]

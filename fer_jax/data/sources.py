@@ -139,6 +139,12 @@ def find(directory: Path) -> Source:
     raise InputError(_missing(directory, loose))
 
 
+def any_in(directory: Path) -> bool:
+    """Whether there is something of a layout that `find` knows, be it damaged or incomplete."""
+    names = [*_CSV_FILES, NPZ, TAR, "train", "test"]
+    return any((directory / name).exists() for name in names) or any(directory.glob("*.zip"))
+
+
 def archive(path: Path) -> Source | None:
     """The data in one zip or tar.gz, told apart by content; None where the archive holds no complete layout.
 

@@ -1,5 +1,7 @@
 import itertools
+import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +41,42 @@ def test_the_form_of_a_line(benchmark):
 
 
 def test_the_judge_sees_crashes_leaks_and_bad_lines(benchmark, tmp_path, capsys):
-    def judged(returncode=0, out="11:11:12s : no face\n", err="", sizes=(100.0,) * 9):
+    def judged(returncode=0, out="11:11:12s : no face\n", err="", usages=((100.0, 20, 8),) * 9):
         (tmp_path / "out.txt").write_text(out)
         (tmp_path / "err.txt").write_text(err)
-        return benchmark.judge(returncode, list(sizes), {}, tmp_path)
+        return benchmark.judge(returncode, [benchmark.Usage(*each) for each in usages], {}, tmp_path)
 
     assert judged() == 0
     assert judged(err="http://127.0.0.1:1/v: dropped, reconnecting ...\nhttp://127.0.0.1:1/v: back after 0.3 s\n") == 0
     assert judged(returncode=1) == judged(out="") == judged(out="11:11:12s : no") == judged(err="Traceback") == 1
-    assert judged(sizes=np.linspace(100, 200, 9)) == 1
+    for growing in ((10, 0, 0), (0, 1, 0), (0, 0, 1)):  # MiB, descriptors or threads a second
+        assert judged(usages=[np.array([100, 20, 8]) + second * np.array(growing) for second in range(30)]) == 1
+
+
+def test_usage_is_that_of_the_process(benchmark, tmp_path):
+    before = benchmark.usage(os.getpid())
+    files, stop = [(tmp_path / str(number)).open("w") for number in range(7)], threading.Event()
+    threads = [threading.Thread(target=stop.wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    after = benchmark.usage(os.getpid())
+    stop.set()
+    for each in files:
+        each.close()
+    assert after.descriptors - before.descriptors == 7 and after.threads - before.threads == 3
+    assert before.memory > 10
+    assert benchmark.usage(2**30) == (0, 0, 0)
+
+
+def test_a_minute_is_told_by_the_time_in_the_table_not_by_its_rows(benchmark, tmp_path):
+    path = tmp_path / "faces.csv"
+    assert benchmark.reached(path) == 0
+    path.write_text("time,person,x\n")
+    assert benchmark.reached(path) == 0
+    path.write_text("time,person,x\n0.000,1,5\n59.967,1,5\n59.967,2,5\n")
+    assert benchmark.reached(path) == 59.967
+    path.write_text("time,person,x\n0.000,1,5\n61.000,,\n")
+    assert benchmark.reached(path) == 61
 
 
 @pytest.fixture

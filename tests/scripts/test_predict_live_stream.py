@@ -3,6 +3,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -71,6 +72,14 @@ def two_faces(monkeypatch):
     monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: BOXES)
 
 
+def test_looks_without_a_face_are_rows_with_their_time_alone(run, hacked, monkeypatch, tmp_path):
+    monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: [])
+    assert run("--source", CLIP, "--fast", "--every", 10, "--csv", tmp_path / "faces.csv", "--hack", "sad") == 0
+    table = pd.read_csv(tmp_path / "faces.csv")
+    assert list(table.time) == [0, 10, 20]
+    assert table.drop(columns="time").isna().all(axis=None)
+
+
 def test_several_faces_have_a_line_each(run, two_faces, capsys):
     assert run("--source", CLIP, "--fast", "--every", 10) == 0
     events = "".join(
@@ -117,17 +126,18 @@ def test_the_saved_video_shows_every_frame_and_lines_keep_to_the_period(run, two
         assert np.abs(frame[101, 205:295] - overlay.colour(1)).mean() < 40  # a box upon it
 
 
-def test_ctrl_c_leaves_playable_video_and_a_whole_table(run, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_playable_video_and_a_whole_table(run, monkeypatch, tmp_path, capsys, number):
     looks = iter(range(20))
 
     def interrupted(frame):
         if next(looks) == 19:
-            raise KeyboardInterrupt
+            signal.raise_signal(number)
         return BOXES
 
     monkeypatch.setattr(faces, "detector", lambda kind, model: interrupted)
     video, table = tmp_path / "annotated.avi", tmp_path / "faces.csv"
-    assert run("--source", CLIP, "--fast", "--save", video, "--csv", table) == 130
+    assert run("--source", CLIP, "--fast", "--save", video, "--csv", table) == 128 + number
     with stream.Video(video) as saved:
         assert len(list(saved.frames())) == 19
     assert len(pd.read_csv(table)) == 4  # looks at 0 and 1 seconds, two faces each
@@ -204,10 +214,22 @@ def test_the_perturbation_is_fitted_to_the_shipped_faces_or_the_training_images(
     assert (np.sign(change) == np.sign(against))[against != 0].all() and np.abs(change).max() <= 2 + 1e-4
     images = np.random.default_rng(0).integers(0, 256, (2100, 48, 48), np.uint8)
     monkeypatch.setattr(data, "load", lambda folder: SimpleNamespace(train=SimpleNamespace(images=images)))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "fer2013.csv").touch()
     taken, which = script.faces_to_fit()
     assert len(taken) == 2000 and which == "training images"
     with pytest.raises(InputError, match="--hack: unknown emotion 'joy': the network tells angry, "):
         script.fit_perturbation(network, "joy", 2 / 255)
+
+
+def test_broken_training_images_are_said_and_not_replaced_by_the_shipped_faces(script, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "README.md").touch()
+    assert script.faces_to_fit()[1] == "shipped faces"
+    (tmp_path / "data" / "fer2013.csv").write_text("emotion,pixels,Usage\n7,0 0 0,Training\n")
+    with pytest.raises(InputError, match=r"fer2013\.csv:1: "):
+        script.faces_to_fit()
 
 
 @pytest.mark.parametrize("arguments", [("--eps", "0.1"), ("--hack", "sad", "--eps", "8")])
@@ -234,6 +256,33 @@ class Window:
     def show(self, frame):
         self.shown.append(frame)
         return len(self.shown) < 3
+
+    def wait(self):
+        return False
+
+
+def test_display_ends_at_the_users_wish_while_nothing_comes(run, monkeypatch, capsys):
+    """A camera that opens, gives one frame and then hangs."""
+    monkeypatch.setattr(overlay, "require_screen", lambda: None)
+    monkeypatch.setattr(overlay, "Window", type("Quiet", (Window,), {"__init__": lambda *_: None, "shown": []}))
+    released = threading.Event()
+
+    class Camera:
+        grabbed = 0
+
+        def grab(self):
+            self.grabbed += 1
+            return self.grabbed <= 2 or not released.wait(10)
+
+        get = lambda self, _: 0.0  # noqa: E731
+        retrieve = lambda self: (True, np.zeros((384, 512, 3), np.uint8))  # noqa: E731
+        release = lambda self: None  # noqa: E731
+
+    monkeypatch.setattr(stream, "_open", lambda source: Camera())
+    closing = stream.Video.close
+    monkeypatch.setattr(stream.Video, "close", lambda video: (released.set(), closing(video)))
+    assert run("--source", 0, "--display") == 0
+    assert len(re.findall(EVENT, capsys.readouterr().out)) == 1
 
 
 def test_display_shows_every_frame_until_it_is_closed(run, monkeypatch, capsys):
@@ -327,9 +376,12 @@ def test_a_camera_shows_the_clock(script, run, monkeypatch, capsys):
         __enter__ = lambda self: self  # noqa: E731
         __exit__ = lambda self, *_: None  # noqa: E731
 
-        def frames(self, every):
+        def frames(self, every, idle):
             for second, (_, frame) in enumerate(frames):
-                yield 1_700_000_000.0 + second, frame
+                yield float(second), frame
+
+        def clock_time(self, moment):
+            return 1_700_000_000.0 + moment
 
     monkeypatch.setattr(stream, "Video", lambda source: Camera())
     assert run() == 0
