@@ -28,7 +28,6 @@ EMOTION_COLOURS = {
     **{"angry": _ORANGE, "disgust": "#009E73", "fear": "#CC79A7", "happy": "#F0C020", "sad": _BLUE},
     **{"surprise": "#7B52AB", "neutral": "#C9C9C9", "contempt": "#6B4E3D"},
 }
-_BINS = 1200  # of a timeline: more than its pixels would only cost time
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)  # seconds
 
 
@@ -312,7 +311,7 @@ def _matrix_title(matrix: np.ndarray) -> str:
 
 
 def emotion_timeline(
-    times: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str], step: float, span: tuple[float, float]
+    times: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str], width: float, span: tuple[float, float]
 ) -> Figure:
     """What one person's face showed: probabilities stacked, unpleasant at the bottom; valence; uncertainty.
 
@@ -320,13 +319,11 @@ def emotion_timeline(
     coloured from a largest probability of 0.75, nearly white at an even guess.
 
     Args:
-        times: seconds of this person's looks, increasing, [N], N at least 1.
+        times: seconds of this person's looks, increasing, [N], N at least 1; of more than there are pixels, give means.
         probabilities: [N, C] in the order of `emotions`, rows summing to 1.
-        step: seconds from look to look.
+        width: seconds for which a look stands; looks that are one and a half times as far apart have a gap between them.
         span: seconds where the recording begins and ends.
     """
-    width = max(step, (span[1] - span[0]) / _BINS)
-    times, probabilities = _means(np.asarray(times, float), np.asarray(probabilities, float), width if width > step else 0)
     figure = Figure(figsize=(11, 5.6), dpi=110, layout="constrained")
     stacked, valence, doubt = figure.subplots(3, 1, sharex=True, height_ratios=(3.2, 1.5, 1))
     for axes in (stacked, valence, doubt):
@@ -338,16 +335,6 @@ def emotion_timeline(
     handles, names = stacked.get_legend_handles_labels()
     figure.legend(handles[::-1], names[::-1], loc="outside right upper", frameon=False, fontsize=10)
     return figure
-
-
-def _means(times: np.ndarray, values: np.ndarray, width: float) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of `values` [N, C] in each bin of `width` seconds that has any, and the bins' beginnings; 0: as they are."""
-    if not width:
-        return times, values
-    bins, place, counts = np.unique(np.floor(times / width), return_inverse=True, return_counts=True)
-    sums = np.zeros((len(bins), values.shape[1]))
-    np.add.at(sums, place, values)
-    return bins * width, sums / counts[:, None]
 
 
 def _ends(times: np.ndarray, width: float) -> np.ndarray:

@@ -3,15 +3,17 @@
 reader = Reader(predictor, predictor.emotions, detector, every=1.0, model="")
 summary = analyse("interview.mp4", Path("reports"), "interview", reader)
 
-Frames are read one at a time and the table is written row by row; the rest is made from it. So what grows with the length of
-a recording is the table alone, by about 150 bytes for each face of each look.
+Frames are read one at a time, the table is written row by row, and the rest is made from it row by row: memory grows with
+the number of people, by a few kilobytes each, not with the length of the recording.
 """
 
 import csv
 import itertools
 import json
+import math
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +21,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from fer_jax import faces, plots, report_page, stream, tracks
 from fer_jax.errors import InputError
@@ -31,6 +32,7 @@ MAX_PEOPLE = 20  # with a picture on the page, those seen most
 _THUMBNAIL = 120  # pixels
 _ENDS = ("_faces.csv", "_summary.json", "_summary.txt", ".html")  # of a report's files, beside the pictures
 _STRETCHES = 8  # thumbnails a person
+_BINS = 1200  # of a timeline: more than its pixels would only cost time and memory
 _MEMORY = 3.0  # seconds, or looks, for which an unseen person is remembered
 
 Frames = Iterable[tuple[float, faces.Frame]]  # (seconds, frame)
@@ -52,13 +54,42 @@ class Reader:
 
 
 class Stretch(NamedTuple):
-    """A run of looks in which one person showed one emotion."""
+    """The time in which one person showed one emotion, but for slips: single looks in between that show another."""
 
     emotion: str
-    start: float  # seconds
-    looks: int
+    start: float  # seconds, of its first look
+    looks: int  # that show the emotion
     confidence: float  # the largest of its looks
+    surest: float  # seconds, of the look of that confidence
     thumbnail: bytes  # JPEG, the face in that look
+
+
+class Turns(NamedTuple):
+    """When one person turned to another emotion."""
+
+    stretches: list[Stretch]  # that began there, the longest ones, in the order of time
+    count: int  # of all
+
+
+class Row(NamedTuple):
+    """A row of the table, less its box. In a look without a face `person` is 0 and the rest empty."""
+
+    time: float  # seconds
+    person: int
+    probabilities: np.ndarray  # float64 [C]
+    emotion: str
+    confidence: float
+    valence: float
+
+
+class Spacing(NamedTuple):
+    """When the looks of a recording were taken: evenly, but for gaps in its own timestamps."""
+
+    start: float  # seconds
+    end: float
+    looks: int
+    step: float  # seconds, the mean from look to look where there is no gap
+    longest: float  # seconds; what is longer from look to look is a gap
 
 
 def analyse(
@@ -79,16 +110,16 @@ def analyse(
     with _appearing_in(folder, name, Path(source)) as work:
         table_path = work / f"{name}_faces.csv"
         with stream.Video(source) as video:
-            stretches = record(_announced(video.frames(reader.every), advance), reader, table_path)
-            duration = video.duration
-        table = read_table(table_path)
-        if not len(table):
+            turns = record(_announced(video.frames(reader.every), advance), reader, table_path)
+            duration, frame = video.duration, 1 / video.rate
+        if next(read_rows(table_path), None) is None:
             raise InputError(f"{source}: must be a video, but not one of its frames can be decoded")
-        summary = {"video": str(Path(source).resolve()), **summarise(table, reader.emotions, reader.every, duration)}
+        spacing = measure_spacing(table_path, reader.every, frame)
+        summary = {"video": str(Path(source).resolve()), **summarise(table_path, reader.emotions, spacing, duration)}
         (work / f"{name}_summary.json").write_text(json.dumps(summary, indent=2) + "\n")
         (work / f"{name}_summary.txt").write_text(describe(summary))
-        pictures = _draw_people(table, summary, reader.emotions, work / name)
-        html = report_page.render(Path(source).name, summary, pictures, _turning_points(stretches), reader.model)
+        pictures = _draw_people(table_path, summary, reader.emotions, spacing, work / name)
+        html = report_page.render(Path(source).name, summary, pictures, turns, reader.model)
         (work / f"{name}.html").write_text(html, encoding="utf-8", errors="replace")  # a file name may be no Unicode
     return summary
 
@@ -103,14 +134,14 @@ def columns(emotions: Sequence[str]) -> list[str]:
     return ["time", "person", "x", "y", "w", "h", *emotions, "emotion", "confidence", "valence"]
 
 
-def record(frames: Frames, reader: Reader, path: Path) -> dict[int, list[Stretch]]:
-    """Write the table of `columns` to `path`, a row for each face of each look; each person's longest stretches."""
+def record(frames: Frames, reader: Reader, path: Path) -> dict[int, Turns]:
+    """Write the table of `columns` to `path`, a row for each face of each look; the turns of the people most seen."""
     tracker = tracks.Tracker(max_gap=_MEMORY * max(reader.every, 1))
     gallery = _Gallery()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns(reader.emotions))
-        for look, (moment, frame) in enumerate(frames):
+        for moment, frame in frames:
             boxes = list(reader.detector(frame))
             people = tracker.update(moment, boxes)
             if not boxes:
@@ -119,40 +150,85 @@ def record(frames: Frames, reader: Reader, path: Path) -> dict[int, list[Stretch
             probabilities = np.asarray(reader.predict(np.stack([faces.crop(frame, box) for box in boxes])))
             for person, box, row in zip(people, boxes, probabilities, strict=True):
                 writer.writerow(_row(moment, person, box, row, reader.emotions))
-                gallery.see(person, look, moment, reader.emotions[int(row.argmax())], float(row.max()), frame, box)
-    return gallery.longest()
+                gallery.see(person, moment, reader.emotions[int(row.argmax())], float(row.max()), frame, box)
+    return gallery.turns()
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The table that `record` wrote; `person` may be missing (Int64)."""
-    return pd.read_csv(path, dtype={"person": "Int64", "emotion": "string"})
+def read_rows(path: Path) -> Iterator[Row]:
+    """The rows of the table that `record` wrote, one at a time."""
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        next(reader)
+        for moment, person, _, _, _, _, *probabilities, emotion, confidence, valence in reader:
+            if person:
+                numbers = np.array(probabilities, float), emotion, float(confidence), float(valence)
+                yield Row(float(moment), int(person), *numbers)
+            else:
+                yield Row(float(moment), 0, np.empty(0), "", 0.0, 0.0)
 
 
-def summarise(table: pd.DataFrame, emotions: Sequence[str], every: float, duration: float | None = None) -> dict[str, Any]:
-    """Figures of a recording: builtins only, ready for JSON.
+def measure_spacing(path: Path, every: float, frame: float) -> Spacing:
+    """The spacing of the looks in the table at `path`, at least one row.
 
-    A share is of looks, which are evenly spaced; a time is a number of looks by the mean time from look to look. What
-    lies between two looks is not seen: changes and runs are those at this rate, and a gap ends a run.
+    A gap is longer than one and a half median steps, and longer than looks at the first frame of each period can be
+    apart: a period and a frame. The mean step, not the median: of 24 frames a second and looks every 0.05 s, four
+    in five steps have one frame, and one has two.
 
     Args:
-        table: of `read_table`, at least one row.
-        every: seconds from look to look, of use where there is only one.
+        every: seconds from look to look, as asked for.
+        frame: seconds from frame to frame, as the recording states it; it may be wrong.
+    """
+    times = (row.time for row in read_rows(path))
+    start = last = next(times)
+    steps: Counter[int] = Counter()  # by milliseconds, which is how times are written: few, however many looks
+    for moment in times:
+        if moment != last:  # not another face in the same look
+            steps[round(1000 * (moment - last))] += 1
+            last = moment
+    if not steps:
+        return Spacing(start, last, 1, every, every)
+    lengths, counts = np.array(sorted(steps.items())).T
+    median = lengths[np.searchsorted(counts.cumsum(), counts.sum() / 2)] / 1000
+    longest = max(1.5 * median, every + frame) + 0.001  # times are rounded
+    regular = lengths <= 1000 * longest
+    step = float(np.average(lengths[regular], weights=counts[regular])) / 1000
+    return Spacing(start, last, 1 + steps.total(), step, float(longest))
+
+
+def summarise(path: Path, emotions: Sequence[str], spacing: Spacing, duration: float | None = None) -> dict[str, Any]:
+    """Figures of the recording whose table lies at `path`: builtins only, ready for JSON.
+
+    A share is of looks; a time is a number of looks by the step from look to look. What lies between two looks is not
+    seen: changes and runs are those at this rate, and a gap ends a run.
+
+    Args:
+        spacing: of the same table.
         duration: seconds, where the recording states it: its last look may stand for less than the others.
     """
-    moments = np.unique(table["time"])
-    step = float(np.diff(moments).mean()) if len(moments) > 1 else every
-    seconds = len(moments) * step if duration is None else min(len(moments) * step, max(duration, np.ptp(moments)))
-    seen = table.dropna(subset=["person"])
-    seen = seen.assign(look=np.searchsorted(moments, seen["time"]), sure=seen["confidence"] >= UNSURE)
-    people = [_person(rows, emotions, step) for _, rows in seen.groupby("person")]
+    people: dict[int, _Tally] = {}
+    unsure = faces_seen = looks_with_face = 0
+    last = -1  # look with a face
+    for look, row in _numbered(read_rows(path), spacing.longest):
+        if not row.person:
+            continue
+        if row.person not in people:
+            people[row.person] = _Tally(row)
+        people[row.person].add(look, row)
+        unsure, faces_seen = unsure + (row.confidence < UNSURE), faces_seen + 1
+        looks_with_face, last = looks_with_face + (look != last), look
+    length = spacing.end - spacing.start
+    seconds = length + spacing.step if duration is None else min(length + spacing.step, max(duration, length))
     return {
-        "start": float(moments[0]),
+        "start": spacing.start,
         "seconds": _rounded(seconds),
-        "looks": len(moments),
-        "step": _rounded(step),
-        "share_without_face": _rounded(1 - seen["time"].nunique() / len(moments)),
-        "share_unsure": _rounded(1 - seen["sure"].mean()) if len(seen) else None,
-        "people": sorted(people, key=lambda person: (-person["looks"], person["person"])),
+        "looks": spacing.looks,
+        "step": _rounded(spacing.step),
+        "share_without_face": _rounded(1 - looks_with_face / spacing.looks),
+        "share_unsure": _rounded(unsure / faces_seen) if faces_seen else None,
+        "people": [
+            tally.figures(emotions, spacing.step)
+            for tally in sorted(people.values(), key=lambda tally: (-tally.looks, tally.person))
+        ],
     }
 
 
@@ -193,16 +269,46 @@ def describe_model(metadata: Mapping[str, Any]) -> str:
 
 @dataclass
 class _Person:
-    """The gallery's memory of one person: the stretch that goes on, and the longest ones before."""
+    """The gallery's memory of one person: the stretch that goes on, a look that may be a slip, and the longest before."""
 
-    last_look: int
     current: Stretch
+    slip: Stretch | None = None
     done: list[Stretch] = field(default_factory=list)
-    looks: int = 0
+    looks: int = 1
+    finished: int = 0  # stretches
+    steady: int = 0  # of them, those of more than one look
 
-    def finish(self) -> None:
+    def see(self, look: Stretch) -> None:
+        """Go on with `look`, a stretch of a single look."""
+        self.looks += 1
+        if look.emotion == self.current.emotion:
+            self.current, self.slip = _joined(self.current, look), None
+        elif self.slip is not None and look.emotion == self.slip.emotion:
+            self._turn(_joined(self.slip, look))
+        elif self.current.looks == 1:  # no steadier than the new one
+            self._turn(look)
+        else:
+            self.slip = look
+
+    def turns(self) -> Turns:
+        """Single looks are no turns, unless there is nothing else. Call it once, at the end."""
+        self._finish()
+        shown = [stretch for stretch in self.done if stretch.looks > 1] or self.done
+        return Turns(sorted(shown, key=lambda stretch: stretch.start), self.steady or self.finished)
+
+    def _turn(self, new: Stretch) -> None:
+        self._finish()
+        self.current, self.slip = new, None
+
+    def _finish(self) -> None:
         """Let the current stretch be one of the longest, or forget it."""
+        self.finished, self.steady = self.finished + 1, self.steady + (self.current.looks > 1)
         self.done = sorted([*self.done, self.current], key=lambda stretch: -stretch.looks)[:_STRETCHES]
+
+
+def _joined(stretch: Stretch, look: Stretch) -> Stretch:
+    surer = max(stretch, look, key=lambda one: one.confidence)
+    return surer._replace(start=stretch.start, looks=stretch.looks + look.looks)
 
 
 class _Gallery:
@@ -211,20 +317,13 @@ class _Gallery:
     def __init__(self) -> None:
         self._people: dict[int, _Person] = {}
 
-    def see(
-        self, number: int, look: int, moment: float, emotion: str, confidence: float, frame: faces.Frame, box: faces.Box
-    ) -> None:
-        person = self._people.get(number)
-        if person is None:
+    def see(self, number: int, moment: float, emotion: str, confidence: float, frame: faces.Frame, box: faces.Box) -> None:
+        look = Stretch(emotion, moment, 1, confidence, moment, _thumbnail(frame, box))
+        if number in self._people:
+            self._people[number].see(look)
+        else:
             self._make_room()
-            person = self._people[number] = _Person(look, Stretch(emotion, moment, 0, 0.0, b""))
-        elif person.current.emotion != emotion or person.last_look != look - 1:
-            person.finish()
-            person.current = Stretch(emotion, moment, 0, 0.0, b"")
-        current = person.current._replace(looks=person.current.looks + 1)
-        if confidence > current.confidence:
-            current = current._replace(confidence=confidence, thumbnail=_thumbnail(frame, box))
-        person.current, person.last_look, person.looks = current, look, person.looks + 1
+            self._people[number] = _Person(look)
 
     def _make_room(self) -> None:
         """Of twice as many people as are shown, forget the half seen least."""
@@ -232,11 +331,9 @@ class _Gallery:
             ranked = sorted(self._people.items(), key=lambda item: -item[1].looks)
             self._people = dict(ranked[:MAX_PEOPLE])
 
-    def longest(self) -> dict[int, list[Stretch]]:
-        """By person, the longest stretches in the order of time; call it once, at the end."""
-        for person in self._people.values():
-            person.finish()
-        return {number: sorted(person.done, key=lambda stretch: stretch.start) for number, person in self._people.items()}
+    def turns(self) -> dict[int, Turns]:
+        """By person; call it once, at the end."""
+        return {number: person.turns() for number, person in self._people.items()}
 
 
 def _row(moment: float, person: int, box: faces.Box, probabilities: np.ndarray, emotions: Sequence[str]) -> list[Any]:
@@ -246,33 +343,69 @@ def _row(moment: float, person: int, box: faces.Box, probabilities: np.ndarray, 
     return [f"{moment:.3f}", person, *box[:4], *numbers[:-2], emotions[best], *numbers[-2:]]
 
 
-def _person(rows: pd.DataFrame, emotions: Sequence[str], step: float) -> dict[str, Any]:
-    """Figures of one person, of their `rows` with two more columns: the look's number, and whether it is sure."""
-    emotion, together = rows["emotion"].to_numpy(str), np.diff(rows["look"]) == 1
-    changed = emotion[1:] != emotion[:-1]
-    starts = np.flatnonzero(np.append(True, changed | ~together))
-    lengths = np.diff(np.append(starts, len(rows)))
-    longest = int(lengths.argmax())
-    watched = together.sum() * step / 60  # minutes between looks that follow each other
-    return {
-        "person": int(rows["person"].iloc[0]),
-        "first": float(rows["time"].iloc[0]),
-        "last": float(rows["time"].iloc[-1]),
-        "looks": len(rows),
-        "seconds": _rounded(len(rows) * step),
-        "share": {name: _rounded((emotion == name).mean()) for name in emotions},
-        "share_sure": {name: _rounded((rows["sure"] & (emotion == name)).mean()) for name in emotions},
-        "mean_probability": {name: _rounded(rows[name].mean()) for name in emotions},
-        "longest_run": {
-            "emotion": str(emotion[starts[longest]]),
-            "start": float(rows["time"].iloc[starts[longest]]),
-            "seconds": _rounded(int(lengths[longest]) * step),
-        },
-        "changes_per_minute": _rounded((changed & together).sum() / watched) if watched else None,
-        "mean_valence": _rounded(rows["valence"].mean()),
-        "mean_confidence": _rounded(rows["confidence"].mean()),
-        "share_unsure": _rounded(1 - rows["sure"].mean()),
-    }
+def _numbered(rows: Iterable[Row], longest: float) -> Iterator[tuple[int, Row]]:
+    """Each row with its look's number; a gap, which is longer than `longest` seconds, leaves a number out."""
+    look, last = 0, None
+    for row in rows:
+        if last is not None and row.time != last:
+            look += 1 if row.time - last <= longest else 2
+        last = row.time
+        yield look, row
+
+
+class _Run(NamedTuple):
+    """Looks that follow each other and show one emotion."""
+
+    emotion: str
+    start: float  # seconds
+    looks: int
+
+
+class _Tally:
+    """Running figures of one person, whose first row is given."""
+
+    def __init__(self, row: Row) -> None:
+        self.person, self.looks = row.person, 0
+        self._first, self._last, self._look = row.time, row.time, -2
+        self._sums = np.zeros(len(row.probabilities) + 2)  # of the probabilities, the valence and the confidence
+        self._named: Counter[str] = Counter()
+        self._sure: Counter[str] = Counter()
+        self._together = self._changes = 0
+        self._run = self._longest = _Run("", row.time, 0)
+
+    def add(self, look: int, row: Row) -> None:
+        together, changed = look == self._look + 1, row.emotion != self._run.emotion
+        self._together, self._changes = self._together + together, self._changes + (together and changed)
+        goes_on = together and not changed
+        self._run = self._run._replace(looks=self._run.looks + 1) if goes_on else _Run(row.emotion, row.time, 1)
+        if self._run.looks > self._longest.looks:
+            self._longest = self._run
+        self._named[row.emotion] += 1
+        self._sure[row.emotion] += row.confidence >= UNSURE
+        self._sums += [*row.probabilities, row.valence, row.confidence]
+        self.looks, self._look, self._last = self.looks + 1, look, row.time
+
+    def figures(self, emotions: Sequence[str], step: float) -> dict[str, Any]:
+        means, watched = self._sums / self.looks, self._together * step / 60  # minutes between looks that follow each other
+        return {
+            "person": self.person,
+            "first": self._first,
+            "last": self._last,
+            "looks": self.looks,
+            "seconds": _rounded(self.looks * step),
+            "share": {name: _rounded(self._named[name] / self.looks) for name in emotions},
+            "share_sure": {name: _rounded(self._sure[name] / self.looks) for name in emotions},
+            "mean_probability": {name: _rounded(mean) for name, mean in zip(emotions, means[:-2], strict=True)},
+            "longest_run": {
+                "emotion": self._longest.emotion,
+                "start": self._longest.start,
+                "seconds": _rounded(self._longest.looks * step),
+            },
+            "changes_per_minute": _rounded(self._changes / watched) if watched else None,
+            "mean_valence": _rounded(means[-2]),
+            "mean_confidence": _rounded(means[-1]),
+            "share_unsure": _rounded(1 - self._sure.total() / self.looks),
+        }
 
 
 def _described(person: Mapping[str, Any]) -> str:
@@ -293,31 +426,39 @@ def _rounded(value: Any) -> float:
     return round(float(value), 4)
 
 
-def _draw_people(table: pd.DataFrame, summary: Mapping[str, Any], emotions: Sequence[str], stem: Path) -> dict[int, bytes]:
+def _draw_people(
+    table: Path, summary: Mapping[str, Any], emotions: Sequence[str], spacing: Spacing, stem: Path
+) -> dict[int, bytes]:
     """STEM_personN.png of each person who is seen often enough, and their contents by person, most seen first."""
     pictures = {}
-    span = summary["start"], summary["start"] + summary["seconds"]
-    for person in summary["people"][:MAX_PEOPLE]:
-        number = person["person"]
-        rows = table.loc[table["person"] == number]
-        if len(rows) < min(MIN_LOOKS, summary["looks"]):
-            continue
-        probabilities = rows[list(emotions)].to_numpy(float)
-        figure = plots.emotion_timeline(rows["time"].to_numpy(float), probabilities, emotions, summary["step"], span)
+    span, bin_width = (spacing.start, spacing.start + summary["seconds"]), summary["seconds"] / _BINS
+    enough = min(MIN_LOOKS, spacing.looks)
+    people = [person["person"] for person in summary["people"][:MAX_PEOPLE] if person["looks"] >= enough]
+    binned = bin_width > spacing.longest  # so a bin without a look is in a gap
+    # without bins, so wide that the timeline takes for a gap what is one here
+    width = bin_width if binned else max(spacing.step, spacing.longest / 1.5)
+    for number, (times, means) in _curves(table, people, spacing.start, bin_width if binned else 0).items():
+        figure = plots.emotion_timeline(times, means, emotions, width, span)
         path = stem.with_name(f"{stem.name}_person{number}.png")
         figure.savefig(path)
         pictures[number] = path.read_bytes()
     return pictures
 
 
-def _turning_points(stretches: Mapping[int, Sequence[Stretch]]) -> dict[int, list[Stretch]]:
-    """Of each person's stretches, in order, those that are of another emotion than the one before."""
-    chosen: dict[int, list[Stretch]] = {}
-    for person, ordered in stretches.items():
-        steady = [stretch for stretch in ordered if stretch.looks > 1] or ordered  # a single look may be a slip
-        runs = itertools.groupby(steady, key=lambda stretch: stretch.emotion)
-        chosen[person] = [max(run, key=lambda stretch: stretch.looks) for _, run in runs]
-    return chosen
+def _curves(table: Path, people: Sequence[int], start: float, width: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """By person, in the order given: times [N] and probabilities [N, C], which with `width` are the means of bins.
+
+    Bins are `width` seconds wide from `start` on; those without a look are left out, the others' times are their
+    beginnings.
+    """
+    sums: dict[int, dict[float, np.ndarray]] = {person: {} for person in people}  # of probabilities, and their number
+    for row in read_rows(table):
+        if row.person in sums:
+            moment = start + math.floor((row.time - start) / width) * width if width else row.time
+            bins, look = sums[row.person], np.append(row.probabilities, 1)
+            bins[moment] = bins[moment] + look if moment in bins else look
+    stacked = {person: np.stack(list(bins.values())) for person, bins in sums.items()}
+    return {person: (np.array(list(sums[person])), each[:, :-1] / each[:, -1:]) for person, each in stacked.items()}
 
 
 def _thumbnail(frame: faces.Frame, box: faces.Box) -> bytes:

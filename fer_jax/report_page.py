@@ -1,6 +1,6 @@
 """The page of a recording's report: one HTML file that loads nothing, runs nothing and needs no network.
 
-html = render("interview.mp4", summary, pictures={1: png}, stretches={1: [...]}, model="Model vgg. ...")
+html = render("interview.mp4", summary, pictures={1: png}, turns={1: ...}, model="Model vgg. ...")
 """
 
 import base64
@@ -55,6 +55,11 @@ _MOSTLY_UNSURE = """\
 little better than guesses. Small, dark, blurred or turned faces are the usual reason.</p>
 """
 
+_TURNS = (
+    "When another emotion began, and the face at its surest look until the next one began. A single look of another emotion "
+    "in between is taken for a slip and left out."
+)
+
 _MEANING = """\
 <h2>What the numbers mean</h2>
 <p>A <strong>probability</strong> is the network's estimate of how FER-2013's annotators would have named the expression
@@ -67,9 +72,9 @@ band is one standard deviation under the probabilities.</p>
 <p><strong>Uncertainty</strong> is the entropy of the probabilities as a share of the largest possible: 0 % is one certain
 emotion, 100 % an even guess. A look is <strong>unsure</strong> where the most likely emotion has less than 50 %; do not
 read such looks one by one.</p>
-<p>Shares and runs are counted in looks, {step:g} seconds apart: what lies between two looks was not seen. A
-<strong>person</strong> is a face that was followed from look to look by its place and size alone. Nobody was recognised:
-who leaves for more than a few seconds comes back under a new number.</p>
+<p>Shares and runs are counted in looks, {step:g} seconds apart: what lies between two looks was not seen, and a gap in the
+recording's own times ends a run. A <strong>person</strong> is a face that was followed from look to look by its place and
+size alone. Nobody was recognised: who leaves for more than a few seconds comes back under a new number.</p>
 """
 
 
@@ -77,7 +82,7 @@ def render(
     title: str,
     summary: Mapping[str, Any],
     pictures: Mapping[int, bytes],
-    stretches: Mapping[int, Sequence[Any]],
+    turns: Mapping[int, Any],
     model: str,
 ) -> str:
     """The page as text.
@@ -86,11 +91,11 @@ def render(
         title: the recording's file name; anything may be in it.
         summary: as `report.summarise` gives it.
         pictures: PNG contents by person, in the order of the page; people without one are only counted.
-        stretches: by person, what `report.Stretch` holds: a thumbnail and what it shows.
+        turns: by person, what `report.Turns` holds: stretches with a thumbnail each, and of how many they are.
         model: about the network, a sentence or two.
     """
     people = {person["person"]: person for person in summary["people"]}
-    shown = [_person(people[number], picture, stretches.get(number, ())) for number, picture in pictures.items()]
+    shown = [_person(people[number], picture, turns.get(number)) for number, picture in pictures.items()]
     return "".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
@@ -121,7 +126,7 @@ def _overview(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _person(person: Mapping[str, Any], picture: bytes, stretches: Sequence[Any]) -> str:
+def _person(person: Mapping[str, Any], picture: bytes, turns: Any | None) -> str:
     number, run, changes = person["person"], person["longest_run"], person["changes_per_minute"]
     figures = {
         "seen for": _duration(person["seconds"]),
@@ -137,15 +142,13 @@ def _person(person: Mapping[str, Any], picture: bytes, stretches: Sequence[Any])
         + _figures(figures)
         + ("" if person["share_unsure"] <= 0.5 else _MOSTLY_UNSURE)
         + f'<div class="wide"><img alt="{alt}" src="{_data("png", picture)}"></div>\n'
-        + _strip(stretches)
+        + (_strip(turns.stretches, turns.count) if turns else "")
         + _shares(person)
         + "</section>\n"
     )
 
 
-def _strip(stretches: Sequence[Any]) -> str:
-    if not stretches:
-        return ""
+def _strip(stretches: Sequence[Any], count: int) -> str:
     items = []
     for stretch in stretches:
         name = _text(stretch.emotion + "?" * (stretch.confidence < UNSURE))
@@ -153,9 +156,10 @@ def _strip(stretches: Sequence[Any]) -> str:
         items.append(
             f'<li><img alt="face, {name}" style="border-color: {EMOTION_COLOURS[stretch.emotion]}" '
             f'src="{_data("jpeg", stretch.thumbnail)}"><strong>{_clock(stretch.start)}</strong> {name}<br>'
-            f'<span class="quiet">{looks}, up to {stretch.confidence:.0%}</span></li>\n'
+            f'<span class="quiet">{looks}, pictured at {_clock(stretch.surest)}: {stretch.confidence:.0%}</span></li>\n'
         )
-    return f'<h3>Turning points: the surest look of each long stretch</h3>\n<ul class="strip">\n{"".join(items)}</ul>\n'
+    cap = f" Of {count:,}, the {len(stretches)} that lasted longest are shown." if count > len(stretches) else ""
+    return f'<h3>Turning points</h3>\n<p class="quiet">{_TURNS}{cap}</p>\n<ul class="strip">\n{"".join(items)}</ul>\n'
 
 
 def _shares(person: Mapping[str, Any]) -> str:

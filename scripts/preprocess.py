@@ -3,9 +3,11 @@
 import argparse
 import contextlib
 import re
+import struct
 import sys
 import tempfile
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,16 +24,24 @@ examples:
   python scripts/preprocess.py --source portraits/ --out results/portraits --detector yunet
 
 imageN.png is the face of sample N; a sample without a face has no image. Of a folder, sample N is the picture N, sorted
-by name. The faces of an earlier run are replaced, everything else in the folder stays. A camera is read until Ctrl-C.
+by name. A camera is read until Ctrl-C. Faces are kept in a hidden folder .faces-... until the last one is cut; a run that
+is killed leaves them there.
+
+The faces of an earlier run are replaced: the imageN.png that bear this script's mark (a PNG text chunk), and those that
+come with the code. Another imageN.png in the folder is an error, all other files stay.
 """
+_TEXT = b"tEXtSoftware\0fer_jax preprocess"
+MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))  # a PNG chunk
+_HEADER = 33  # bytes: a PNG's signature and its first chunk
 
 
-class Cut(NamedTuple):
-    """The faces by file name, of how many samples, and the source as the user knows it."""
+class Source(NamedTuple):
+    """Frames, of how many if that is known, the name the user knows, and whether only Ctrl-C ends them."""
 
-    faces: dict[str, np.ndarray]
-    samples: int
-    source: str
+    frames: Iterable[faces.Frame]
+    total: int | None
+    name: str
+    endless: bool
 
 
 def main() -> None:
@@ -39,13 +49,14 @@ def main() -> None:
     files.require_folder(arguments.out)  # now, not after an hour of camera
     earlier = earlier_faces(arguments.out)
     detector = faces.detector(arguments.detector, arguments.detector_model)
-    if isinstance(arguments.source, str) and (folder := Path(arguments.source)).is_dir():
-        cut = cut_pictures(folder, arguments.out, detector)
-    else:
-        cut = cut_video(arguments.source, arguments.every, detector)
-    write(cut, arguments.out, earlier)
-    found = f"{cut.samples} samples, {len(cut.faces)} faces in {arguments.out}"
-    print(f"{cut.source}: {found}, {cut.samples - len(cut.faces)} without a face ({detector.name})")
+    mark = b"" if is_shipped(arguments.out) else MARK
+    with opened(arguments) as source, appearing_in(arguments.out, earlier) as work:
+        samples = cut_faces(source, detector, work, mark)
+        if not samples:
+            raise InputError(f"{source.name}: must give a frame, but gave none: nothing is written")
+        count = len(list(work.iterdir()))
+    found = f"{samples} samples, {count} faces in {arguments.out}"
+    print(f"{source.name}: {found}, {samples - count} without a face ({detector.name})")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -70,49 +81,64 @@ def earlier_faces(folder: Path) -> list[Path]:
     """
     paths = [path for path in folder.glob("image*.png") if re.fullmatch(r"image\d+\.png", path.name)]
     for path in paths:
-        if not faces.is_face_file(path):
-            raise InputError(f"{path}: is no 48x48 grey face of an earlier run and would be replaced: choose another --out")
+        if not faces.is_face_file(path) or not (is_shipped(folder) or is_marked(path)):
+            raise InputError(f"{path}: is no face of an earlier run of this script and would be lost: choose another --out")
     return paths
 
 
-def cut_video(source: int | str, every: float, detector: faces.Detector) -> Cut:
-    with stream.Video(source) as video:
-        total = None if video.duration is None else int(video.duration / every) + 1
-        frames = (frame for _, frame in video.frames(every))
-        return cut_faces(frames, total, detector, video.name, endless=video.live)
+def is_shipped(folder: Path) -> bool:
+    """Whether it is the folder that comes with the code, whose faces are all this script's and bear no mark."""
+    return folder.resolve() == FOLDER
 
 
-def cut_pictures(folder: Path, out: Path, detector: faces.Detector) -> Cut:
-    paths = pictures.in_folder(folder)
-    if folder.resolve() == out.resolve():
-        raise InputError(f"{out}: the pictures and the faces must lie in two folders: choose another --out")
-    return cut_faces(map(faces.read_image, paths), len(paths), detector, str(folder))
+def is_marked(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(_HEADER + len(MARK))[_HEADER:] == MARK
 
 
-def cut_faces(
-    frames: Iterable[faces.Frame], total: int | None, detector: faces.Detector, source: str, *, endless: bool = False
-) -> Cut:
-    """Cut the largest face of each frame. Nothing is written yet: a source may fail at its end."""
-    cut, samples = {}, 0
-    shown = tqdm(frames, "cutting faces", total, unit="sample", disable=not sys.stderr.isatty())
-    with contextlib.suppress(KeyboardInterrupt) if endless else contextlib.nullcontext():
-        for frame in shown:
+@contextlib.contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[Source]:
+    if isinstance(arguments.source, str) and (folder := Path(arguments.source)).is_dir():
+        paths = pictures.in_folder(folder)
+        if folder.resolve() == arguments.out.resolve():
+            raise InputError(f"{folder}: the pictures and the faces must lie in two folders: choose another --out")
+        yield Source(map(faces.read_image, paths), len(paths), str(folder), endless=False)
+        return
+    with stream.Video(arguments.source) as video:
+        total = None if video.duration is None else int(video.duration / arguments.every) + 1
+        yield Source((frame for _, frame in video.frames(arguments.every)), total, video.name, endless=video.live)
+
+
+def cut_faces(source: Source, detector: faces.Detector, work: Path, mark: bytes) -> int:
+    """Write the largest face of each frame to the folder `work`, with `mark`; the number of frames."""
+    samples = 0
+    shown = tqdm(source.frames, "cutting faces", source.total, unit="sample", disable=not sys.stderr.isatty())
+    with contextlib.suppress(KeyboardInterrupt) if source.endless else contextlib.nullcontext():
+        for samples, frame in enumerate(shown, 1):
             if box := faces.largest(detector(frame)):
-                cut[f"image{samples}.png"] = faces.crop(frame, box)
-            samples += 1
-    return Cut(cut, samples, source)
+                write_face(work / f"image{samples - 1}.png", faces.crop(frame, box), mark)
+    return samples
 
 
-def write(cut: Cut, out: Path, earlier: list[Path]) -> None:
-    """Put the faces in the place of the earlier ones, once all of them are on the disk."""
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".faces-", dir=out) as work:
-        for name, face in cut.faces.items():
-            faces.write_face(Path(work) / name, face)
-        for name in cut.faces:
-            (Path(work) / name).replace(out / name)
+def write_face(path: Path, face: np.ndarray, mark: bytes) -> None:
+    encoded = faces.opencv().imencode(".png", face)[1].tobytes()
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(encoded[:_HEADER] + mark + encoded[_HEADER:])
+
+
+@contextlib.contextmanager
+def appearing_in(out: Path, earlier: list[Path]) -> Iterator[Path]:
+    """A hidden folder whose files take the place of the `earlier` ones in `out` at the end; on an error they vanish.
+
+    It lies in `out`, or where `out` will be made: a source may fail at its end, and then there is to be none.
+    """
+    existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    with tempfile.TemporaryDirectory(prefix=".faces-", dir=existing) as work:
+        yield Path(work)
+        out.mkdir(parents=True, exist_ok=True)
+        made = {path.replace(out / path.name).name for path in list(Path(work).iterdir())}
     for path in earlier:
-        if path.name not in cut.faces:
+        if path.name not in made:
             path.unlink()
 
 

@@ -1,13 +1,14 @@
 import csv
 import json
 import re
+import tracemalloc
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import faces, report
+from fer_jax import faces, report, stream
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS, FERPLUS_EMOTIONS
 
@@ -41,8 +42,16 @@ def frames(times):
 def record(tmp_path, looks, times=None, emotions=EMOTIONS):
     path = tmp_path / "faces.csv"
     times = range(len(looks)) if times is None else times
-    stretches = report.record(frames(times), Scene(looks, emotions).reader(), path)
-    return path, stretches
+    turns = report.record(frames(times), Scene(looks, emotions).reader(), path)
+    return path, turns
+
+
+def summarise(path, every=1.0, duration=None, frame=0.04):
+    return report.summarise(path, EMOTIONS, report.measure_spacing(path, every, frame), duration)
+
+
+def numbers_in(path):
+    return [row.person for row in report.read_rows(path)]
 
 
 def write_video(path, seconds=4, rate=10):
@@ -73,14 +82,13 @@ def test_table_has_a_row_for_each_face_and_one_for_a_look_without(tmp_path):
 
 def test_table_of_a_network_with_contempt(tmp_path):
     path, _ = record(tmp_path, [[(LEFT, [0.0] * 7 + [1.0])]], emotions=FERPLUS_EMOTIONS)
-    row = report.read_table(path).iloc[0]
-    assert (row["emotion"], row["contempt"], row["valence"]) == ("contempt", 1, -1)
+    (row,) = report.read_rows(path)
+    assert (row.emotion, row.probabilities.tolist(), row.valence) == ("contempt", [0] * 7 + [1], -1)
 
 
 def test_a_person_keeps_the_number_through_a_gap_and_gets_a_new_one_after_a_long_one(tmp_path):
     looks = [[(LEFT, SAD)]] + [[]] * 2 + [[(LEFT, SAD)]] + [[]] * 3 + [[(LEFT, SAD)]]
-    table = report.read_table(record(tmp_path, looks)[0])
-    assert table["person"].dropna().tolist() == [1, 1, 2]
+    assert numbers_in(record(tmp_path, looks)[0]) == [1, 0, 0, 1, 0, 0, 0, 2]
 
 
 def test_summary_is_what_a_hand_counts(tmp_path):
@@ -89,7 +97,7 @@ def test_summary_is_what_a_hand_counts(tmp_path):
     sad = (LEFT, SAD)
     looks = [[one], [one], [], [sad], [sad, two], [sad], [one], [], [], []]
     path, _ = record(tmp_path, looks, [k / 2 for k in range(10)])
-    summary = report.summarise(report.read_table(path), EMOTIONS, every=0.5)
+    summary = summarise(path, every=0.5)
     assert summary["looks"] == 10 and summary["seconds"] == 5 and summary["step"] == 0.5 and summary["start"] == 0
     assert summary["share_without_face"] == 0.4
     assert summary["share_unsure"] == pytest.approx(3 / 7, abs=1e-4)
@@ -103,47 +111,138 @@ def test_summary_is_what_a_hand_counts(tmp_path):
     assert first["mean_probability"]["happy"] == pytest.approx(0.4) and first["share_unsure"] == 0.5
     assert second["person"] == 2 and second["changes_per_minute"] is None
     json.dumps(summary)
-    shorter, wrong = (report.summarise(report.read_table(path), EMOTIONS, 0.5, stated) for stated in (4.8, 1.0))
+    shorter, wrong = (summarise(path, 0.5, stated) for stated in (4.8, 1.0))
     assert shorter["seconds"] == 4.8 and wrong["seconds"] == 4.5  # the last look is at 4.5 s, whatever the file states
     assert "person 1: seen for 3.0 s; happy 50%, sad 50%; longest run: sad, 1.5 s from 00:00:01" in report.describe(summary)
 
 
 def test_a_gap_ends_a_run(tmp_path):
     looks = [[(LEFT, SAD)], [(LEFT, SAD)], [], [(LEFT, SAD)]]
-    (person,) = report.summarise(report.read_table(record(tmp_path, looks)[0]), EMOTIONS, 1)["people"]
+    (person,) = summarise(record(tmp_path, looks)[0])["people"]
     assert person["longest_run"]["seconds"] == 2
 
 
+def test_an_hour_left_out_of_the_recordings_own_times_is_not_time_seen(tmp_path):
+    """A minute, an hour's gap, a minute: two people, as nobody is recognised after it, each seen for a minute."""
+    times = [*range(60), *range(3660, 3720)]
+    summary = summarise(record(tmp_path, [[(LEFT, SAD)]] * 120, times)[0])
+    assert (summary["looks"], summary["step"], summary["seconds"]) == (120, 1, 3720)
+    assert [(person["seconds"], person["longest_run"]["seconds"]) for person in summary["people"]] == [(60, 60)] * 2
+
+
+def test_a_gap_in_the_recordings_own_times_ends_a_run(tmp_path):
+    looks = [[(LEFT, SAD)]] * 3 + [[(LEFT, HAPPY)]] + [[(LEFT, SAD)]]
+    (person,) = summarise(record(tmp_path, looks, [0, 1, 4, 7, 8])[0])["people"]  # gaps that a person is followed through
+    assert person["seconds"] == 5
+    assert person["longest_run"] == {"emotion": "sad", "start": 0, "seconds": 2}
+    assert person["changes_per_minute"] == 30  # of the two steps of a second that join two looks, one is a change
+
+
+@pytest.mark.parametrize(("rate", "every"), [(24, 0.05), (24, 0.1), (30, 0.04), (29.97, 0.0333), (5, 0.05), (25, 1.0)])
+def test_frames_that_do_not_fit_the_period_are_no_gaps(tmp_path, rate, every):
+    """Of 24 frames a second and looks every 0.05 s, one step in five is twice as long as the others."""
+    times = list(stream.sample((k / rate for k in range(60 * max(1, round(rate * every)))), every))
+    path, _ = record(tmp_path, [[(LEFT, SAD)]] * len(times), times)
+    summary = summarise(path, every, frame=1 / rate)
+    (person,) = summary["people"]
+    mean = times[-1] / (len(times) - 1)
+    assert summary["step"] == pytest.approx(mean, abs=2e-4)
+    assert person["longest_run"]["seconds"] == person["seconds"] == pytest.approx(mean * len(times), abs=0.01)
+
+
 def test_summary_of_a_recording_without_a_face(tmp_path):
-    table = report.read_table(record(tmp_path, [[]] * 3)[0])
-    summary = report.summarise(table, EMOTIONS, 1)
+    summary = summarise(record(tmp_path, [[]] * 3)[0])
     assert summary["share_without_face"] == 1 and summary["people"] == [] and summary["share_unsure"] is None
     assert report.describe(summary) == "3.0 s in 3 looks, 0 people, 100.0% of the time without a face\n"
 
 
-def test_stretches_show_the_surest_look_and_slips_of_one_look_are_no_turning_points(tmp_path):
+def found(turns):
+    return [(stretch.emotion, stretch.start, stretch.looks) for stretch in turns.stretches]
+
+
+def test_turning_points_are_where_an_emotion_began_and_show_its_surest_look(tmp_path):
     surer = [0, 0, 0, 0.9, 0.1, 0, 0]
-    looks = [HAPPY, surer, HAPPY, SAD, HAPPY, HAPPY, SAD, SAD]
-    _, stretches = record(tmp_path, [[(LEFT, look)] for look in looks])
-    found = [(s.emotion, s.start, s.looks) for s in stretches[1]]
-    assert found == [("happy", 0, 3), ("sad", 3, 1), ("happy", 4, 2), ("sad", 6, 2)]
-    assert stretches[1][0].confidence == pytest.approx(0.9)
-    thumbnail = cv2.imdecode(np.frombuffer(stretches[1][0].thumbnail, np.uint8), cv2.IMREAD_COLOR)
+    looks = [HAPPY, HAPPY, HAPPY, SAD, surer, HAPPY, SAD, SAD]
+    turns = record(tmp_path, [[(LEFT, look)] for look in looks])[1][1]
+    assert found(turns) == [("happy", 0, 5), ("sad", 6, 2)] and turns.count == 2  # the sad look at 3 s is a slip
+    happy = turns.stretches[0]
+    assert happy.confidence == pytest.approx(0.9) and happy.surest == 4
+    thumbnail = cv2.imdecode(np.frombuffer(happy.thumbnail, np.uint8), cv2.IMREAD_COLOR)
     assert thumbnail is not None and thumbnail.shape == (120, 120, 3)
-    turns = report._turning_points(stretches)[1]
-    assert [(s.emotion, s.start) for s in turns] == [("happy", 0), ("sad", 6)]
 
 
-def test_thumbnails_are_bounded_whatever_comes(tmp_path):
-    """Every look another person and every second look another emotion."""
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ("h", [("happy", 0, 1)]),
+        ("hsh", [("happy", 0, 1), ("sad", 1, 1), ("happy", 2, 1)]),  # nothing steadier to show
+        ("shh", [("happy", 1, 2)]),
+        ("hhnsshh", [("happy", 0, 2), ("sad", 3, 2), ("happy", 5, 2)]),
+        ("hhsnsnn", [("happy", 0, 2), ("neutral", 5, 2)]),
+        ("hhs.hs", [("happy", 0, 3)]),
+    ],
+)
+def test_single_looks_are_slips(tmp_path, looks, expected):
+    """By a letter each: happy, sad, neutral, and a dot for a look without a face."""
+    known = {"h": [(LEFT, HAPPY)], "s": [(LEFT, SAD)], "n": [(LEFT, [0, 0, 0, 0, 0, 0, 1])], ".": []}
+    assert found(record(tmp_path, [known[look] for look in looks])[1][1]) == expected
+
+
+def test_thumbnails_are_bounded_whatever_comes():
+    """Every look another person and every second look another emotion; how many turns there were is not forgotten."""
     gallery = report._Gallery()
     frame = frames([0])[0][1]
     for look in range(300):
-        gallery.see(look, look, look, "sad", 0.5, frame, LEFT)
-        gallery.see(-1, look, look, ("sad", "happy")[look // 2 % 2], 0.5, frame, LEFT)
-    stretches = gallery.longest()
-    assert len(stretches) <= 2 * report.MAX_PEOPLE
-    assert len(stretches[-1]) == 8 and all(stretch.looks == 2 for stretch in stretches[-1])
+        gallery.see(look, look, "sad", 0.5, frame, LEFT)
+        gallery.see(-1, look, ("sad", "happy")[look // 2 % 2], 0.5, frame, LEFT)
+    turns = gallery.turns()
+    assert len(turns) <= 2 * report.MAX_PEOPLE
+    assert len(turns[-1].stretches) == 8 and all(stretch.looks == 2 for stretch in turns[-1].stretches)
+    assert turns[-1].count == 150
+
+
+def write_table(path, looks):
+    """A person a second, sad and happy by turns."""
+    rows = [report._row(k, 1, LEFT, np.array((SAD, HAPPY)[k % 2]), EMOTIONS) for k in range(looks)]
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([report.columns(EMOTIONS), *rows])
+    return path
+
+
+def test_timeline_of_many_looks_is_drawn_from_means(tmp_path):
+    path = write_table(tmp_path / "faces.csv", 100)
+    ((times, means),) = report._curves(path, [1], 0, 8).values()
+    assert times.tolist() == list(range(0, 100, 8))
+    np.testing.assert_allclose(means, np.tile(np.mean([SAD, HAPPY], axis=0), (13, 1)))
+    ((times, single),) = report._curves(path, [1], 0, 0).values()
+    assert times.tolist() == list(range(100))
+    np.testing.assert_allclose(single, [SAD, HAPPY] * 50)
+
+
+def test_pictures_of_a_long_recording_are_drawn_from_bins(tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(times, means, emotions, width, span):
+        drawn.append((len(times), width, span))
+        return report.plots.Figure()
+
+    monkeypatch.setattr(report.plots, "emotion_timeline", draw)
+    for looks in (100, 2400):
+        path = write_table(tmp_path / "faces.csv", looks)
+        report._draw_people(path, summarise(path), EMOTIONS, report.measure_spacing(path, 1, 0.04), tmp_path / "talk")
+    assert drawn == [(100, pytest.approx(1, abs=0.01), (0, 100)), (1200, 2, (0, 2400))]
+
+
+def test_memory_does_not_grow_with_the_length(tmp_path):
+    peaks = []
+    for looks in (500, 4000):
+        path = write_table(tmp_path / "faces.csv", looks)
+        tracemalloc.start()
+        summarise(path)
+        report._curves(path, [1], 0, looks / 100)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
 
 
 def test_report_of_a_video(video, tmp_path):

@@ -22,10 +22,10 @@ def person(number, unsure=0.0):
     }
 
 
-def page(people=(), stretches=None, title="talk.mp4", model="Model vgg."):
+def page(people=(), turns=None, title="talk.mp4", model="Model vgg."):
     head = {"start": 0.0, "seconds": 8.0, "looks": 8, "step": 1.0, "share_without_face": 0.5, "share_unsure": None}
     pictures = {one["person"]: PNG for one in people if one["person"] < 9}
-    return report_page.render(title, {**head, "people": list(people)}, pictures, stretches or {}, model)
+    return report_page.render(title, {**head, "people": list(people)}, pictures, turns or {}, model)
 
 
 class Reader(HTMLParser):
@@ -56,12 +56,12 @@ class Reader(HTMLParser):
         return " ".join("".join(self.words).split())
 
 
-def stretch(emotion="happy", confidence=0.9, looks=3):
-    return report.Stretch(emotion, 61.5, looks, confidence, JPEG)
+def turns(emotion="happy", confidence=0.9, looks=3, count=1):
+    return {1: report.Turns([report.Stretch(emotion, 61.5, looks, confidence, 95.0, JPEG)], count)}
 
 
 def test_page_is_whole_and_loads_nothing():
-    html = page([person(1), person(2)], {1: [stretch()]})
+    html = page([person(1), person(2)], turns())
     parsed = Reader(html)
     assert parsed.open == []
     assert not {"script", "link", "iframe", "object", "base", "a"} & set(parsed.tags)
@@ -97,11 +97,18 @@ def test_people_without_a_picture_are_counted():
 
 
 def test_doubt_is_said():
-    sure, unsure = (
-        Reader(page([person(1, share)], {1: [stretch(confidence=c)]})).text for share, c in ((0.2, 0.6), (0.9, 0.4))
-    )
+    sure, unsure = (Reader(page([person(1, share)], turns(confidence=c))).text for share, c in ((0.2, 0.6), (0.9, 0.4)))
     assert "Mostly unsure" in unsure and "1:01.5 happy?" in unsure
     assert "Mostly unsure" not in sure and "1:01.5 happy" in sure and "happy?" not in sure
+
+
+def test_a_thumbnail_says_when_the_emotion_began_and_when_the_picture_was_taken():
+    assert "1:01.5 happy3 looks, pictured at 1:35: 90%" in Reader(page([person(1)], turns())).text
+
+
+def test_turning_points_that_are_not_shown_are_counted():
+    assert "Of 23, the 1 that lasted longest are shown" in Reader(page([person(1)], turns(count=23))).text
+    assert "lasted longest" not in Reader(page([person(1)], turns())).text
 
 
 def test_bars_are_as_long_as_the_shares():

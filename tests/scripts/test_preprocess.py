@@ -96,12 +96,12 @@ def test_face_is_in_the_centre(cut):
         assert_centred(path)
 
 
-def test_only_own_files_are_replaced(cut, run, tmp_path):
+def test_only_own_files_are_replaced(script, cut, run, tmp_path):
     others = ["image.png", "image1.jpg", "my_image1.png", "image1.png.txt", "imagex1.png", "notes"]
     for name in others:
         (tmp_path / name).write_text(name)
     for number in (0, 57):
-        faces.write_face(tmp_path / f"image{number}.png", np.zeros((48, 48), np.uint8))
+        script.write_face(tmp_path / f"image{number}.png", np.zeros((48, 48), np.uint8), script.MARK)
     assert run("--out", tmp_path, "--every", 5) == 0
     assert {path.name for path in tmp_path.iterdir()} == {*others, *(f"image{number}.png" for number in range(5))}
     assert all((tmp_path / name).read_text() == name for name in others)
@@ -109,16 +109,28 @@ def test_only_own_files_are_replaced(cut, run, tmp_path):
         np.testing.assert_array_equal(read(tmp_path / f"image{number}.png"), read(cut[0] / f"image{5 * number}.png"))
 
 
-def test_a_picture_of_somebody_else_is_not_replaced(run, tmp_path, capsys):
-    cv2.imwrite(str(tmp_path / "image3.png"), np.zeros((60, 80, 3), np.uint8))
+@pytest.mark.parametrize("shape", [(60, 80, 3), (48, 48)])
+def test_a_picture_of_somebody_else_is_not_replaced(run, tmp_path, capsys, shape):
+    cv2.imwrite(str(tmp_path / "image3.png"), np.zeros(shape, np.uint8))
     before = (tmp_path / "image3.png").read_bytes()
     assert run("--out", tmp_path) == 2
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [before]
     assert re.fullmatch(r"error: .*image3\.png: .* choose another --out\n", capsys.readouterr().err)
 
 
-def test_earlier_faces_survive_a_bad_source(run, tmp_path):
-    faces.write_face(tmp_path / "image0.png", np.full((48, 48), 9, np.uint8))
+def test_the_shipped_faces_are_the_scripts_own_and_stay_as_they_are(script, cut, run, monkeypatch, tmp_path):
+    """They bear no mark, and a run that replaces them makes none: the checkout stays clean."""
+    monkeypatch.setattr(script, "FOLDER", tmp_path)
+    for number in (0, 20):
+        (tmp_path / f"image{number}.png").write_bytes((SHIPPED / f"image{number}.png").read_bytes())
+    assert run("--source", CLIP, "--every", 10) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image0.png", "image1.png", "image2.png"]
+    marked = (cut[0] / "image0.png").read_bytes()
+    assert (tmp_path / "image0.png").read_bytes() == marked.replace(script.MARK, b"") != marked
+
+
+def test_earlier_faces_survive_a_bad_source(script, run, tmp_path):
+    script.write_face(tmp_path / "image0.png", np.full((48, 48), 9, np.uint8), script.MARK)
     assert run("--source", tmp_path / "gone.mp4", "--out", tmp_path) == 2
     assert (read(tmp_path / "image0.png") == 9).all()
 
@@ -216,22 +228,45 @@ def test_a_file_that_may_not_be_read_ends_in_one_line(run, tmp_path, capsys):
     assert re.fullmatch(r"error: .*locked\.mp4: cannot be read: Permission denied\n", capsys.readouterr().err)
 
 
+class Interrupted:
+    """A camera on which Ctrl-C is pressed after some frames."""
+
+    live, duration, name = True, None, "camera 0"
+    __enter__ = lambda self: self  # noqa: E731
+    __exit__ = lambda self, *_: None  # noqa: E731
+
+    def __init__(self, frames):
+        self._frames = frames
+
+    def frames(self, every):
+        yield from self._frames
+        raise KeyboardInterrupt
+
+
 def test_a_camera_is_read_until_ctrl_c_and_what_it_saw_is_kept(script, run, monkeypatch, tmp_path):
+    on_disk = []
+
+    def frames(video):
+        for frame in video.frames(8):
+            on_disk.append(sorted(path.name for path in tmp_path.rglob("image*.png")))
+            yield frame
+
     with stream.Video(CLIP) as video:
-        frames = list(video.frames(8))
-
-    class Interrupted:
-        live, duration, name = True, None, "camera 0"
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
-
-        def frames(self, every):
-            yield from frames
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(script.stream, "Video", lambda source: Interrupted())
-    assert run("--source", 0, "--out", tmp_path) == 0
+        camera = Interrupted(frames(video))
+        monkeypatch.setattr(script.stream, "Video", lambda source: camera)
+        assert run("--source", 0, "--out", tmp_path) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"image0.png", "image1.png", "image2.png"}
+    assert on_disk == [[], ["image0.png"], ["image0.png", "image1.png"]]  # as they come: memory holds none of them
+
+
+def test_a_source_that_gave_nothing_replaces_nothing(script, run, monkeypatch, tmp_path, capsys):
+    script.write_face(tmp_path / "image0.png", np.full((48, 48), 9, np.uint8), script.MARK)
+    monkeypatch.setattr(script.stream, "Video", lambda source: Interrupted([]))
+    assert run("--source", "http://silent/", "--out", tmp_path) == 2
+    assert capsys.readouterr().err == "error: camera 0: must give a frame, but gave none: nothing is written\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["image0.png"] and (read(tmp_path / "image0.png") == 9).all()
+    assert run("--source", "http://silent/", "--out", tmp_path / "new") == 2
+    assert not (tmp_path / "new").exists()
 
 
 def test_an_out_that_cannot_be_written_is_named_before_the_source_opens(script, run, monkeypatch, tmp_path, capsys):
