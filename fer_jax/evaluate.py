@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from fer_jax import metrics
 from fer_jax.attacks import NORMS, Counted, Goal, Norm, margin
+from fer_jax.attacks.loop import steps_so_far
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS, NUM_CLASSES, VALENCE, index
 from fer_jax.types import IMAGE_SIZE, Attack, LogitsFn
@@ -72,6 +73,8 @@ class Attacked(NamedTuple):
         reached_8bit: bool [N], and whether the rounded image, which lies within eps too, reaches it.
         norms: "l0" (pixels changed), "l1", "l2", "linf" of the rounded perturbation, the last three in 8-bit levels, [N].
         ssim: [N], of original and rounded image.
+        iterations: int [N], steps that the attack made on the batch that the image was in, over all restarts, targets and
+            stages; 0 for an attack that makes none by `attacks.loop.repeat`.
         passes: "forward" and "backward" passes of the network that the attack took for each image, float [N]; None where
             they were not counted.
     """
@@ -83,6 +86,7 @@ class Attacked(NamedTuple):
     reached_8bit: np.ndarray
     norms: dict[str, np.ndarray]
     ssim: np.ndarray
+    iterations: np.ndarray
     passes: dict[str, np.ndarray] | None = None
 
 
@@ -113,15 +117,7 @@ def attacked(
         ValueError: the attack returned values that are not finite.
     """
     check_images(images)
-    floats = np.zeros((len(images), *images.shape[1:], 1), np.float32)
-    passes = {way: np.zeros(len(images)) for way in ("forward", "backward")}
-    for start in range(0, len(images), batch_size):
-        rows, batch_key = slice(start, start + batch_size), jax.random.fold_in(key, start)
-        runner = Counted(attack) if count else attack
-        floats[rows] = _attack_batch(runner, logits_fn, images[rows], labels[rows], batch_key, batch_size)
-        if isinstance(runner, Counted):
-            passes["forward"][rows] = runner.forward / runner.images
-            passes["backward"][rows] = runner.backward / runner.images
+    floats, iterations, passes = _run(attack, logits_fn, images, labels, key, batch_size, count)
     floats = _inside(floats, images, norm, eps)
     rounded = _rounded(floats, images, norm, eps)
     before, after = (predict_logits(logits_fn, each, batch_size) for each in (images, rounded))
@@ -132,7 +128,35 @@ def attacked(
     sizes["l0"] = (delta != 0).sum(axis=(1, 2, 3))
     reached, reached_8bit = (np.asarray(goal.reached(jnp.asarray(z), labels)) for z in (exact, after))
     similar = metrics.ssim(images / 255, rounded / 255)
-    return Attacked(rounded, before, after, reached, reached_8bit, sizes, similar, passes if count else None)
+    return Attacked(rounded, before, after, reached, reached_8bit, sizes, similar, iterations, passes if count else None)
+
+
+def attacked_at(
+    attack_at: Callable[[float], Attack],
+    logits_fn: LogitsFn,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    key: jax.Array,
+    norm: Norm,
+    eps: Sequence[float],
+    targeted: bool = False,
+    batch_size: int = 64,
+    count: bool = False,
+) -> dict[float, Attacked]:
+    """`attacked` for several eps, in rising order.
+
+    Each eps stands for itself: where an image is lost at a small eps and saved at a larger one, the attack has failed.
+
+    Args:
+        attack_at: eps -> the attack for it; the rest as for `attacked`.
+    """
+    options = {"norm": norm, "targeted": targeted, "batch_size": batch_size, "count": count}
+    found = {}
+    for number, level in enumerate(sorted(set(eps))):
+        level_key = jax.random.fold_in(key, number)
+        found[level] = attacked(attack_at(level), logits_fn, images, labels, key=level_key, eps=level, **options)
+    return found
 
 
 def broken_by(
@@ -218,6 +242,21 @@ def _rounded(floats: np.ndarray, images: np.ndarray, norm: Norm | None, eps: flo
         size = norm.size(jnp.asarray((tried - images)[..., None] / 255, jnp.float32)) if norm else np.zeros(len(images))
         best = np.where((np.asarray(size) <= eps + 1e-6)[:, None, None], tried, best)
     return best.astype(np.uint8)
+
+
+def _run(attack, logits_fn, images, labels, key, batch_size, count) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """The attack's images, float32 [N, 48, 48, 1], and of each its iterations and, with `count`, its passes."""
+    floats, iterations = np.zeros((*images.shape, 1), np.float32), np.zeros(len(images), int)
+    passes = {way: np.zeros(len(images)) for way in ("forward", "backward")}
+    for start in range(0, len(images), batch_size):
+        rows, batch_key = slice(start, start + batch_size), jax.random.fold_in(key, start)
+        runner, begun = Counted(attack) if count else attack, steps_so_far()
+        floats[rows] = _attack_batch(runner, logits_fn, images[rows], labels[rows], batch_key, batch_size)
+        iterations[rows] = steps_so_far() - begun
+        if isinstance(runner, Counted):
+            passes["forward"][rows] = runner.forward / runner.images
+            passes["backward"][rows] = runner.backward / runner.images
+    return floats, iterations, passes
 
 
 def _attack_batch(attack, logits_fn, images, labels, key, batch_size) -> np.ndarray:

@@ -31,7 +31,9 @@ NORMS_OF = {"pgd": ("linf", "l2"), "apgd": ("linf", "l2"), "autoattack": ("linf"
 NORMS_OF |= {"fmn": ("l2", "linf"), "cw": ("l2",), "ddn": ("l2",), "universal": ("linf", "l2")}
 LARGEST = {"linf": 1.0, "l2": 48.0}  # from the black to the white image
 GROWN = (1.0, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # a smallest change ends on the boundary: rounding may undo it
-SEARCHED = {"linf": [level / 255 for level in (1, 2, 3, 4, 5, 6, 8, 10, 12, 16)], "l2": [0.1 * k for k in range(1, 31)]}
+SEARCHED = {"linf": [level / 255 for level in range(1, 17)], "l2": [0.1 * k for k in range(1, 31)]}
+FINEST = 0.01  # L2 between the largest eps that is known to fail and the one that is reported
+STEPS, STEPS_OF = 40, {"fgsm": 1, "autoattack": 100}
 FITTED, HELD_OUT = 2000, 500  # images that a universal perturbation is fitted to, and on which it is reported
 FILES = ("adversarial_attack.png", "input_image.png", "hacked_image.png", "perturbation.png", "hack.json")
 PHOTO_FILES = ("hacked_photo.png", "adversarial_attack.png", "hack.json")
@@ -67,6 +69,10 @@ class Hack(NamedTuple):
     eps: float
     attack: "Attack"
 
+    @property
+    def worked(self) -> bool:
+        return bool(self.found.reached_8bit[0])
+
 
 def main() -> int:
     args = parse_arguments()
@@ -87,7 +93,7 @@ def main() -> int:
     settings = {"method": args.method, "norm": args.norm, "eps": hack.eps, "steps": args.steps}
     if fitted:
         settings["universal"] = {"fitted_to": fitted, **held_out(hack, predictor, source, target, fer, args)}
-    if not hack.found.reached_8bit[0]:
+    if not hack.worked:
         up_to = f"up to {args.norm} {hack.eps:.3g}"
         print(f"{args.method} found no change of {subject.origin} {up_to} that makes it {args.target}")
         if fitted:
@@ -105,15 +111,16 @@ def class_of(name: str, predictor: "Predictor") -> int:
 
 
 def load_data(args: argparse.Namespace) -> "Fer2013 | None":
-    """FER-2013, or None where nobody asked for it and there is none."""
+    """FER-2013, or None where nobody asked for it and there is none; damaged or incomplete data are no such case."""
     from fer_jax import data
 
     try:
         return data.load(args.data)
-    except InputError as error:
-        if args.image is not None or args.data != Path("data"):
+    except InputError:
+        asked = args.image is not None or args.data != Path("data")
+        if asked or data.any_in(args.data):
             raise
-        print(f"note: {str(error).split(':')[0]} holds no FER-2013: hacking a shipped face", file=sys.stderr)
+        print(f"note: {args.data} holds no FER-2013: hacking a shipped face", file=sys.stderr)
         return None
 
 
@@ -171,21 +178,34 @@ def search(
     predictor: "Predictor", image: np.ndarray, target: int, to_fit: np.ndarray | None, args: argparse.Namespace
 ) -> Hack:
     """The smallest change that works, or the last one tried."""
+    hack, failed = None, 0.0
+    for eps, attack in attempts(predictor, image, target, to_fit, args):
+        hack = tried(predictor, image, target, attack, eps, args)
+        if hack.worked:
+            break
+        failed = hack.eps
+    assert hack is not None
+    coarse = args.norm == "l2" and args.eps is None and args.method in BOUNDED
+    while coarse and hack.worked and hack.eps - failed > FINEST:
+        eps = (failed + hack.eps) / 2
+        smaller = tried(predictor, image, target, attack_at(predictor, target, to_fit, eps, args), eps, args)
+        hack, failed = (smaller, failed) if smaller.worked else (hack, eps)
+    return hack
+
+
+def tried(
+    predictor: "Predictor", image: np.ndarray, target: int, attack: "Attack", eps: float | None, args: argparse.Namespace
+) -> Hack:
+    """What the attack makes of the image, brought back into the ball of radius eps if there is one."""
     import jax
 
     from fer_jax import evaluate
     from fer_jax.attacks import NORMS
 
-    hack = None
-    for eps, attack in attempts(predictor, image, target, to_fit, args):
-        options = {"key": jax.random.key(args.seed), "targeted": True, "batch_size": 1}
-        ball = {"norm": NORMS[args.norm], "eps": eps} if eps else {}
-        found = evaluate.attacked(attack, predictor.logits_fn, image[None], np.array([target]), **options, **ball)
-        hack = Hack(found, eps or float(found.norms[args.norm][0]) / 255, attack)
-        if found.reached_8bit[0]:
-            break
-    assert hack is not None
-    return hack
+    options = {"key": jax.random.key(args.seed), "targeted": True, "batch_size": 1}
+    ball = {"norm": NORMS[args.norm], "eps": eps} if eps else {}
+    found = evaluate.attacked(attack, predictor.logits_fn, image[None], np.array([target]), **options, **ball)
+    return Hack(found, eps or float(found.norms[args.norm][0]) / 255, attack)
 
 
 def attempts(
@@ -197,7 +217,13 @@ def attempts(
         yield from ((None, adding(factor * smallest)) for factor in GROWN)
         return
     for eps in [args.eps] if args.eps is not None else SEARCHED[args.norm]:
-        yield eps, make_attack(args, eps) if to_fit is None else fit(predictor, to_fit, target, eps, args)
+        yield eps, attack_at(predictor, target, to_fit, eps, args)
+
+
+def attack_at(
+    predictor: "Predictor", target: int, to_fit: np.ndarray | None, eps: float, args: argparse.Namespace
+) -> "Attack":
+    return make_attack(args, eps) if to_fit is None else fit(predictor, to_fit, target, eps, args)
 
 
 def run_once(predictor: "Predictor", image: np.ndarray, target: int, args: argparse.Namespace) -> np.ndarray:
@@ -261,10 +287,10 @@ def hack_photo(predictor: "Predictor", target: int, args: argparse.Namespace) ->
 
     from fer_jax import photo
 
-    folder = args.out or RESULTS / "hack_cnn" / args.photo.stem
+    folder = args.out or RESULTS / "hack_cnn" / f"photo_{args.photo.stem}"  # never photo/, which git keeps
     if args.photo.resolve() in [(folder / name).resolve() for name in PHOTO_FILES]:
         raise InputError(f"{args.photo}: would be replaced by what --out {folder} is to hold; give another folder")
-    image = faces.read_image(args.photo)
+    image = faces.read_image(args.photo, full_size=True)
     detector = faces.detector(args.detector, args.detector_model)
     clean = photo.look(image, predictor, detector)
     if clean is None:
@@ -330,7 +356,7 @@ def make_attack(args: argparse.Namespace, eps: float) -> "Attack":
             attacks.pgd, eps=eps, step_size=step_size, steps=args.steps, norm=norm, restarts=args.restarts
         ),
         "apgd": functools.partial(attacks.apgd, eps=eps, steps=args.steps, norm=norm, restarts=args.restarts),
-        "autoattack": functools.partial(attacks.autoattack, eps=eps, norm=norm, batch_size=1),
+        "autoattack": functools.partial(attacks.autoattack, eps=eps, norm=norm, steps=args.steps, batch_size=1),
         "cw": functools.partial(attacks.cw, steps=args.steps),
         "deepfool": functools.partial(attacks.deepfool, steps=args.steps, norm=norm),
         "ddn": functools.partial(attacks.ddn, steps=args.steps),
@@ -410,17 +436,17 @@ def parse_arguments() -> argparse.Namespace:
         "--eps", type=cli.parse_eps, help="largest change, of pixels in [0, 1] (default: the smallest that works)"
     )
     parser.add_argument("--photo", type=Path, metavar="FILE", help="hack this photograph instead, at its full size")
-    parser.add_argument("--steps", type=int, default=40, help="default: 40")
+    parser.add_argument("--steps", type=int, help=f"default: {STEPS}; autoattack: {STEPS_OF['autoattack']}; fgsm makes one")
     parser.add_argument("--restarts", type=int, default=1, help="further random starts (pgd, apgd; default: 1)")
     parser.add_argument("--image", type=int, metavar="ROW", help="row of the test set (default: the first that fits)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="default: results/hack_cnn, or ROW or the photo's name in it"
-    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: results/hack_cnn, or ROW or photo_NAME in it")
     faces.add_detector(parser)
     args = parser.parse_args()
+    if args.steps is None:
+        args.steps = STEPS_OF.get(args.method, STEPS)
     norms = NORMS_OF.get(args.method, ("linf",))
     args.norm = args.norm or norms[0]
     if args.norm not in norms:
@@ -433,6 +459,10 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"--photo goes with --method {', '.join(PHOTO)} and linf, and without --image")
     if args.steps < 1 or args.restarts < 1:
         parser.error(f"--steps and --restarts must be at least 1, got {args.steps} and {args.restarts}")
+    if args.method == "fgsm" and args.steps > 1:
+        parser.error(f"--method fgsm makes one step, got --steps {args.steps}")
+    if not 0 <= args.seed < 1 << 32:
+        parser.error(f"--seed must lie in 0 to {(1 << 32) - 1}, got {args.seed}")
     return args
 
 

@@ -5,10 +5,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.metrics import f1_score, log_loss, precision_score, recall_score
 
 from fer_jax import evaluate
-from fer_jax.attacks import fgsm, l2, linf, universal
+from fer_jax.attacks import fgsm, l1, l2, linf, universal
 from fer_jax.errors import InputError
 
 
@@ -132,6 +134,36 @@ def test_an_attack_is_brought_back_into_ball_and_box_before_it_is_judged():
     np.testing.assert_allclose(found.norms["l1"], [4 * 48 * 48] * 3)
     np.testing.assert_allclose(found.norms["l2"], [4 * 48] * 3)
     assert (found.before.argmax(axis=1) == 0).all()
+    assert (found.iterations == 0).all()
+
+
+def test_several_eps_are_judged_in_one_call():
+    images, options = np.full((2, 48, 48), 120, np.uint8), {"key": jax.random.key(0), "norm": linf}
+    images[1] = 126
+    eps = [9 / 255, 1 / 255, 4 / 255]
+    found = evaluate.attacked_at(brighten, brightness, images, np.zeros(2, int), eps=eps, **options)
+    assert list(found) == sorted(eps)
+    assert [each.norms["linf"].tolist() for each in found.values()] == [[1, 1], [4, 4], [9, 9]]
+    assert [each.reached_8bit.tolist() for each in found.values()] == [[False, False], [False, True], [True, True]]
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.sampled_from([linf, l2, l1]), st.floats(0, 2), st.floats(1e-3, 10), st.integers(0, 2**16))
+def test_whatever_an_attack_returns_is_in_the_ball_and_judged_anew(norm, eps, force, seed):
+    """Of an attack that keeps to no bound; the judge's flags are those of its images."""
+    random = np.random.default_rng(seed)
+    images, labels = random.integers(0, 256, (3, 48, 48)).astype(np.uint8), random.integers(0, 2, 3)
+    wild = lambda key, logits_fn, images, labels: images + force * random.normal(size=images.shape)  # noqa: E731
+    options = {"key": jax.random.key(seed), "norm": norm, "eps": eps, "batch_size": 3}
+    found = evaluate.attacked(wild, brightness, images, labels, **options)
+    delta = (found.images.astype(np.float32) - images)[..., None] / 255
+    assert (norm.size(jnp.asarray(delta)) <= eps + 1e-4).all()
+    np.testing.assert_allclose(found.norms["l1"], 255 * np.abs(delta).sum(axis=(1, 2, 3)), rtol=1e-4)
+    assert (found.norms["l0"] <= found.norms["l1"] + 1e-3).all() and (found.norms["linf"] <= found.norms["l2"] + 1e-3).all()
+    said = evaluate.predict_logits(brightness, found.images, 3).argmax(axis=1)
+    np.testing.assert_array_equal(found.reached_8bit, said != labels)
+    if eps == 0:
+        np.testing.assert_array_equal(found.images, images)
 
 
 def test_what_rounding_undoes_is_no_success():
@@ -173,6 +205,7 @@ def test_the_passes_of_the_attack_alone_are_counted():
     found = evaluate.attacked(attack, brightness, images, np.zeros(3, int), count=True, **options)
     np.testing.assert_array_equal(found.passes["forward"], [2, 2, 2])  # a look at what the step made is the second
     np.testing.assert_array_equal(found.passes["backward"], [1, 1, 1])
+    np.testing.assert_array_equal(found.iterations, [1, 1, 1])
     assert evaluate.attacked(attack, brightness, images, np.zeros(3, int), **options).passes is None
 
 

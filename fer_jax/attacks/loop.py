@@ -18,10 +18,20 @@ from jax.tree_util import Partial
 from fer_jax.types import Images, LogitsFn
 
 State = TypeVar("State")
+_tally = {"steps": 0}
+
+
+def steps_so_far() -> int:
+    """The steps of all loops that this process has begun: what an attack adds to it are its iterations.
+
+    A loop inside somebody else's jit counts when that is traced, once.
+    """
+    return _tally["steps"]
 
 
 def repeat(step: Callable[..., State], steps: int, state: State, *args: Any, **static: Any) -> State:
     """The state after `steps` steps; `static` values must be hashable."""
+    _tally["steps"] += steps
     if jax.default_backend() != "cpu":
         return _looped(step, steps, tuple(sorted(static.items())), state, args)
     for i in range(steps):

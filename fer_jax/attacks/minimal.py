@@ -122,7 +122,8 @@ def fmn(
     """
     require_plain(norm, "FMN")
     images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
-    step_size = step_size or (10 / 255 if norm is linf else 1.0)
+    if step_size is None:
+        step_size = 10 / 255 if norm is linf else 1.0
     state = _Fmn(jnp.zeros_like(images), jnp.full(len(images), jnp.inf), _nothing_yet(images))
     arguments = (logits_fn, images, labels, float(steps), step_size, gamma)
     state = repeat(_fmn_step, steps, state, *arguments, norm=norm, goal=goal)
@@ -224,7 +225,7 @@ def cw(
     per image: halved towards the largest that failed after a success, else doubled.
 
     Args:
-        steps: of Adam in each of `searches` rounds; one forward and one backward pass each.
+        steps: of Adam in each of `searches` rounds; one forward and one backward pass each, and a forward pass a round.
         weight: of the first round.
         confidence: the margin, in logits, that is asked for.
     """
@@ -236,6 +237,7 @@ def cw(
         state = _Carlini(start, _ADAM.init(start), best, jnp.zeros(len(images), bool))
         arguments = (logits_fn, images, labels, weights, step_size, confidence)
         state = repeat(_cw_step, steps, state, *arguments, goal=goal)
+        state = _cw_last_look(state, logits_fn, images, labels, confidence, goal=goal)
         best = state.best
         low, high = jnp.where(state.fooled, low, weights), jnp.where(state.fooled, weights, high)
         weights = jnp.where(jnp.isfinite(high), (low + high) / 2, 2 * weights)
@@ -245,16 +247,32 @@ def cw(
 _ADAM = optax.scale_by_adam()
 
 
+def _spanned(free: jax.Array) -> jax.Array:
+    return (jnp.tanh(free) + 1) / 2
+
+
 @functools.partial(jax.jit, static_argnames="goal")
 def _cw_step(i, state: _Carlini, logits_fn, images, labels, weights, step_size, confidence, *, goal: Goal) -> _Carlini:
     def cost(free: jax.Array) -> tuple:
-        moved = (jnp.tanh(free) + 1) / 2
+        moved = _spanned(free)
         logits = logits_fn(moved).astype(jnp.float32)
         missed = jnp.maximum(confidence - goal.value(logits, labels), 0)
-        return (jnp.square(flat(moved - images)).sum(axis=1) + weights * missed).sum(), (moved, logits)
+        return (jnp.square(flat(moved - images)).sum(axis=1) + weights * missed).sum(), logits
 
-    gradient, (moved, logits) = jax.grad(cost, has_aux=True)(state.free)
+    gradient, logits = jax.grad(cost, has_aux=True)(state.free)
+    state = _cw_judged(state, logits, images, labels, confidence, goal)
+    updates, adam = _ADAM.update(gradient, state.adam)
+    return state._replace(free=state.free - step_size * updates, adam=adam)
+
+
+@functools.partial(jax.jit, static_argnames="goal")
+def _cw_last_look(state: _Carlini, logits_fn, images, labels, confidence, *, goal: Goal) -> _Carlini:
+    logits = logits_fn(_spanned(state.free)).astype(jnp.float32)
+    return _cw_judged(state, logits, images, labels, confidence, goal)
+
+
+def _cw_judged(state: _Carlini, logits, images, labels, confidence, goal: Goal) -> _Carlini:
+    moved = _spanned(state.free)
     reached = goal.reached(logits, labels) & (goal.value(logits, labels) >= confidence)
     best = _smaller(state.best, moved, l2.size(moved - images), reached)
-    updates, adam = _ADAM.update(gradient, state.adam)
-    return _Carlini(state.free - step_size * updates, adam, best, state.fooled | reached)
+    return state._replace(best=best, fooled=state.fooled | reached)

@@ -3,7 +3,7 @@
     hacked = square(key, logits_fn, images, labels, eps=8 / 255, queries=5000)
 
 Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via random search", ECCV 2020,
-algorithms 1 to 3. Because it needs no gradient it exposes networks that hide theirs.
+algorithms 1 to 3, with the schedule of AutoAttack. Because it needs no gradient it exposes networks that hide theirs.
 """
 
 import functools
@@ -14,11 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax.attacks.loop import repeat, traced
-from fer_jax.attacks.norms import Norm, l2, linf, per_image, require_plain
+from fer_jax.attacks.norms import TINY, Norm, l2, linf, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.types import Images, Labels, LogitsFn
 
-_HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries of 10,000 at which the squares' area is halved
+_HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which the squares' area is halved
+_PLANNED = 10_000  # queries that these are made for
+_STANDARD = 5000  # queries of AutoAttack's Square, which halves at the same ones
 
 
 class _State(NamedTuple):
@@ -43,7 +45,8 @@ def square(
     """Ascend the margin by random squares, within Linf or L2.
 
     Args:
-        queries: forward passes; images that reach the goal are left alone, but computed on.
+        queries: forward passes; images that reach the goal are left alone, but computed on. With fewer than AutoAttack's
+            5,000 the squares shrink sooner: they would hardly leave their first sizes.
         share: of the image's area that the first squares cover.
     """
     require_plain(norm, "square")
@@ -51,15 +54,18 @@ def square(
     start_key, key = jax.random.split(key)
     start = (_stripes if norm is linf else _tiles)(start_key, images, eps)
     state = _look(logits_fn, start, labels, goal=goal)
-    sides = jnp.asarray(square_sides(queries, share, images.shape[1]), jnp.int32)
+    sides = jnp.asarray(square_sides(queries, share, images.shape[1:3], norm), jnp.int32)
     return repeat(_step, queries - 1, state, key, logits_fn, images, labels, eps, sides, norm=norm, goal=goal).images
 
 
-def square_sides(queries: int, share: float, side: int) -> np.ndarray:
-    """The side in pixels of the square of each query."""
-    at = np.arange(queries) * 10_000 / queries
+def square_sides(queries: int, share: float, shape: tuple[int, ...], norm: Norm) -> np.ndarray:
+    """The side in pixels of the square of each query, in images of `shape` (H, W); of odd length, 3 or more, in L2."""
+    at = np.arange(queries) * (_PLANNED if queries < _STANDARD else queries) // queries
     shares = share / 2.0 ** np.searchsorted(_HALVED_AT, at, side="left")
-    return np.clip(np.rint(np.sqrt(shares) * side), 1, side - 1).astype(np.int32)
+    sides = np.rint(np.sqrt(shares * np.prod(shape))).astype(np.int32)
+    if norm is linf:
+        return np.clip(sides, 1, min(shape) - 1)
+    return np.minimum(np.maximum(sides, 3) // 2 * 2 + 1, min(shape))
 
 
 @functools.partial(jax.jit, static_argnames="goal")
@@ -79,60 +85,90 @@ def _step(i, state: _State, key, logits_fn, images, labels, eps, sides, *, norm:
     return _State(choose(tried, state.images), choose(values, state.values), choose(reached, state.reached))
 
 
+@jax.jit
 def _stripes(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
     """Each column up or down by eps."""
     signs = jax.random.rademacher(key, (images.shape[0], 1, *images.shape[2:]), jnp.float32)
     return jnp.clip(images + eps * signs, 0, 1)
 
 
-def _window(key: jax.Array, shape: tuple[int, ...], side: jax.Array) -> jax.Array:
-    """bool [B, H, W, 1]: a square somewhere in each image."""
+def _place(key: jax.Array, shape: tuple[int, ...], side: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Rows [B, H, 1, 1] and columns [B, 1, W, 1] of each image's pixels, from the corner of a square somewhere in it."""
     batch, height, width = shape[:3]
-    top, left = (jax.random.uniform(k, (batch, 1, 1)) for k in jax.random.split(key))
+    top, left = (jax.random.uniform(k, (batch, 1, 1, 1)) for k in jax.random.split(key))
     top, left = jnp.floor(top * (height - side + 1)), jnp.floor(left * (width - side + 1))
-    row, column = jnp.arange(height)[None, :, None], jnp.arange(width)[None, None, :]
-    return ((row >= top) & (row < top + side) & (column >= left) & (column < left + side))[..., None]
+    down, right = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
+    return down - top.astype(jnp.int32), right - left.astype(jnp.int32)
+
+
+def _inside(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
+    return (down >= 0) & (down < side) & (right >= 0) & (right < side)
 
 
 def _change_linf(key, now: jax.Array, images: jax.Array, eps, side: jax.Array) -> jax.Array:
     """Up or down by eps, one sign for the whole square."""
     place_key, sign_key = jax.random.split(key)
-    inside = _window(place_key, images.shape, side)
+    inside = _inside(*_place(place_key, images.shape, side), side)
     signs = jax.random.rademacher(sign_key, (images.shape[0], 1, 1, images.shape[3]), jnp.float32)
     return jnp.clip(jnp.where(inside, images + eps * signs, now), 0, 1)
 
 
-def _bump(distance_down: jax.Array, distance_right: jax.Array, side: jax.Array) -> jax.Array:
-    """A pyramid-like hill over a square: larger towards the middle, zero outside; after the paper's eta."""
-    middle = (side - 1) / 2
-    ring = jnp.maximum(jnp.abs(distance_down - middle), jnp.abs(distance_right - middle))
-    return jnp.where(ring <= middle + 0.25, 1 / (ring + 1) ** 2, 0.0)
+def _unit(change: jax.Array) -> jax.Array:
+    """[B, H, W, C], each channel of L2 norm 1, or zero."""
+    return change / jnp.maximum(jnp.sqrt(jnp.square(change).sum(axis=(1, 2), keepdims=True)), TINY)
 
 
+def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
+    """The change that the paper tries in a square: a hill in its upper half, a valley in its lower one.
+
+    Each is a pile of nested rectangles of heights 1, 1/4, 1/9, ..., the smallest first.
+
+    Args:
+        down, right: int, rows and columns from the square's corner, that broadcast to [B, H, W, 1]; swapped, they give the
+            transposed change, a hill on the left and a valley on the right.
+
+    Returns:
+        float32 [B, H, W, 1] of L2 norm 1, zero outside the square.
+    """
+    rows, columns = jnp.broadcast_shapes(down.shape, right.shape)[1:3]
+    steps = jnp.asarray(np.cumsum([0, *(1 / np.arange(1, rows + columns + 1) ** 2)]), jnp.float32)
+    half = side // 2
+    upper = down < half
+    height, row = jnp.where(upper, half, side - half), jnp.where(upper, down, down - half)
+    ring = jnp.maximum(jnp.abs(row - height // 2), jnp.abs(right - half))  # the innermost rectangle that holds the pixel
+    hills = jnp.where(_inside(down, right, side), steps[half + 1] - steps[jnp.minimum(ring, rows + columns)], 0.0)
+    return _unit(_unit(jnp.where(upper, hills, 0.0)) - _unit(jnp.where(upper, 0.0, hills)))
+
+
+@jax.jit
 def _tiles(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
-    """Hills of random sign on a 5 x 5 grid, scaled to norm eps."""
+    """A change `eta`, of random sign and direction, in each square of a 5 x 5 grid, together of norm eps."""
     batch, height, width, channels = images.shape
     tile = max(height // 5, 1)
-    row, column = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
-    hills = _bump(row % tile, column % tile, jnp.asarray(tile))[None, :, :, None]
-    signs = jax.random.rademacher(key, (batch, -(-height // tile), -(-width // tile), channels), jnp.float32)
-    signs = jnp.repeat(jnp.repeat(signs, tile, axis=1), tile, axis=2)[:, :height, :width]
-    return jnp.clip(images + per_image(eps, images) * l2.steepest(hills * signs), 0, 1)
+    rows, columns = height // tile, width // tile
+    down, right = jnp.arange(tile)[None, :, None, None], jnp.arange(tile)[None, None, :, None]
+    spread = lambda change: change.reshape(1, 1, tile, 1, tile, 1)  # noqa: E731
+    sign_key, turn_key = jax.random.split(key)
+    signs = jax.random.rademacher(sign_key, (batch, rows, 1, columns, 1, channels), jnp.float32)
+    turned = jax.random.bernoulli(turn_key, shape=(batch, rows, 1, columns, 1, 1))
+    changes = signs * jnp.where(turned, spread(eta(right, down, tile)), spread(eta(down, right, tile)))
+    spare = height - rows * tile, width - columns * tile
+    edges = [(0, 0), *((each // 2, each - each // 2) for each in spare), (0, 0)]
+    changes = jnp.pad(changes.reshape(batch, rows * tile, columns * tile, channels), edges)
+    return jnp.clip(images + per_image(eps, images) * l2.steepest(changes), 0, 1)
 
 
 def _change_l2(key, now: jax.Array, images: jax.Array, eps, side: jax.Array) -> jax.Array:
-    """Wipe one square, and spend what norm is then left, together with a second one's, on a hill in the first."""
-    first_key, second_key, sign_key = jax.random.split(key, 3)
-    first, second = (_window(k, images.shape, side) for k in (first_key, second_key))
+    """Wipe two squares, and spend their norm and what eps leaves on one: its old change plus a fresh `eta`."""
+    place_key, other_key, turn_key, sign_key = jax.random.split(key, 4)
+    down, right = _place(place_key, images.shape, side)
+    here, there = _inside(down, right, side), _inside(*_place(other_key, images.shape, side), side)
     delta = now - images
-    kept = jnp.where(first | second, 0.0, delta)
-    budget = jnp.sqrt(jnp.maximum(jnp.square(jnp.asarray(eps)) - jnp.square(l2.size(kept)), 0))
-    top = jnp.argmax(first.any(axis=2), axis=1)[:, :, None, None]
-    left = jnp.argmax(first.any(axis=1), axis=1)[:, :, None, None]
-    row, column = jnp.arange(images.shape[1])[None, :, None, None], jnp.arange(images.shape[2])[None, None, :, None]
-    hill = jnp.where(first, _bump(row - top, column - left, side), 0.0)
+    turned = jax.random.bernoulli(turn_key, shape=(images.shape[0], 1, 1, 1))
+    fresh = eta(jnp.where(turned, right, down), jnp.where(turned, down, right), side)
     signs = jax.random.rademacher(sign_key, (images.shape[0], 1, 1, images.shape[3]), jnp.float32)
-    old = jnp.where(first, delta, 0.0)
-    way = l2.steepest(l2.steepest(old) + signs * l2.steepest(hill))
-    fresh = per_image(budget, images) * l2.steepest(jnp.where(first, way, 0.0))
-    return jnp.clip(images + l2.project(kept + fresh, eps), 0, 1)
+    spent = jnp.square(jnp.where(here | there, delta, 0.0)).sum(axis=(1, 2), keepdims=True)
+    left = jnp.maximum(jnp.square(eps) - jnp.square(l2.size(delta)), 0) / images.shape[3]
+    fresh = _unit(_unit(jnp.where(here, delta, 0.0)) + signs * fresh) * jnp.sqrt(spent + per_image(left, images))
+    changed = jnp.where(here, fresh, jnp.where(there, 0.0, delta))
+    return jnp.clip(images + eps * l2.steepest(changed), 0, 1)

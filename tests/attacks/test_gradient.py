@@ -65,6 +65,29 @@ def test_success_exactly_where_eps_exceeds_the_smallest_perturbation(binary, nor
     np.testing.assert_array_equal(wrong(binary, hacked), expected)
 
 
+@pytest.mark.parametrize("norm", [linf, l2, l1], ids=["linf", "l2", "l1"])
+@pytest.mark.parametrize(
+    ("shape", "images"), [((4, 6, 3), 3), pytest.param((7, 5, 1), 1, marks=pytest.mark.slow)], ids=["colour", "one"]
+)
+def test_images_may_have_any_shape_and_be_any_number(make_linear, norm, shape, images):
+    network = make_linear(shape=shape, images=images, classes=2)
+    needed = network.distances(DUAL[norm.name]).min(axis=1)
+    run = functools.partial(pgd, norm=norm, steps=100, objective=attacks.margin)
+    for factor, expected in ((0.97, False), (1.05, True)):
+        eps = jnp.asarray(factor * needed, jnp.float32)
+        np.testing.assert_array_equal(wrong(network, hack(network, run, eps=eps, step_size=eps / 20)), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", [linf, l2], ids=["linf", "l2"])
+def test_so_may_apgds(make_linear, norm):
+    network = make_linear(shape=(7, 5, 1), images=1, classes=2)
+    needed = network.distances(DUAL[norm.name]).min(axis=1)
+    for factor, expected in ((0.97, False), (1.03, True)):
+        eps = jnp.asarray(factor * needed, jnp.float32)
+        np.testing.assert_array_equal(wrong(network, hack(network, apgd, eps=eps, steps=40, norm=norm)), expected)
+
+
 @pytest.mark.parametrize(("factor", "expected"), [(0.97, False), (1.03, True)])
 def test_apgd_t_finds_the_nearest_of_seven_classes(linear, factor, expected):
     eps = jnp.asarray(factor * linear.distances(1).min(axis=1), jnp.float32)
@@ -145,17 +168,34 @@ def test_a_zero_gradient_moves_and_breaks_nothing():
     assert jnp.isfinite(apgd(jax.random.key(0), blind, images, labels, eps=0.1, steps=5)).all()
 
 
-def test_success_grows_with_eps_and_steps_and_restarts(linear):
-    def share(**options):
-        eps = options.pop("eps", 0.002)
-        options = {"eps": eps, "step_size": eps / 4, "steps": 10} | options
-        return wrong(linear, hack(linear, pgd, **options)).mean()
+def test_success_grows_with_eps(linear):
+    levels = (0.0, 0.001, 0.002, 0.004, 0.5)
+    shares = [wrong(linear, hack(linear, pgd, eps=eps, step_size=eps / 4, steps=10)).mean() for eps in levels]
+    assert shares == sorted(shares)
+    assert shares[0] == 0 and shares[-1] == 1
 
-    by_eps = [share(eps=eps) for eps in (0.0, 0.001, 0.002, 0.004, 0.5)]
-    assert by_eps == sorted(by_eps)
-    assert by_eps[0] == 0 and by_eps[-1] == 1
-    assert share(steps=1) <= share(steps=10)
-    assert share(restarts=3) >= share(restarts=1)
+
+def test_a_step_goes_no_further_than_its_size(binary):
+    eps = jnp.asarray(1.1 * binary.distances(1).min(axis=1), jnp.float32)
+    run = functools.partial(pgd, eps=eps, step_size=eps / 4, random_start=False)
+    shares = [wrong(binary, hack(binary, run, steps=steps)).mean() for steps in (1, 3, 4)]
+    assert shares == [0, 0, 1]
+
+
+def slopes_of_two_heights(images):
+    """Right in the middle and all the way down, wrong at the top: who starts below the middle climbs the wrong way."""
+    away = images.mean(axis=(1, 2, 3)) - 0.5
+    return jnp.stack([jnp.zeros_like(away), jnp.where(away > 0, 10, -5) * away - 1.5, jnp.full_like(away, -9.0)], axis=1)
+
+
+@pytest.mark.parametrize("attack", [functools.partial(pgd, step_size=0.05), apgd], ids=["pgd", "apgd"])
+def test_another_start_finds_what_the_first_missed(attack):
+    images, labels = jnp.full((128, 1, 1, 1), 0.5), jnp.zeros(128, int)
+    run = functools.partial(attack, eps=0.2, steps=8, objective=attacks.margin)
+    found = [run(jax.random.key(0), slopes_of_two_heights, images, labels, restarts=restarts) for restarts in (1, 5)]
+    once, often = (slopes_of_two_heights(each) for each in found)
+    assert 0.3 < (once.argmax(axis=1) == 1).mean() < 0.7  # one start in two
+    assert (often.argmax(axis=1) == 1).mean() > 0.9  # 31 in 32
 
 
 def test_noise_does_far_less_than_an_attack(binary):

@@ -36,10 +36,42 @@ def test_within_five_percent_of_the_smallest(binary, name):
     assert_smallest(binary, *METHODS[name])
 
 
+@pytest.mark.slow  # nearly all of it is compiling
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("shape", "images"), [((4, 6, 3), 3), ((7, 5, 1), 1)], ids=["colour", "one"])
+def test_images_may_have_any_shape_and_be_any_number(make_linear, name, shape, images):
+    assert_smallest(make_linear(shape=shape, images=images, classes=2), *METHODS[name])
+
+
 @pytest.mark.parametrize("name", ["deepfool-l2", "deepfool-linf", "fab-l2", "fab-linf"])
 def test_the_nearest_of_seven_classes_is_found(linear, name):
     """The others climb towards the likeliest class, which need not be the nearest."""
     assert_smallest(linear, *METHODS[name])
+
+
+ONE_STEP = {
+    "ddn": (functools.partial(ddn, steps=1, radius=2.0), l2),
+    "fmn-l2": (functools.partial(fmn, steps=1, step_size=9.0), l2),
+    "fmn-linf": (functools.partial(fmn, steps=1, norm=linf, step_size=9.0), linf),
+    "deepfool-l2": (functools.partial(deepfool, steps=1), l2),
+    "deepfool-linf": (functools.partial(deepfool, steps=1, norm=linf), linf),
+    "cw": (functools.partial(cw, steps=1, searches=1, step_size=1.0), l2),
+    "fab-l2": (functools.partial(fab_targeted, eps=np.inf, steps=1, norm=l2), l2),
+    "fab-linf": (functools.partial(fab_targeted, eps=np.inf, steps=1), linf),
+}
+
+
+@pytest.mark.parametrize("name", ONE_STEP)
+def test_where_a_single_step_lands_is_looked_at(binary, name):
+    attack, norm = ONE_STEP[name]
+    hacked = attack(jax.random.key(0), binary.logits_fn, binary.images, binary.labels)
+    assert (binary.logits_fn(hacked).argmax(axis=1) != binary.labels).all()
+    assert (norm.size(hacked - binary.images) > 0).all()
+
+
+def test_a_step_of_size_zero_goes_nowhere(binary):
+    hacked = fmn(jax.random.key(0), binary.logits_fn, binary.images, binary.labels, steps=3, step_size=0.0)
+    np.testing.assert_array_equal(hacked, binary.images)
 
 
 @pytest.mark.parametrize("name", ["ddn", "fmn-l2", "fmn-linf", "deepfool-l2", "cw"])

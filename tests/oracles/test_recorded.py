@@ -8,7 +8,7 @@ from jax.tree_util import Partial
 
 from fer_jax.attacks import NORMS, auto
 
-DIFFERENT = {"apgd-ce": 2, "apgd-t": 2, "fab-t": 2, "square": 4}  # images of 32: random starts, and random squares
+DIFFERENT = 2  # images of 32 that other random starts and squares may break, or not
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_each_stage_of_autoattack_breaks_as_many_images_as_pyautoattacks(record,
         found = attack(jax.random.key(0), logits_fn, images, labels)
         assert (NORMS[norm].size(found - images) <= eps + 1e-6).all()
         broken, expected = np.asarray(logits_fn(found).argmax(axis=1)) != labels, pyautoattack[f"{norm} {stage}"]
-        assert abs(int(broken.sum()) - int(expected.sum())) <= DIFFERENT[stage], stage
+        assert abs(int(broken.sum()) - int(expected.sum())) <= DIFFERENT, stage
         ours, theirs = ours | broken, theirs | expected
     assert 0.3 < theirs.mean() < 0.7
     assert (ours != theirs).sum() <= 1

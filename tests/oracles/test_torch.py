@@ -3,10 +3,13 @@
 import importlib.util
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fer_jax import models
+from fer_jax.attacks import NORMS
+from fer_jax.attacks.square import eta, square_sides
 from fer_jax.errors import InputError
 from fer_jax.model_file import ModelFile
 
@@ -52,3 +55,29 @@ def test_the_record_is_what_pyautoattack_does(record, norm):
     attack = oracle.stages(network, record.AUTOATTACK_EPS[norm], norm, record.STEPS)["apgd-ce"]
     broken = oracle.logits(network, attack(recorded["images"], labels)).argmax(axis=1) != labels
     assert (broken != recorded[f"{norm} apgd-ce"]).sum() <= 1
+
+
+def test_squares_have_pyautoattacks_pattern_and_sides():
+    torch, square = pytest.importorskip("torch"), pytest.importorskip("pyautoattack.square")
+    theirs = square.SquareAttack(None, norm="L2", device="cpu")
+    torch.manual_seed(0)
+    turned = set()
+    for side in (3, 5, 9, 9, 9, 9, 43):
+        pixels = jnp.arange(side)
+        down, right = pixels[None, :, None, None], pixels[None, None, :, None]
+        ours = [np.asarray(eta(*given, side))[0, :, :, 0] for given in ((down, right), (right, down))]
+        expected = theirs.eta(side).numpy()
+        equal = [np.allclose(each, expected, atol=1e-6) for each in ours]
+        assert any(equal)
+        turned.add(equal.index(True))
+    assert turned == {0, 1}
+
+
+@pytest.mark.parametrize("queries", [200, 5000])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_squares_shrink_when_pyautoattacks_do(record, queries, norm):
+    theirs = record.load_torch_oracle().stages(None, 0.1, norm, queries=queries)["square"].args[0]
+    shares = np.array([theirs.p_selection(query) for query in range(queries)])
+    expected = np.rint(np.sqrt(shares) * 48).astype(int)  # and from there, as its `attack_single_run` goes on
+    expected = np.maximum(expected, 1) if norm == "linf" else np.maximum(expected, 3) // 2 * 2 + 1
+    np.testing.assert_array_equal(square_sides(queries, 0.8, (48, 48), NORMS[norm]), expected)

@@ -11,6 +11,7 @@ import pytest
 
 from fer_jax import cli, data, faces, metrics, model_file, models, photo, runtime
 from fer_jax.data import Split, sources
+from fer_jax.errors import InputError
 from fer_jax.model_file import ModelFile
 from fer_jax.predict import Predictor
 
@@ -138,6 +139,87 @@ def test_a_smallest_change_is_sought_once_and_then_grown(script, monkeypatch):
     )  # 10.4 is rounded to 10, and grown by 5 % to 11
 
 
+def single_pixel(script, monkeypatch, norm, needed):
+    """`script.search` on a network that says sad where the first pixel is `needed` levels up, which alone is changed; the
+    hack, and how often the attack was run."""
+    network = lambda x: jnp.pad(255 * x[:, 0, 0, 0][:, None] - needed + 0.5, ((0, 0), (4, 2)))  # noqa: E731
+    runs = []
+    attack_of = lambda eps: lambda key, logits_fn, images, labels: images.at[:, 0, 0, 0].add(eps)  # noqa: E731
+    monkeypatch.setattr(script, "make_attack", lambda args, eps: runs.append(eps) or attack_of(eps))
+    args = argparse.Namespace(method="pgd", seed=0, norm=norm, eps=None)
+    return script.search(SimpleNamespace(logits_fn=network), np.zeros((48, 48), np.uint8), 4, None, args), runs
+
+
+def test_every_level_of_linf_is_tried(script, monkeypatch):
+    hack, runs = single_pixel(script, monkeypatch, "linf", 7)
+    assert hack.worked and hack.eps == pytest.approx(7 / 255)
+    np.testing.assert_allclose(255 * np.array(runs), range(1, 8))
+
+
+def test_l2_is_searched_to_a_hundredth(script, monkeypatch):
+    hack, runs = single_pixel(script, monkeypatch, "l2", 61)
+    assert hack.worked and 61 / 255 <= hack.eps <= 61 / 255 + 0.01
+    assert len(runs) == 3 + 4  # by tenths, then halves of a tenth
+    assert not single_pixel(script, monkeypatch, "l2", 254 * 255)[0].worked
+
+
+@pytest.fixture
+def parse(script, monkeypatch):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hack_the_cnn.py", *map(str, arguments)])
+        return script.parse_arguments()
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [
+        (("--method", "autoattack", "--steps", 10), 10),
+        (("--method", "autoattack"), 100),
+        (("--method", "pgd"), 40),
+    ],
+)
+def test_the_steps_on_record_are_those_of_the_attack(script, parse, arguments, steps):
+    args = parse(*arguments)
+    assert args.steps == script.make_attack(args, 0.1).keywords["steps"] == steps
+
+
+def test_fgsm_makes_one_step(parse):
+    assert parse("--method", "fgsm").steps == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["fer2013.csv", "train.csv", "archive.zip", "fer2013.tar.gz", "fer2013.npz", "train/happy/0.png"]
+)
+def test_damaged_data_are_not_taken_for_none(script, parse, monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / name).parent.mkdir(parents=True)
+    (tmp_path / "data" / name).write_bytes(b"not what it is called\n")
+    with pytest.raises(InputError, match="data"):
+        script.load_data(parse())
+
+
+def test_a_folder_that_was_never_filled_is_noted(script, parse, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "README.md").write_text("where to get FER-2013")
+    assert script.load_data(parse()) is None
+    assert capsys.readouterr().err == "note: data holds no FER-2013: hacking a shipped face\n"
+    with pytest.raises(InputError, match="no FER-2013 data"):
+        script.load_data(parse("--image", 3))
+
+
+def test_no_photograph_lands_in_the_folder_that_git_keeps(script, parse, monkeypatch, tmp_path, root):
+    """A photograph at the place of its own hack is refused, with the folder's name, before anything is done to it."""
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    path = tmp_path / "hack_cnn" / "photo_hacked_photo" / "hacked_photo.png"
+    with pytest.raises(InputError, match=r"would be replaced by what --out .*/hack_cnn/photo_hacked_photo is to hold"):
+        script.hack_photo(None, 4, parse("--photo", path))
+    kept = [line for line in (root / ".gitignore").read_text().splitlines() if "hack_cnn" in line]
+    assert kept == ["/results/hack_cnn/*/", "!/results/hack_cnn/photo/"]
+
+
 def tiny_model(path, classes):
     architecture = {"family": "vgg", "stages": [[4]], "dropout": 0.0, "classes": classes}
     module = models.create(architecture)
@@ -249,6 +331,8 @@ def test_what_cannot_be_hacked_is_said_in_one_line(run, happy_test_set, capsys, 
         (("--photo", "a.png", "--method", "universal"), "--photo goes with --method fgsm, bim, pgd, mifgsm, apgd and linf"),
         (("--photo", "a.png", "--norm", "l2"), "--photo goes with --method fgsm, bim, pgd, mifgsm, apgd and linf"),
         (("--photo", "a.png", "--image", "3"), "and without --image"),
+        (("--method", "fgsm", "--steps", "5"), "--method fgsm makes one step, got --steps 5"),
+        (("--method", "universal", "--seed", "-1"), "--seed must lie in 0 to 4294967295, got -1"),
     ],
 )
 def test_commands_that_make_no_sense_are_refused(run, capsys, arguments, message):
