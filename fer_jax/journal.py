@@ -23,15 +23,17 @@ class Journal:
         """Open or begin; `settings` are builtins that say all that the findings depend on.
 
         Raises:
-            InputError: the folder holds findings of other settings.
+            InputError: the folder holds findings of other or unknown settings, or what is no table of findings.
         """
         self.path, told = folder / "found.csv", folder / "settings.json"
-        if told.exists() and (before := json.loads(told.read_text())) != settings:
+        if told.exists() and (before := files.read_json(told)) != settings:
             keys = ", ".join(sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key)))
             raise InputError(f"{folder}: holds what was found with another {keys}; begin in another folder")
+        if self.path.exists() and not told.exists():
+            raise InputError(f"{self.path}: was found with settings that {told.name} does not tell; begin in another folder")
+        self.table = _read(self.path, list(columns)) if self.path.exists() else pd.DataFrame(columns=list(columns))
         with files.replacing(told) as temporary:
             temporary.write_text(json.dumps(settings, indent=2) + "\n")
-        self.table = pd.read_csv(self.path) if self.path.exists() else pd.DataFrame(columns=list(columns))
 
     def add(self, **columns: Any) -> None:
         """Rows, as columns of equal length or scalars, one for each column of the table."""
@@ -39,3 +41,13 @@ class Journal:
         self.table = pd.DataFrame(new if self.table.empty else pd.concat([self.table, new], ignore_index=True))
         with files.replacing(self.path) as temporary:
             self.table.to_csv(temporary, index=False)
+
+
+def _read(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except ValueError as error:
+        raise InputError(f"{path}: must be a table in CSV: {error}") from None
+    if list(table.columns) != columns:
+        raise InputError(f"{path}: must have the columns {', '.join(columns)}, received {', '.join(table.columns)}")
+    return table

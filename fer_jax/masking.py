@@ -1,6 +1,7 @@
 """Does a network hide its gradient? Then attacks fail for want of a direction, and its robust accuracy means nothing.
 
-    found = measure(predictor.logits_fn, images, labels, key=jax.random.key(0), eps=1 / 255)
+    eps = telling_eps(predictor.logits_fn, images, labels, key=jax.random.key(0), largest=8 / 255)
+    found = measure(predictor.logits_fn, images, labels, key=jax.random.key(0), eps=eps)
     print(*suspicions(found), sep="\\n")         # nothing, where nothing is suspicious
 
 The signs are those of Athalye et al., "Obfuscated Gradients Give a False Sense of Security", ICML 2018, section 3.1, and
@@ -21,6 +22,8 @@ from fer_jax.attacks.loop import traced, value_and_gradient
 from fer_jax.errors import InputError
 from fer_jax.types import Attack, LogitsFn
 
+TELLING = 0.3  # accuracy under PGD that leaves room for other attacks to do better, or worse
+_HALVINGS = 5
 _NEAR_ZERO = 0.05  # accuracy under an attack that may do anything
 _MARGIN = 0.05  # difference of accuracies that chance and a finite search explain
 _RESTARTS, _RESTARTS_MARGIN = 5, 0.15
@@ -60,6 +63,31 @@ class Measured(NamedTuple):
     transfer: float | None
 
 
+def telling_eps(
+    logits_fn: LogitsFn,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    key: jax.Array,
+    largest: float,
+    norm: Norm = linf,
+    steps: int = 20,
+    batch_size: int = 64,
+) -> float:
+    """The first of `largest`, a half, a quarter, ... of it at which PGD leaves `TELLING` of what the network gets right.
+
+    The smallest that is tried, a 32nd of `largest`, where none does. Arguments as for `measure`.
+    """
+    options = {"key": key, "norm": norm, "batch_size": batch_size}
+    sizes = [largest / 2**halvings for halvings in range(_HALVINGS + 1)]
+    for eps in sizes:
+        climb = functools.partial(pgd, eps=eps, step_size=2.5 * eps / steps, steps=steps, norm=norm)
+        broken = evaluate.broken_by({"": climb}, logits_fn, images, labels, eps=eps, **options)
+        if (broken == 1).sum() >= TELLING * (broken >= 0).sum():
+            return eps
+    return sizes[-1]
+
+
 def measure(
     logits_fn: LogitsFn,
     images: np.ndarray,
@@ -77,7 +105,7 @@ def measure(
 
     Args:
         images, labels: uint8 [N, 48, 48] and their true labels int [N]; a hundred are enough.
-        eps: at which the network keeps some of its accuracy: where all is lost there is nothing to be seen.
+        eps: at which the network keeps some of its accuracy (`telling_eps`): where all is lost there is nothing to be seen.
         norm: Linf or L2.
         surrogate: another network for the same classes.
 

@@ -30,6 +30,8 @@ _KEPT = 128  # between two savings: so AutoAttack's late stages, with few images
 HACKED, RADIUS = "happy to sad 4/255", "certified radius"
 AUTOATTACK = {f"AutoAttack {levels}/255": levels / 255 for levels in (2, 4, 8)}  # Linf, by the measure's name
 RADII = (0.25, 0.5)  # at which certified accuracy is told
+ALPHA = 0.001  # probability of a wrong certificate
+_RESAMPLES = 500
 
 
 class Subject(NamedTuple):
@@ -89,7 +91,7 @@ def corruption_measure(n: int) -> Measure:
     return Measure("corruptions", _corrupted, n)
 
 
-def certified_measure(n: int, sigma: float, copies: int, alpha: float = 0.001) -> Measure:
+def certified_measure(n: int, sigma: float, copies: int, alpha: float = ALPHA) -> Measure:
     """The certified radius (L2) of the network smoothed with `sigma`, -1 where it is wrong or abstains."""
     smoothing.check(sigma, 100, copies, alpha)
     outcome = functools.partial(_certified, sigma=sigma, n=copies, alpha=alpha)
@@ -180,15 +182,34 @@ def _figure(name: str, values: np.ndarray) -> tuple:
     mean = float(values.mean())
     if np.isin(values, (0, 1)).all():
         return name, mean, n, *metrics.wilson(int(values.sum()), n)
-    reach = 1.96 * float(values.std(ddof=1)) / n**0.5 if n > 1 else np.nan
-    return name, mean, n, max(0.0, mean - reach), min(1.0, mean + reach)
+    return _normal(name, mean, n, float(values.std(ddof=1)) / n**0.5 if n > 1 else np.nan)
+
+
+def _normal(name: str, value: float, n: int, error: float) -> tuple:
+    return name, value, n, max(0.0, value - 1.96 * error), min(1.0, value + 1.96 * error)
 
 
 def of_predictions(subject: Subject, logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Clean accuracy (with its interval), macro recall and calibration error, of the whole test set's logits [N, C]."""
-    probabilities, n = softmax(logits / subject.temperature, axis=1), len(labels)
-    right = logits.argmax(axis=1) == labels
-    recall = metrics.balanced_accuracy(metrics.confusion(labels, logits.argmax(axis=1), logits.shape[1]))
-    error = metrics.calibration_error(metrics.reliability(labels, probabilities))
-    plain = [("macro recall", recall, n, np.nan, np.nan), ("calibration error", error, n, np.nan, np.nan)]
-    return pd.DataFrame([_figure("clean", right.astype(float)), *plain], columns=["measure", "value", "n", "low", "high"])
+    """Clean accuracy, macro recall and calibration error of the whole test set's logits [N, C], as `tabulate` has them.
+
+    The last two are no means over images: their intervals are normal, with the bootstrap's standard error, the same at
+    every call. (Its percentiles would not do: drawing rows again makes a small calibration error larger.)
+    """
+    predictions, probabilities = logits.argmax(axis=1), softmax(logits / subject.temperature, axis=1)
+
+    def recall(rows: np.ndarray) -> float:
+        return metrics.balanced_accuracy(metrics.confusion(labels[rows], predictions[rows], logits.shape[1]))
+
+    def error(rows: np.ndarray) -> float:
+        return metrics.calibration_error(metrics.reliability(labels[rows], probabilities[rows]))
+
+    clean = _figure("clean", (predictions == labels).astype(float))
+    figures = [_bootstrapped(*each, len(labels)) for each in (("macro recall", recall), ("calibration error", error))]
+    return pd.DataFrame([clean, *figures], columns=["measure", "value", "n", "low", "high"])
+
+
+def _bootstrapped(name: str, statistic: Callable[[np.ndarray], float], n: int) -> tuple:
+    """A statistic of n rows; Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7, 1979."""
+    rng = np.random.default_rng(0)
+    drawn = [statistic(rng.integers(0, n, n)) for _ in range(_RESAMPLES)]
+    return _normal(name, statistic(np.arange(n)), n, float(np.std(drawn, ddof=1)))

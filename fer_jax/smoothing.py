@@ -126,23 +126,39 @@ def trained_sigma(metadata: dict[str, Any]) -> Any:
 
     The file may be a stranger's: let `check` judge the value.
     """
+    told = _noise(metadata)
+    return DEFAULT_SIGMA if told is None else told.get("sigma")
+
+
+def trained_with_noise(metadata: dict[str, Any]) -> bool:
+    """Whether a model file says that its network was trained with noise, to be smoothed; `trained_sigma` is its size."""
+    return _noise(metadata) is not None
+
+
+def _noise(metadata: dict[str, Any]) -> dict[str, Any] | None:
+    """The part of the metadata that tells sigma, if any."""
     config = metadata.get("config")
     adversary = config.get("adversary") if isinstance(config, dict) else None
     if isinstance(adversary, dict) and adversary.get("method") == "noise":
-        return adversary.get("sigma")
-    return metadata.get("sigma", DEFAULT_SIGMA)
+        return adversary
+    return metadata if "sigma" in metadata else None
 
 
 def check(sigma: float, n0: int, n: int, alpha: float) -> None:
     """Raise an `InputError` where nothing can be certified with these settings."""
-    if not (isinstance(sigma, int | float) and 0 < sigma <= MAX_SIGMA):
-        raise InputError(f"sigma must be above 0 and at most {MAX_SIGMA:g} (pixels lie in [0, 1]), received {sigma!r}")
+    check_sigma(sigma)
     if not 0 < alpha < 1:
         raise InputError(f"alpha must be between 0 and 1, received {alpha}")
     if n0 < 1:
         raise InputError(f"n0 must be at least 1, received {n0}")
     if n < (needed := smallest_n(alpha)):
         raise InputError(f"n must be at least {needed:,} to certify anything with alpha {alpha:g}, received {n}")
+
+
+def check_sigma(sigma: Any) -> None:
+    """Raise an `InputError` where `sigma`, which may come from a stranger's file, is no size of noise."""
+    if not (isinstance(sigma, int | float) and 0 < sigma <= MAX_SIGMA):
+        raise InputError(f"sigma must be above 0 and at most {MAX_SIGMA:g} (pixels lie in [0, 1]), received {sigma!r}")
 
 
 def attack(

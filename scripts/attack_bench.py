@@ -105,15 +105,17 @@ def search(
 def check_masking(
     args: argparse.Namespace, logits_fn: "LogitsFn", surrogate_fn: "LogitsFn | None", test: "Split", rows: np.ndarray
 ) -> None:
-    """Print what is suspicious at the smallest eps: at large ones nothing is left to be compared."""
+    """Print what is suspicious at the smallest eps, or below it: where nothing is left there is nothing to compare."""
     import jax
 
     from fer_jax import masking
     from fer_jax.attacks import NORMS
 
     few = np.random.default_rng(1).permutation(rows)[:CHECKED]
-    options = {"key": jax.random.key(args.seed), "eps": min(args.eps), "norm": NORMS[args.norm], "surrogate": surrogate_fn}
-    found = masking.measure(logits_fn, test.images[few], test.labels[few], batch_size=TOGETHER, **options)
+    images, labels = test.images[few], test.labels[few]
+    options = {"key": jax.random.key(args.seed), "norm": NORMS[args.norm], "batch_size": TOGETHER}
+    eps = masking.telling_eps(logits_fn, images, labels, largest=min(args.eps), **options)
+    found = masking.measure(logits_fn, images, labels, eps=eps, surrogate=surrogate_fn, **options)
     print(f"masked gradients, looked for at eps {found.eps:.3g} in {found.n} images:")
     print(*(masking.suspicions(found) or ["nothing suspicious"]), sep="\n")
 
@@ -196,7 +198,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/attack_bench/ATTACK-NORM")
     args = parser.parse_args()
-    args.steps = args.steps or (100 if args.attack == "autoattack" else 50)
+    if args.steps is None:
+        args.steps = 100 if args.attack == "autoattack" else 50
     by_transfer = "-transfer" if args.surrogate else ""
     args.out = args.out or Path("runs") / "attack_bench" / f"{args.attack}-{args.norm}{by_transfer}"
     if args.attack == "fgsm" and args.norm != "linf":

@@ -2,31 +2,41 @@
 
 import argparse
 import json
+import re
+import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fer_jax import cli, files, runtime
+from fer_jax import cli, files, labels, runtime
 from fer_jax.errors import InputError
 from fer_jax.journal import Journal
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
-    from fer_jax.data import Split
+    from fer_jax.data import Fer2013, Split
+    from fer_jax.predict import Predictor
     from fer_jax.scorecard import Measure, Subject
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTANT = "constant"
 CHECKED = 128  # images on which gradients are looked at
+LARGEST = 8 / 255  # eps at which they are, or at a fraction of it that leaves the network some accuracy
+COLUMNS = ["model", "attacked", "measure", "value", "n", "low", "high", "sha256", "command"]
 NOTE = """\
-The same random test images for every row; interval: 95 %. Attacks know the network and are untargeted; AutoAttack is the
-standard ensemble, with 5,000 queries of Square unless the command says otherwise, and what a smaller ball breaks counts as
-broken in a larger one. "happy to sad" is the share of the images given more than 90 % Happy, rightly, that a targeted PGD-50
-turns into Sad with whole grey levels. A row trained with noise is attacked as it is, without the smoothing; its certified
-accuracy is that of the smoothed classifier. The constant row gives every image the most frequent class.
+All figures lie in [0, 1]. Clean accuracy, macro recall and calibration error are of the whole test set (PublicTest and
+PrivateTest). The attacks see a random sample of it, the same images for every row; what is certified is a random sample of
+its own, the very images that `certify.py` takes for as many. Intervals: 95 %, Wilson's for shares of images, else normal.
+
+Attacks know the network and are untargeted; AutoAttack is the standard ensemble, with 5,000 queries of Square unless the
+command says otherwise, and what a smaller ball breaks counts as broken in a larger one. "happy to sad" is the share of the
+images given more than 90 % Happy, rightly, that a targeted PGD-50 turns into Sad with whole grey levels. Of a row trained
+with noise the base classifier is attacked, without the smoothing; its certified accuracy is that of the smoothed classifier.
+The constant row gives every image the most frequent class of the training set: the floor, which no attack can change.
 
 What this shows: how much accuracy is left against an opponent who may change every pixel by a little. What it does not
 show: safety against larger or other changes (glasses, make-up, a turned head), on other data, or against attacks to come.
@@ -40,110 +50,172 @@ stopped. Writes OUT/table.csv, table.md, masking.json and robustness.png.
 """
 
 
+class Row(NamedTuple):
+    """A row of the table: a network, its file's hash, and what is measured of it.
+
+    Attributes:
+        attacked: what the attacks see, in words.
+        found: what was measured so far.
+    """
+
+    name: str
+    subject: "Subject"
+    attacked: str
+    digest: str
+    measures: "list[Measure]"
+    found: Journal
+
+
 def main() -> None:
     args = parse_arguments()
     runtime.configure()
     from fer_jax import data
 
+    check(args)
+    networks = {name: load(path) for name, path in args.models.items()}
     fer = data.load(args.data)
-    rows = data.sample(fer.test, args.n)
-    parts, suspicions = [], {}
-    for name, path in {**args.models, CONSTANT: None}.items():
-        figures, suspicions[name] = score(name, path, fer, rows, args)
-        parts.append(figures)
-    write(pd.concat(parts, ignore_index=True), suspicions, args.out, command_of(args))
+    data.sample(fer.test, args.certify, "--certify")
+    few = np.random.default_rng(1).permutation(data.sample(fer.test, args.n))[:CHECKED]
+    rows = [make_row(name, predictor, digest, fer, args) for name, (predictor, digest) in networks.items()]
+    rows.append(make_row(CONSTANT, None, "", fer, args))
+    parts, gradients = [], {}
+    for row in rows:
+        fill(row, fer.test)
+        parts.append(figures(row, fer.test))
+        other = next((each for each in rows if not each.subject.constant and each is not row), None)
+        gradients[row.name] = look_at_gradient(row, other, fer.test, few)
+    write(pd.concat(parts, ignore_index=True).assign(command=command_of(args)), gradients, args.out)
 
 
-def score(name: str, path: Path | None, fer, rows: np.ndarray, args: argparse.Namespace) -> tuple[pd.DataFrame, list[str]]:
-    """One network's figures, long form, and what its gradient looks like, in words."""
-    from fer_jax import evaluate, scorecard
-
-    subject, sigma = subject_of(path, fer)
-    digest = files.digest(path) if path else ""
-    settings = {"model": digest, "data": fer.digest, "n": args.n, "queries": args.queries, "copies": args.copies}
-    measures = [*scorecard.attack_measures(args.n, args.queries), scorecard.corruption_measure(args.n)]
-    if sigma or not path:
-        measures.append(scorecard.certified_measure(min(args.n, args.certify), sigma or 1.0, args.copies))
-    journal = Journal(args.work / f"{name}-{digest[:8]}", settings, ("measure", "row", "value"))
-    fill(journal, measures, subject, fer.test, rows, name)
-    logits = evaluate.predict_logits(subject.logits_fn, fer.test.images, progress=True)
-    plain, hard = scorecard.of_predictions(subject, logits, fer.test.labels), scorecard.tabulate(journal.table)
-    figures = pd.concat([plain, hard], ignore_index=True)
-    return figures.assign(model=name, sha256=digest), [] if subject.constant else suspicions_of(subject, fer.test, rows)
-
-
-def subject_of(path: Path | None, fer) -> "tuple[Subject, float | None]":
-    """A network, and the noise that it was trained with, if it was; without a path the constant classifier."""
-    from fer_jax import scorecard, smoothing
+def load(path: Path) -> "tuple[Predictor, str]":
+    """A network that can stand in the table, and its file's hash."""
+    from fer_jax import smoothing
     from fer_jax.predict import Predictor
 
-    if path is None:
-        return scorecard.constant(np.bincount(fer.train.labels, minlength=7) / len(fer.train.labels)), None
     predictor = Predictor(path)
-    if predictor.model.metadata.get("protocol", "train-only") != "train-only":
+    metadata = predictor.model.metadata
+    if metadata.get("protocol", "train-only") != "train-only":
         raise InputError(f"{path}: the table is of the train-only protocol, this model has another")
-    noisy = predictor.model.metadata.get("config", {}).get("adversary", {}).get("method") == "noise"
-    sigma = smoothing.trained_sigma(predictor.model.metadata) if noisy else None
-    return scorecard.Subject(predictor.logits_fn, predictor.model.temperature), sigma
+    if predictor.emotions != labels.EMOTIONS:
+        raise InputError(f"{path}: the table is of {', '.join(labels.EMOTIONS)}, this model knows other emotions")
+    if smoothing.trained_with_noise(metadata):
+        try:
+            smoothing.check_sigma(smoothing.trained_sigma(metadata))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return predictor, files.digest(path)
 
 
-def fill(
-    journal: Journal, measures: "list[Measure]", subject: "Subject", test: "Split", rows: np.ndarray, name: str
-) -> None:
+def check(args: argparse.Namespace) -> None:
+    """Refuse now what would be refused after hours of attacks."""
+    from fer_jax import scorecard, smoothing
+
+    if args.copies < (needed := smoothing.smallest_n(scorecard.ALPHA)):
+        rule = f"--copies must be at least {needed} to certify anything with alpha {scorecard.ALPHA:g}"
+        raise InputError(f"{rule}, received {args.copies}")
+    files.require_folder(args.out)
+
+
+def make_row(name: str, predictor: "Predictor | None", digest: str, fer: "Fer2013", args: argparse.Namespace) -> Row:
+    """A network's row; without one the constant classifier's. Its journal refuses findings of other settings."""
+    from fer_jax import scorecard, smoothing
+
+    measures = [*scorecard.attack_measures(args.n, args.queries), scorecard.corruption_measure(args.n)]
+    if predictor is None:
+        frequencies = np.bincount(fer.train.labels, minlength=len(labels.EMOTIONS)) / len(fer.train.labels)
+        subject, attacked, sigma = scorecard.constant(frequencies), "constant classifier", 1.0  # any noise is as good
+    else:
+        subject, attacked, sigma = scorecard.Subject(predictor.logits_fn, predictor.model.temperature), "network", None
+        if smoothing.trained_with_noise(predictor.model.metadata):
+            attacked, sigma = "base classifier", smoothing.trained_sigma(predictor.model.metadata)
+    if sigma is not None:
+        measures.append(scorecard.certified_measure(args.certify, sigma, args.copies))
+    settings = {"model": digest, "data": fer.digest, "n": args.n, "queries": args.queries, "copies": args.copies}
+    journal = Journal(args.work / f"{name}-{digest[:8]}", settings, ("measure", "row", "value"))
+    return Row(name, subject, attacked, digest, measures, journal)
+
+
+def fill(row: Row, test: "Split") -> None:
     """Measure what the journal does not know yet."""
     import jax
 
-    from fer_jax import scorecard
+    from fer_jax import data, scorecard
 
     chunks = [
         (number, measure, chunk)
-        for number, measure in enumerate(measures)
-        for chunk in np.array_split(rows[: measure.images], -(-min(len(rows), measure.images) // measure.together))
+        for number, measure in enumerate(row.measures)
+        for chunk in np.array_split(data.sample(test, measure.images), -(-measure.images // measure.together))
     ]
-    for number, measure, chunk in tqdm(chunks, desc=name, unit="batch", disable=None):
-        known = journal.table[journal.table["measure"] == measure.name]["row"]
+    for number, measure, chunk in tqdm(chunks, desc=row.name, unit="batch", disable=None):
+        found = row.found.table
+        known = found[found["measure"] == measure.name]["row"]
         if not len(chunk := chunk[~np.isin(chunk, known)]):
             continue
-        left = journal.table[(journal.table["measure"] == measure.smaller) & (journal.table["value"] > 0)]
+        left = found[(found["measure"] == measure.smaller) & (found["value"] > 0)]
         alive = np.isin(chunk, left["row"]) if measure.smaller else np.ones(len(chunk), bool)
         key = jax.random.fold_in(jax.random.key(number), int(chunk[0]))
-        values = scorecard.run(measure, key, subject, test.images[chunk], test.labels[chunk], alive)
-        journal.add(measure=measure.name, row=chunk, value=values)
+        values = scorecard.run(measure, key, row.subject, test.images[chunk], test.labels[chunk], alive)
+        row.found.add(measure=measure.name, row=chunk, value=values)
 
 
-def suspicions_of(subject: "Subject", test: "Split", rows: np.ndarray) -> list[str]:
+def figures(row: Row, test: "Split") -> pd.DataFrame:
+    """One network's figures, long form; the journal may know more images than this command asks for."""
+    from fer_jax import data, evaluate, scorecard
+
+    found, parts = row.found.table, []
+    for measure in row.measures:
+        parts.append(found[(found["measure"] == measure.name) & np.isin(found["row"], data.sample(test, measure.images))])
+    logits = evaluate.predict_logits(row.subject.logits_fn, test.images, progress=True)
+    plain, hard = scorecard.of_predictions(row.subject, logits, test.labels), scorecard.tabulate(pd.concat(parts))
+    table = pd.concat([plain, hard], ignore_index=True)
+    smoothed = table["measure"].str.startswith("certified") & (not row.subject.constant)
+    return table.assign(model=row.name, attacked=np.where(smoothed, "smoothed classifier", row.attacked), sha256=row.digest)
+
+
+def look_at_gradient(row: Row, other: Row | None, test: "Split", few: np.ndarray) -> dict[str, Any]:
+    """Signs of a masked gradient in words ("says"), and the figures behind them; `other` makes the images that transfer."""
     import jax
 
     from fer_jax import masking
 
-    few = np.random.default_rng(1).permutation(rows)[:CHECKED]
-    found = masking.measure(subject.logits_fn, test.images[few], test.labels[few], key=jax.random.key(0), eps=4 / 255)
-    return masking.suspicions(found)
+    logits_fn, images, true = row.subject.logits_fn, test.images[few], test.labels[few]
+    key, surrogate = jax.random.key(0), other.subject.logits_fn if other else None
+    try:
+        eps = masking.telling_eps(logits_fn, images, true, key=key, largest=LARGEST)
+        found = masking.measure(logits_fn, images, true, key=key, eps=eps, surrogate=surrogate)
+    except InputError as error:
+        return {"says": f"not checked: {error}"}
+    says = masking.suspicions(found) or ["no sign of a masked gradient."]
+    if found.by_eps[eps] < masking.TELLING:
+        says.append("So little is left that there is little to compare.")
+    left = f"PGD at eps {255 * eps:.3g}/255 leaves {found.by_eps[eps]:.1%} of {found.n} images"
+    transfer = f"transfer from {other.name}" if other else "no transfer: there is no other network"
+    return {"says": f"{' '.join(says)} ({left}; {transfer})", "transfer_from": other and other.name, **found._asdict()}
 
 
-def write(table: pd.DataFrame, suspicions: dict[str, list[str]], out: Path, command: str) -> None:
+def write(table: pd.DataFrame, gradients: dict[str, dict], out: Path) -> None:
     from fer_jax import plots
 
     with files.replacing(out / "table.csv") as temporary:
-        columns = ["model", "measure", "value", "n", "low", "high", "sha256"]
-        table[columns].to_csv(temporary, index=False, float_format="%.6g")
+        table[COLUMNS].to_csv(temporary, index=False, float_format="%.6g")
     with files.replacing(out / "masking.json") as temporary:
-        temporary.write_text(json.dumps(suspicions, indent=2) + "\n")
+        temporary.write_text(json.dumps(gradients, indent=2) + "\n")
+    says = [f"{name}: {found['says']}" for name, found in gradients.items()]
     with files.replacing(out / "table.md") as temporary:
-        temporary.write_text(f"{markdown(table)}\n{NOTE}\nMade by `{command}`.\n")
+        temporary.write_text(document(table, says))
     with files.replacing(out / "robustness.png") as temporary:
         plots.accuracy_over_eps(curves(table), "Accuracy under AutoAttack, Linf").savefig(temporary)
-    print(markdown(table))
-    for name, sentences in suspicions.items():
-        print(f"{name}: " + (" ".join(sentences) or "no sign of a masked gradient"))
+    print(markdown(table, value_of), *says, sep="\n")
     print(f"wrote {out}/table.csv, table.md, masking.json, robustness.png")
 
 
 def command_of(args: argparse.Namespace) -> str:
-    """What gives these figures, without the folders: they change nothing, and a table is not to tell where it was made."""
-    models = [f"{name}={path.name if path.is_absolute() else path}" for name, path in args.models.items()]
-    numbers = [f"--{name} {getattr(args, name)}" for name in ("n", "queries", "certify", "copies")]
-    return " ".join(["python scripts/robustness_table.py --models", *models, *numbers])
+    """What gives these figures, run from the top folder; without the folders of data and output, which change nothing."""
+    places = {name: path.resolve() for name, path in args.models.items()}
+    own = {name: path.relative_to(ROOT) if path.is_relative_to(ROOT) else path for name, path in places.items()}
+    numbers = [part for name in ("n", "queries", "certify", "copies") for part in (f"--{name}", str(getattr(args, name)))]
+    models = [f"{name}={path.as_posix()}" for name, path in own.items()]
+    return shlex.join(["python", "scripts/robustness_table.py", "--models", *models, *numbers])
 
 
 def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -155,22 +227,49 @@ def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(model): rows for model, rows in found.groupby("model", sort=False)}
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A row per network, a column per measure, in percent; with the number of images below the heading."""
+def document(table: pd.DataFrame, says: list[str]) -> str:
+    """table.md: the figures, their intervals, whose they are, what their gradients look like, and how they were made."""
+    networks = table.drop_duplicates("model")
+    columns = (networks[column] for column in ("model", "attacked", "sha256"))
+    lines = [f"| {model} | {attacked} | {sha256 or '-'} |\n" for model, attacked, sha256 in zip(*columns, strict=True)]
+    return "\n".join(
+        [
+            markdown(table, value_of),
+            "Intervals (95 %) and the number of images:\n",
+            markdown(table, interval_of),
+            "Networks:\n",
+            "| model | attacked | sha256 of its file |\n| --- | --- | --- |\n" + "".join(lines),
+            NOTE,
+            "Signs of masked gradients:\n",
+            "".join(f"- {line}\n" for line in says),
+            f"Made by `{table['command'].iloc[0]}`.\n",
+        ]
+    )
+
+
+def value_of(figure: pd.Series) -> str:
+    return "" if np.isnan(figure["value"]) else f"{figure['value']:.3f}"
+
+
+def interval_of(figure: pd.Series) -> str:
+    return "" if np.isnan(figure["value"]) else f"{figure['low']:.3f} to {figure['high']:.3f}, {figure['n']:,}"
+
+
+def markdown(table: pd.DataFrame, cell: Callable[[pd.Series], str]) -> str:
+    """A row per network, a column per measure, `cell` of the figure in each."""
     measures = list(dict.fromkeys(table["measure"]))
-    counts = {name: table["n"][table["measure"] == name].max() for name in measures}
-    lines = [["model", *measures], ["---"] * (len(measures) + 1), ["images", *(f"{counts[name]:,}" for name in measures)]]
-    for model, figures in table.groupby("model", sort=False):
-        values = dict(zip(figures["measure"], figures["value"], strict=True))
-        shown = (values.get(name, np.nan) for name in measures)
-        lines.append([str(model), *("" if np.isnan(value) else f"{100 * value:.1f}" for value in shown)])
+    lines = [["model", *measures], ["---"] * (len(measures) + 1)]
+    for model, rows in table.groupby("model", sort=False):
+        cells = {figure["measure"]: cell(figure) for _, figure in rows.iterrows()}
+        lines.append([str(model), *(cells.get(measure, "") for measure in measures)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def parse_model(text: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
-    if not (separator and name and path) or name == CONSTANT:
-        raise argparse.ArgumentTypeError(f"must be NAME=FILE, NAME not {CONSTANT}, received {text!r}")
+    if not (separator and path and re.fullmatch(r"[\w.-]+", name)) or name == CONSTANT:
+        rule = f"must be NAME=FILE, NAME of letters, digits, -, _ and ., and not {CONSTANT}"
+        raise argparse.ArgumentTypeError(f"{rule}, received {text!r}")
     return name, Path(path)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from fer_jax import masking
+from fer_jax import masking, scorecard
 from fer_jax.errors import InputError
 
 HONEST = masking.Measured(
@@ -57,6 +57,31 @@ def test_an_honest_network_is_not_suspected(said):
     assert 0.2 < found.by_eps[1 / 255] < 0.9 and found.unbounded == 0 and found.n == 16
     assert found.by_eps[2 / 255] < found.by_eps[0.5 / 255]
     assert found.transfer == found.by_eps[1 / 255]  # made on the very same network
+
+
+def test_the_telling_eps_is_the_first_that_leaves_enough(monkeypatch):
+    images, labels = np.zeros((10, 48, 48), np.uint8), np.zeros(10, int)
+    left, asked = {8: 0, 4: 1, 2: 2, 1: 3, 0.5: 8, 0.25: 8}, []  # of the eight that are right alone
+
+    def broken_by(stages, logits_fn, images, labels, *, key, norm, eps, batch_size):
+        asked.append(round(255 * eps, 6))
+        robust = left[asked[-1]]
+        return np.array([-1, -1] + [1] * robust + [0] * (8 - robust))
+
+    monkeypatch.setattr(masking.evaluate, "broken_by", broken_by)
+    find = lambda: masking.telling_eps(network(), images, labels, key=jax.random.key(0), largest=8 / 255)  # noqa: E731
+    assert find() == pytest.approx(1 / 255)
+    assert asked == [8, 4, 2, 1]
+    left.update({1: 2, 0.5: 0, 0.25: 0})
+    assert find() == pytest.approx(0.25 / 255)
+
+
+def test_a_constant_is_suspected(said):
+    floor = scorecard.constant(np.full(7, 1 / 7))
+    found, sentences = said(floor.logits_fn)
+    assert found.flat == 1 and found.unbounded == 1
+    assert sentences[0].startswith("The gradient of the cross-entropy is zero")
+    assert sentences[1].startswith("Accuracy is still 100.0% under PGD that may change the images at will")
 
 
 def test_saturated_logits_are_suspected(said):

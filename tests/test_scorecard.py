@@ -80,9 +80,29 @@ def test_figures_are_means_with_intervals():
 def test_clean_figures_are_those_of_metrics():
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(50, 7)), rng.integers(0, 7, 50)
-    table = scorecard.of_predictions(Subject(brightness, 2.0), logits, labels).set_index("measure")["value"]
+    figures = scorecard.of_predictions(Subject(brightness, 2.0), logits, labels)
+    assert figures.equals(scorecard.of_predictions(Subject(brightness, 2.0), logits, labels))
+    assert (figures[["low", "high"]].to_numpy() >= 0).all() and (figures["n"] == 50).all()
+    table = figures.set_index("measure")["value"]
     assert table["clean"] == metrics.accuracy(labels, logits.argmax(axis=1))
     assert table["macro recall"] == metrics.balanced_accuracy(metrics.confusion(labels, logits.argmax(axis=1)))
     probabilities = np.asarray(jax.nn.softmax(logits / 2, axis=1))
     expected = metrics.calibration_error(metrics.reliability(labels, probabilities))
     assert table["calibration error"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_intervals_of_recall_and_calibration_are_as_wide_as_their_spread():
+    """Against closed forms: a mean of independent recalls, and, where every bin is too sure, a mean over images."""
+    rng, n = np.random.default_rng(1), 3000
+    labels = rng.choice(7, n, p=[0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.05])
+    said = np.where(rng.random(n) < 0.5, labels, (labels + 1) % 7)
+    logits = 20.0 * np.eye(7)[said] * rng.uniform(0.2, 1, (n, 1))
+    table = scorecard.of_predictions(Subject(brightness), logits, labels).set_index("measure")
+    right, confidence = said == labels, np.asarray(jax.nn.softmax(logits, axis=1)).max(axis=1)
+    recalls = [right[labels == k].var() / (labels == k).sum() for k in range(7)]
+    for name, error in {
+        "macro recall": sum(recalls) ** 0.5 / 7,
+        "calibration error": (confidence - right).std() / n**0.5,
+    }.items():
+        value, low, high = table.loc[name, ["value", "low", "high"]]
+        assert (value - low, high - value) == pytest.approx((1.96 * error, 1.96 * error), rel=0.12)

@@ -104,11 +104,15 @@ def test_an_attack_within_the_radius_fails_and_beyond_the_true_one_succeeds():
         ({"sigma": 0.12}, 0.12),
         ({"config": {"adversary": {"method": "noise", "sigma": 0.5}}}, 0.5),
         ({"config": {"adversary": {"method": "pgd", "sigma": 0.5}}}, 0.25),
+        ({"config": {"adversary": {"method": "noise"}}}, None),
+        ({"config": {"adversary": {"method": "pgd"}}, "sigma": 0.12}, 0.12),
         ({"config": ["adversary"]}, 0.25),
+        ({"config": None}, 0.25),
     ],
 )
 def test_the_noise_of_the_training_is_read_from_the_model_file(metadata, sigma):
     assert smoothing.trained_sigma(metadata) == sigma
+    assert smoothing.trained_with_noise(metadata) == (sigma != smoothing.DEFAULT_SIGMA)
 
 
 @pytest.mark.parametrize(

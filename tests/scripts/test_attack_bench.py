@@ -49,19 +49,21 @@ def run(script, model_path, monkeypatch, tmp_path):
 
 
 def test_accuracy_falls_with_eps_and_stage(run, tmp_path, capsys):
-    assert run("--attack", "autoattack", "--eps", "1/255", "0.3", "--steps", 5, "--queries", 5) == 0
+    assert run("--attack", "autoattack", "--eps", "8/255", "0.3", "--steps", 5, "--queries", 5) == 0
     table = pd.read_csv(tmp_path / "out" / "robustness.csv")
     assert list(table["stage"]) == ["clean", "apgd-ce", "apgd-t", "fab-t", "square"] * 2
     assert (table["accuracy"][table["stage"] == "clean"] == 0.9).all()
-    for _, rows in table.groupby("eps"):
-        assert (np.diff(rows["accuracy"]) <= 0).all()
-    small, large = (rows["accuracy"].iloc[-1] for _, rows in table.groupby("eps"))
-    assert large <= small <= 0.9
-    assert large == 0
+    small, large = (rows["robust"].tolist() for _, rows in table.groupby("eps"))
+    assert 0 < small[-1] < 90 and large[-1] == 0
+    raw = pd.read_csv(tmp_path / "out" / "found.csv")  # what each eps broke by itself, before the table carries it over
+    for eps, robust in ((8 / 255, small), (0.3, large)):
+        broken = raw["broken"][np.isclose(raw["eps"], eps)]
+        assert (broken == -1).sum() == 10 and (broken >= 0).sum() == 90
+        assert (broken == 4).sum() == robust[-1]
     assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
     told = json.loads((tmp_path / "out" / "robustness.json").read_text())
     assert told["attack"] == "autoattack" and len(told["model"]) == 64 and len(told["results"]) == 10
-    assert "linf 1/255    square" in capsys.readouterr().out
+    assert "linf 8/255    square" in capsys.readouterr().out
 
 
 def test_a_stopped_run_goes_on_and_another_command_is_refused(run, tmp_path, monkeypatch, capsys):
@@ -76,7 +78,26 @@ def test_a_stopped_run_goes_on_and_another_command_is_refused(run, tmp_path, mon
     assert seen == [50]
     assert (tmp_path / "out" / "robustness.csv").read_text() == first
     assert run("--attack", "noise", "--eps", "2/255") == 2
-    assert "holds what was found with another" in capsys.readouterr().err
+    assert "holds what was found with another attack" in capsys.readouterr().err
+    assert run("--attack", "fgsm", "--eps", "2/255", "--n", 90) == 2
+    assert "holds what was found with another n;" in capsys.readouterr().err
+
+
+def test_another_eps_is_attacked_anew_and_another_model_in_the_same_file_is_refused(
+    run, model_path, tmp_path, monkeypatch, capsys
+):
+    own = model_file.load(model_path)
+    path, seen = tmp_path / "again.pkl", []
+    model_file.save(path, own)
+    judge = evaluate.broken_by
+    monkeypatch.setattr(evaluate, "broken_by", lambda *args, eps, **rest: seen.append(eps) or judge(*args, eps=eps, **rest))
+    options = ["--model", path, "--attack", "fgsm", "--eps"]
+    assert run(*options, "2/255") == run(*options, "3/255", "2/255") == run(*options, "3/255") == 0
+    assert seen == [2 / 255, 3 / 255]
+    assert set(pd.read_csv(tmp_path / "out" / "robustness.csv")["eps"].round(6)) == {round(3 / 255, 6)}
+    model_file.save(path, ModelFile(ARCHITECTURE, own.variables, {"protocol": "train-only", "name": "trained again"}))
+    assert run(*options, "2/255") == 2
+    assert "holds what was found with another model;" in capsys.readouterr().err
 
 
 def test_passes_are_counted_and_masked_gradients_looked_for(run, monkeypatch, capsys):
@@ -85,10 +106,11 @@ def test_passes_are_counted_and_masked_gradients_looked_for(run, monkeypatch, ca
     found = masking.Measured(**figures, transfer=None)
     asked = []
     monkeypatch.setattr(masking, "measure", lambda *args, **options: asked.append((len(args[1]), options["eps"])) or found)
+    monkeypatch.setattr(masking, "telling_eps", lambda *args, largest, **options: largest / 4)
     options = ["--steps", 3, "--eps", "4/255", "2/255", "--count-passes", "--check-masking"]
     assert run("--attack", "pgd", *options) == 0
     said = capsys.readouterr().out.splitlines()
-    assert asked == [(100, 2 / 255)]
+    assert asked == [(100, 0.5 / 255)]  # from the smallest eps down
     assert said[-3] == "pgd: 4.0 forward and 3.0 backward passes per attacked image"
     assert said[-2] == "masked gradients, looked for at eps 0.00784 in 90 images:"
     assert said[-1].startswith("Square, which sees no gradient, leaves 20.0% accuracy")
@@ -123,6 +145,7 @@ def test_more_images_than_there_are_and_a_wrong_norm_are_refused(run, capsys):
     for arguments, rule in {
         ("--attack", "fgsm", "--norm", "l2"): "--attack fgsm is made for linf, not for l2",
         ("--eps", "0.5", "1.5"): "--eps must be at most 1 for linf, pixels being in [0, 1], received 1.5",
+        ("--steps", "0"): "--steps, --restarts and --queries must be at least 1",
     }.items():
         with pytest.raises(SystemExit):
             run(*arguments)

@@ -18,9 +18,11 @@ def script(load_script):
     return load_script("scripts/certify.py")
 
 
-def save(path, seed, **metadata):
+def save(path, seed, bias=None, **metadata):
     module = models.create(ARCHITECTURE)
     variables = jax.device_get(module.init(jax.random.key(seed), np.zeros((1, 48, 48, 1), np.float32), train=False))
+    if bias is not None:
+        variables["params"]["logits"]["bias"] = np.array(bias, np.float32)
     model_file.save(path, ModelFile(ARCHITECTURE, variables, {"protocol": "train-only", **metadata}))
     return path
 
@@ -71,6 +73,18 @@ def test_certificates_are_attacked(run, tmp_path, capsys):
     assert certified.any() and (found["broken"] == np.where(certified, 0, -1)).all()
     printed = capsys.readouterr().out
     assert f"broke 0 of {certified.sum()} certificates" in printed and printed.count("certified accuracy at L2") == 4
+
+
+def test_an_attack_breaks_certificates_that_claim_too_much(run, tmp_path, monkeypatch, capsys):
+    """Surprised by every image but by a black one, which is sad: all of them within a radius of 40, which none has."""
+    dark_is_sad = save(tmp_path / "dark.pkl", 0, bias=[0, 0, 0, 0, 1.5, 0, 0], sigma=0.1)
+    certify = smoothing.certify
+    claim = lambda *args, **options: certify(*args, **options)._replace(radius=40.0)  # noqa: E731
+    monkeypatch.setattr(smoothing, "certify", claim)
+    assert run("--model", dark_is_sad, "--images", 2, "--pgd", 30) == 0
+    found = pd.read_csv(tmp_path / "out" / "found.csv")
+    assert (found["prediction"] == 5).all() and (found["broken"] == 1).all()
+    assert "broke 2 of 2 certificates" in capsys.readouterr().out
 
 
 def test_abstentions_and_wrong_predictions_count_as_errors(script):

@@ -1,5 +1,7 @@
 """The table's bookkeeping, on a network without training and measures that cost nothing."""
 
+import json
+import shlex
 import sys
 
 import jax
@@ -7,11 +9,28 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, masking, model_file, models, runtime, scorecard
+from fer_jax import cli, data, files, masking, metrics, model_file, models, runtime, scorecard
 from fer_jax.data import Split, sources
+from fer_jax.errors import InputError
 from fer_jax.model_file import ModelFile
 
 ARCHITECTURE = {"family": "vgg", "stages": [[4]], "dropout": 0.0}
+EPS = 2 / 255
+HONEST = masking.Measured(
+    n=30,
+    eps=EPS,
+    steps=20,
+    queries=200,
+    by_eps={EPS: 0.4},
+    unbounded=0.0,
+    one_step=0.5,
+    restarted=0.38,
+    white_box=0.38,
+    black_box=0.6,
+    noise=0.97,
+    flat=0.0,
+    transfer=None,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +44,27 @@ def save_model(path, **metadata):
     return path
 
 
+@pytest.fixture(scope="module")
+def fer():
+    rng = np.random.default_rng(0)
+    half = [Split(rng.integers(0, 256, (20, 48, 48), np.uint8), rng.integers(0, 7, 20).astype(np.int32)) for _ in range(3)]
+    return sources.bundle(*half)
+
+
 @pytest.fixture
 def asked():
     return []
 
 
 @pytest.fixture
-def run(script, monkeypatch, tmp_path, asked):
-    """Run the script on 30 images with two attacks: one that spares the first six of each batch, one that spares all."""
+def run(script, fer, monkeypatch, tmp_path, asked):
+    """Run the script on 30 of 40 images with two attacks: one that spares the first six of each batch, one that spares all.
+
+    Sigma is the radius of every certificate, and only the constant's gradient is flat. The top folder is a temporary one.
+    """
     monkeypatch.setattr(runtime, "configure", lambda: None)
-    rng = np.random.default_rng(0)
-    half = [Split(rng.integers(0, 256, (20, 48, 48), np.uint8), rng.integers(0, 7, 20).astype(np.int32)) for _ in range(3)]
-    monkeypatch.setattr(data, "load", lambda directory: sources.bundle(*half))
+    monkeypatch.setattr(data, "load", lambda directory: fer)
+    monkeypatch.setattr(script, "ROOT", tmp_path.resolve())
 
     def spare(name, count):
         def outcome(key, subject, images, labels):
@@ -45,66 +73,173 @@ def run(script, monkeypatch, tmp_path, asked):
 
         return outcome
 
+    def certified(n, sigma, copies):
+        return scorecard.Measure(scorecard.RADIUS, lambda key, subject, images, labels: np.full(len(images), sigma), n)
+
+    def look(logits_fn, images, labels, *, key, eps, surrogate):
+        constant = logits_fn.func is scorecard.constant(np.ones(7)).logits_fn.func
+        return HONEST._replace(flat=float(constant), transfer=surrogate and 0.5)
+
     measures = [
         scorecard.Measure("AutoAttack 2/255", spare("small", 6), 30, together=10),
         scorecard.Measure("AutoAttack 8/255", spare("large", 99), 30, together=10, smaller="AutoAttack 2/255"),
     ]
     monkeypatch.setattr(scorecard, "attack_measures", lambda n, queries: measures)
     monkeypatch.setattr(scorecard, "corruption_measure", lambda n: scorecard.Measure("corruptions", spare("weather", 5), n))
-    monkeypatch.setattr(masking, "measure", lambda *args, **options: None)
-    monkeypatch.setattr(masking, "suspicions", lambda found: ["Its gradient misleads."])
+    monkeypatch.setattr(scorecard, "certified_measure", certified)
+    monkeypatch.setattr(masking, "telling_eps", lambda *args, **options: EPS)
+    monkeypatch.setattr(masking, "measure", look)
 
-    def call(*models, n=30):
-        common = ["--n", n, "--work", tmp_path / "work", "--out", tmp_path / "out", "--certify", 4, "--copies", 20]
-        monkeypatch.setattr(sys, "argv", ["robustness_table.py", "--models", *map(str, [*models, *common])])
+    def call(*models, n=30, certify=4, copies=20):
+        folders = ["--work", tmp_path / "work", "--out", tmp_path / "out"]
+        options = [*folders, "--n", n, "--certify", certify, "--copies", copies]
+        monkeypatch.setattr(sys, "argv", ["robustness_table.py", "--models", *map(str, [*models, *options])])
         return cli.run(script.main)
 
     return call
 
 
-def test_the_table_has_each_network_and_the_floor(run, tmp_path, asked, capsys):
+def read(tmp_path):
+    return pd.read_csv(tmp_path / "out" / "table.csv").set_index(["model", "measure"])
+
+
+def test_the_table_has_each_network_and_the_floor(run, tmp_path, asked):
     model = save_model(tmp_path / "a.pkl")
     assert run(f"mine={model}") == 0
-    table = pd.read_csv(tmp_path / "out" / "table.csv").set_index(["model", "measure"])
+    table = read(tmp_path)
     assert table.loc[("mine", "AutoAttack 2/255"), ["value", "n"]].tolist() == pytest.approx([0.6, 30])
     assert table.loc[("mine", "AutoAttack 8/255"), "value"] == pytest.approx(0.6)
     assert asked[:6] == [("small", 10)] * 3 + [("large", 6)] * 3  # what the small ball broke is not attacked again
     floor = table.loc["constant"]
     assert floor.loc["AutoAttack 8/255", "value"] == floor.loc["AutoAttack 2/255", "value"] > 0
-    assert len(set(table.loc["mine", "sha256"])) == 1
-    text = (tmp_path / "out" / "table.md").read_text()
-    assert "| mine |" in text and "| 60.0 |" in text and f"robustness_table.py --models mine={model.name} --n 30 " in text
-    assert str(tmp_path) not in text
+    assert set(table.loc["mine", "sha256"]) == {files.digest(model)}
+    assert set(table.loc["mine", "attacked"]) == {"network"} and set(floor["attacked"]) == {"constant classifier"}
+    assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
     assert (tmp_path / "out" / "robustness.png").stat().st_size > 10_000
-    assert "mine: Its gradient misleads." in capsys.readouterr().out
 
 
-def test_a_stopped_table_goes_on_and_other_settings_are_refused(run, tmp_path, asked, capsys):
+def test_the_text_has_figures_intervals_hashes_and_the_command(run, tmp_path):
+    (tmp_path / "models").mkdir()
+    model = save_model(tmp_path / "models" / "a.pkl")
+    assert run(f"mine={model}") == 0
+    text = (tmp_path / "out" / "table.md").read_text()
+    command = "python scripts/robustness_table.py --models mine=models/a.pkl --n 30 --queries 5000 --certify 4 --copies 20"
+    assert set(read(tmp_path)["command"]) == {command} and f"Made by `{command}`." in text
+    low, high = metrics.wilson(18, 30)
+    assert "| 0.600 |" in text and f"| {low:.3f} to {high:.3f}, 30 |" in text
+    assert f"| mine | network | {files.digest(model)} |" in text
+    assert str(tmp_path) not in text
+
+
+def test_a_model_from_elsewhere_is_named_by_its_path(script, run, tmp_path, monkeypatch):
+    model = save_model(tmp_path / "a model.pkl")
+    monkeypatch.setattr(script, "ROOT", tmp_path / "checkout")
+    assert run(f"mine={model}") == 0
+    (command,) = set(read(tmp_path)["command"])
+    assert f"mine={model.resolve()}" in shlex.split(command)
+
+
+def test_every_gradient_is_looked_at_with_images_of_another_network(run, tmp_path, capsys):
+    assert run(f"one={save_model(tmp_path / 'a.pkl')}", f"two={save_model(tmp_path / 'b.pkl', name='b')}") == 0
+    said = capsys.readouterr().out
+    assert "one: no sign of a masked gradient. (PGD at eps 2/255 leaves 40.0% of 30 images; transfer from two)" in said
+    assert "two: no sign of a masked gradient. (PGD at eps 2/255 leaves 40.0% of 30 images; transfer from one)" in said
+    assert "constant: The gradient of the cross-entropy is zero" in said and "constant: no sign" not in said
+    told = json.loads((tmp_path / "out" / "masking.json").read_text())
+    assert told["constant"]["flat"] == 1 and told["one"]["flat"] == 0 and told["one"]["transfer"] == 0.5
+    assert f"- one: {told['one']['says']}\n" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_what_a_look_at_the_gradient_cannot_tell_is_said(run, tmp_path, monkeypatch, capsys):
+    model = f"mine={save_model(tmp_path / 'a.pkl')}"
+    monkeypatch.setattr(masking, "measure", lambda *args, **options: HONEST._replace(by_eps={EPS: 0.1}, noise=0.99))
+    assert run(model) == 0
+    said = capsys.readouterr().out
+    assert "mine: no sign of a masked gradient. So little is left that there is little to compare. (PGD" in said
+    assert "leaves 10.0% of 30 images; no transfer: there is no other network)" in said
+
+    def refuse(*args, **options):
+        raise InputError("the network gets none of the 30 images right")
+
+    monkeypatch.setattr(masking, "measure", refuse)
+    assert run(model) == 0
+    assert "mine: not checked: the network gets none of the 30 images right" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"sigma": 0.3, "config": []}, {"sigma": 0.3}, {"config": {"adversary": {"method": "noise", "sigma": 0.3}}}],
+    ids=["strange config", "sigma", "config"],
+)
+def test_a_network_trained_with_noise_is_attacked_bare_and_certified_smoothed(run, tmp_path, metadata):
+    assert run(f"mine={save_model(tmp_path / 'a.pkl', **metadata)}") == 0
+    table = read(tmp_path).loc["mine"]
+    assert table.loc["certified L2 0.25", ["value", "n", "attacked"]].tolist() == [1, 4, "smoothed classifier"]
+    assert table.loc["certified L2 0.5", "value"] == 0
+    assert table.loc[["clean", "AutoAttack 2/255"], "attacked"].tolist() == ["base classifier"] * 2
+
+
+@pytest.mark.parametrize("config", [[], None])
+def test_a_strange_config_is_of_a_network_trained_without_noise(run, tmp_path, config):
+    assert run(f"mine={save_model(tmp_path / 'a.pkl', config=config)}") == 0
+    assert not read(tmp_path).loc["mine"].index.str.startswith("certified").any()
+
+
+def test_certified_is_the_sample_of_certify_and_no_more_than_was_asked_for(run, fer, tmp_path):
+    model = f"mine={save_model(tmp_path / 'a.pkl', sigma=0.3)}"
+    assert run(model, certify=12) == 0
+    (path,) = (tmp_path / "work").glob("mine-*/found.csv")
+    found = pd.read_csv(path)
+    assert sorted(found["row"][found["measure"] == scorecard.RADIUS]) == data.sample(fer.test, 12).tolist()
+    assert read(tmp_path).loc[("mine", "certified L2 0.25"), "n"] == 12
+    assert run(model, certify=3) == 0
+    assert read(tmp_path).loc[("mine", "certified L2 0.25"), "n"] == 3  # of 12 and more that the journal knows
+
+
+def test_a_stopped_table_goes_on_and_never_mixes(run, tmp_path, asked, capsys):
     model = save_model(tmp_path / "a.pkl")
     assert run(f"mine={model}") == 0
     first, done = (tmp_path / "out" / "table.csv").read_text(), len(asked)
+    (path,) = (tmp_path / "work").glob("mine-*/found.csv")
+    pd.read_csv(path)[:50].to_csv(path, index=False)  # without the last batch of the second attack and the weather
     assert run(f"mine={model}") == 0
-    assert len(asked) == done
+    assert asked[done:] == [("large", 6), ("weather", 30)]
     assert (tmp_path / "out" / "table.csv").read_text() == first
-    assert run(f"mine={model}", n=20) == 2
-    assert "found with another n; begin in another folder" in capsys.readouterr().err
+    asked.clear()
     other = save_model(tmp_path / "b.pkl", name="other")
-    assert run(f"mine={other}") == 0  # another network by the same name has a folder of its own
-    assert len(asked) == 2 * done
+    assert run(f"new={other}", f"mine={model}", n=20) == 2
+    assert "found with another n; begin in another folder" in capsys.readouterr().err
+    assert asked == []  # refused before the new network was attacked
+    save_model(model, name="trained again")
+    assert run(f"mine={model}") == 0  # another network by the same name and file has a folder of its own
+    assert len(asked) == done and set(read(tmp_path).loc["mine", "sha256"]) == {files.digest(model)}
 
 
-def test_more_images_than_there_are_are_refused(run, tmp_path, capsys):
-    assert run(f"mine={save_model(tmp_path / 'a.pkl')}", n=41) == 2
-    assert capsys.readouterr().err == "error: --n must be in 1..40, the rows that the model reports on, received 41\n"
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("metadata", "options", "message"),
+    [
+        ({}, {"n": 41}, "--n must be in 1..40, the rows that the model reports on, received 41"),
+        ({}, {"certify": 41}, "--certify must be in 1..40, the rows that the model reports on, received 41"),
+        ({}, {"copies": 5}, "--copies must be at least 10 to certify anything with alpha 0.001, received 5"),
+        ({"protocol": "kaggle"}, {}, "b.pkl: the table is of the train-only protocol, this model has another"),
+        ({"sigma": 2.0}, {}, "b.pkl: sigma must be above 0 and at most 1 (pixels lie in [0, 1]), received 2.0"),
+        ({"config": {"adversary": {"method": "noise"}}}, {}, "b.pkl: sigma must be above 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(run, tmp_path, asked, capsys, metadata, options, message):
+    good, bad = save_model(tmp_path / "a.pkl"), save_model(tmp_path / "b.pkl", **metadata)
+    assert run(f"good={good}", f"bad={bad}", **options) == 2
+    assert message in capsys.readouterr().err
+    assert asked == [] and not (tmp_path / "out").exists() and not (tmp_path / "work").exists()
 
 
-def test_networks_of_other_protocols_and_bad_names_are_refused(run, tmp_path, capsys):
-    model = save_model(tmp_path / "a.pkl", protocol="kaggle")
-    assert run(f"mine={model}") == 2
-    assert "a.pkl: the table is of the train-only protocol" in capsys.readouterr().err
-    for wrong in ("mine", "=x.pkl", f"constant={model}"):
+def test_a_missing_file_is_refused_before_anything_is_measured(run, tmp_path, asked, capsys):
+    assert run(f"good={save_model(tmp_path / 'a.pkl')}", f"bad={tmp_path / 'typo.pkl'}") == 2
+    assert "typo.pkl: no such model file" in capsys.readouterr().err and asked == []
+
+
+def test_bad_names_are_refused(run, tmp_path):
+    model = tmp_path / "a.pkl"
+    for wrong in (["mine"], ["=x.pkl"], [f"constant={model}"], [f"../a={model}"], [f"a={model}", f"a={model}"]):
         with pytest.raises(SystemExit, match="2"):
-            run(wrong)
-    with pytest.raises(SystemExit, match="2"):
-        run(f"a={model}", f"a={model}")
+            run(*wrong)
