@@ -4,7 +4,6 @@ python benchmarks/hack_rate.py --data data --images 500
 """
 
 import argparse
-import functools
 import json
 import sys
 from pathlib import Path
@@ -19,7 +18,6 @@ from fer_jax.errors import InputError
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.predict import Predictor
-    from fer_jax.types import Attack
 
 SURE = 0.9  # the probability of the source class above which an image counts
 LEVELS = (1, 2, 4, 8)  # eps, of 255
@@ -47,7 +45,7 @@ def main() -> None:
     rows = []
     for method in METHODS:
         for level in LEVELS:
-            reached, ssim = hack(predictor, images, target, make_attack(method, level / 255, args.steps), level / 255, args)
+            reached, ssim = run(predictor, images, target, method, level / 255, args)
             low, high = metrics.wilson(int(reached.sum()), len(reached))
             row = {"method": method, "eps": f"{level}/255", "images": len(reached), "successes": int(reached.sum())}
             rows.append({**row, "rate": float(reached.mean()), "low": low, "high": high, "mean_ssim": float(ssim.mean())})
@@ -76,23 +74,16 @@ def sure_images(predictor: "Predictor", source: int, args: argparse.Namespace) -
     return images[np.sort(rows)], fer.digest
 
 
-def make_attack(method: str, eps: float, steps: int) -> "Attack":
-    from fer_jax import attacks
-
-    if method == "apgd":
-        return functools.partial(attacks.apgd, eps=eps, steps=steps, targeted=True)
-    return functools.partial(attacks.pgd, eps=eps, step_size=2.5 * eps / steps, steps=steps, targeted=True)
-
-
-def hack(
-    predictor: "Predictor", images: np.ndarray, target: int, attack: "Attack", eps: float, args: argparse.Namespace
+def run(
+    predictor: "Predictor", images: np.ndarray, target: int, method: str, eps: float, args: argparse.Namespace
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether each rounded image is seen as the target, bool [N], and its SSIM to the original, [N]."""
     import jax
 
-    from fer_jax import evaluate
+    from fer_jax import evaluate, hack
     from fer_jax.attacks import linf
 
+    attack = hack.make_attack(hack.Settings(method, "linf", args.steps), eps)
     found = []
     for start in tqdm(range(0, len(images), TOGETHER), f"eps {255 * eps:g}/255", unit="batch", leave=False, disable=None):
         chunk = images[start : start + TOGETHER]

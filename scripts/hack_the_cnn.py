@@ -4,7 +4,6 @@ import argparse
 import functools
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,9 +15,9 @@ from fer_jax.errors import InputError
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Fer2013
     from fer_jax.evaluate import Attacked
+    from fer_jax.hack import Hack, Settings
     from fer_jax.photo import Look
     from fer_jax.predict import Predictor
-    from fer_jax.types import Attack
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SHIPPED = RESULTS / "preprocessing_test"
@@ -30,9 +29,6 @@ SMALLEST = ("cw", "deepfool", "ddn", "fmn")  # look for the smallest change
 NORMS_OF = {"pgd": ("linf", "l2"), "apgd": ("linf", "l2"), "autoattack": ("linf", "l2"), "deepfool": ("l2", "linf")}
 NORMS_OF |= {"fmn": ("l2", "linf"), "cw": ("l2",), "ddn": ("l2",), "universal": ("linf", "l2")}
 LARGEST = {"linf": 1.0, "l2": 48.0}  # from the black to the white image
-GROWN = (1.0, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)  # a smallest change ends on the boundary: rounding may undo it
-SEARCHED = {"linf": [level / 255 for level in range(1, 17)], "l2": [0.1 * k for k in range(1, 31)]}
-FINEST = 0.01  # L2 between the largest eps that is known to fail and the one that is reported
 STEPS, STEPS_OF = 40, {"fgsm": 1, "autoattack": 100}
 FITTED, HELD_OUT = 2000, 500  # images that a universal perturbation is fitted to, and on which it is reported
 FILES = ("adversarial_attack.png", "input_image.png", "hacked_image.png", "perturbation.png", "hack.json")
@@ -62,18 +58,6 @@ class Subject(NamedTuple):
     folder: Path
 
 
-class Hack(NamedTuple):
-    """What an attack made of an image, the size of the change, and the attack, to be run on other images."""
-
-    found: "Attacked"
-    eps: float
-    attack: "Attack"
-
-    @property
-    def worked(self) -> bool:
-        return bool(self.found.reached_8bit[0])
-
-
 def main() -> int:
     args = parse_arguments()
     runtime.configure()
@@ -88,8 +72,7 @@ def main() -> int:
         raise InputError(f"--source and --target must differ, both are {args.source}")
     fer = load_data(args)
     subject = choose(predictor, source, fer, args) if fer else choose_shipped(predictor, source)
-    to_fit, fitted = faces_to_fit(predictor, source, fer, args.seed) if args.method == "universal" else (None, "")
-    hack = search(predictor, subject.image, target, to_fit, args)
+    hack, fitted = find(predictor, subject.image, source, target, fer, args)
     settings = {"method": args.method, "norm": args.norm, "eps": hack.eps, "steps": args.steps}
     if fitted:
         settings["universal"] = {"fitted_to": fitted, **held_out(hack, predictor, source, target, fer, args)}
@@ -174,94 +157,27 @@ def faces_to_fit(predictor: "Predictor", source: int, fer: "Fer2013 | None", see
     return fer.train.images[rows], f"{len(rows):,} training images labelled {emotion}"
 
 
-def search(
-    predictor: "Predictor", image: np.ndarray, target: int, to_fit: np.ndarray | None, args: argparse.Namespace
-) -> Hack:
-    """The smallest change that works, or the last one tried."""
-    hack, failed = None, 0.0
-    for eps, attack in attempts(predictor, image, target, to_fit, args):
-        hack = tried(predictor, image, target, attack, eps, args)
-        if hack.worked:
-            break
-        failed = hack.eps
-    assert hack is not None
-    coarse = args.norm == "l2" and args.eps is None and args.method in BOUNDED
-    while coarse and hack.worked and hack.eps - failed > FINEST:
-        eps = (failed + hack.eps) / 2
-        smaller = tried(predictor, image, target, attack_at(predictor, target, to_fit, eps, args), eps, args)
-        hack, failed = (smaller, failed) if smaller.worked else (hack, eps)
-    return hack
+def find(
+    predictor: "Predictor", image: np.ndarray, source: int, target: int, fer: "Fer2013 | None", args: argparse.Namespace
+) -> "tuple[Hack, str]":
+    """The smallest change that works, or the last one tried; and in words what a universal one was fitted to, else ""."""
+    from fer_jax import hack
+
+    settings, attack_at, fitted = settings_of(args), None, ""
+    if args.method == "universal":
+        to_fit, fitted = faces_to_fit(predictor, source, fer, args.seed)
+        attack_at = functools.partial(hack.universal, settings, predictor.logits_fn, to_fit, target)
+    return hack.smallest(settings, predictor.logits_fn, image, target, attack_at), fitted
 
 
-def tried(
-    predictor: "Predictor", image: np.ndarray, target: int, attack: "Attack", eps: float | None, args: argparse.Namespace
-) -> Hack:
-    """What the attack makes of the image, brought back into the ball of radius eps if there is one."""
-    import jax
+def settings_of(args: argparse.Namespace) -> "Settings":
+    from fer_jax.hack import Settings
 
-    from fer_jax import evaluate
-    from fer_jax.attacks import NORMS
-
-    options = {"key": jax.random.key(args.seed), "targeted": True, "batch_size": 1}
-    ball = {"norm": NORMS[args.norm], "eps": eps} if eps else {}
-    found = evaluate.attacked(attack, predictor.logits_fn, image[None], np.array([target]), **options, **ball)
-    return Hack(found, eps or float(found.norms[args.norm][0]) / 255, attack)
-
-
-def attempts(
-    predictor: "Predictor", image: np.ndarray, target: int, to_fit: np.ndarray | None, args: argparse.Namespace
-) -> Iterator[tuple[float | None, "Attack"]]:
-    """Attacks, the smallest first, with the eps that they promise to stay in, if any."""
-    if args.method in SMALLEST:
-        smallest = run_once(predictor, image, target, args)
-        yield from ((None, adding(factor * smallest)) for factor in GROWN)
-        return
-    for eps in [args.eps] if args.eps is not None else SEARCHED[args.norm]:
-        yield eps, attack_at(predictor, target, to_fit, eps, args)
-
-
-def attack_at(
-    predictor: "Predictor", target: int, to_fit: np.ndarray | None, eps: float, args: argparse.Namespace
-) -> "Attack":
-    return make_attack(args, eps) if to_fit is None else fit(predictor, to_fit, target, eps, args)
-
-
-def run_once(predictor: "Predictor", image: np.ndarray, target: int, args: argparse.Namespace) -> np.ndarray:
-    """The change, float32 [1, 48, 48, 1], that an attack makes to an image."""
-    import jax
-
-    floats = image[None, :, :, None] / np.float32(255)
-    attack, key = make_attack(args, 0.0), jax.random.key(args.seed)
-    return np.asarray(attack(key, predictor.logits_fn, floats, np.array([target]))) - floats
-
-
-def adding(change: np.ndarray) -> "Attack":
-    """The attack that makes the same change to every image."""
-    return lambda key, logits_fn, images, labels: images + change
-
-
-def fit(predictor: "Predictor", images: np.ndarray, target: int, eps: float, args: argparse.Namespace) -> "Attack":
-    """The attack that adds the one perturbation that is fitted to `images`."""
-    import jax
-
-    from fer_jax import attacks
-
-    change = attacks.universal_perturbation(
-        jax.random.key(args.seed),
-        predictor.logits_fn,
-        images[..., None] / np.float32(255),
-        np.full(len(images), target),
-        eps=eps,
-        step_size=2.5 * eps / args.steps,
-        steps=args.steps,
-        norm=attacks.NORMS[args.norm],
-        targeted=True,
-    )
-    return adding(np.asarray(change))
+    return Settings(args.method, args.norm, args.steps, args.eps, args.restarts, args.seed)
 
 
 def held_out(
-    hack: Hack, predictor: "Predictor", source: int, target: int, fer: "Fer2013 | None", args: argparse.Namespace
+    hack: "Hack", predictor: "Predictor", source: int, target: int, fer: "Fer2013 | None", args: argparse.Namespace
 ) -> dict:
     """How often a universal perturbation works, after rounding to 8 bits, on test images that the network is sure of."""
     import jax
@@ -285,7 +201,7 @@ def hack_photo(predictor: "Predictor", target: int, args: argparse.Namespace) ->
     """Hack the photograph of --photo by the smallest eps that works; the exit code."""
     import jax
 
-    from fer_jax import photo
+    from fer_jax import hack, photo
 
     folder = args.out or RESULTS / "hack_cnn" / f"photo_{args.photo.stem}"  # never photo/, which git keeps
     if args.photo.resolve() in [(folder / name).resolve() for name in PHOTO_FILES]:
@@ -298,10 +214,10 @@ def hack_photo(predictor: "Predictor", target: int, args: argparse.Namespace) ->
     now = describe_verdict(clean.probabilities, predictor.emotions)
     if clean.probabilities.argmax() == target:
         raise InputError(f"{args.photo}: the network must not say {args.target} already, it says {now}")
-    levels = [args.eps] if args.eps is not None else SEARCHED["linf"]
+    levels = [args.eps] if args.eps is not None else hack.LEVELS["linf"]
     for eps in levels:
         key = jax.random.key(args.seed)
-        hacked = photo.hack(image, predictor, detector, target, make_attack(args, eps), eps, key)
+        hacked = photo.hack(image, predictor, detector, target, hack.make_attack(settings_of(args), eps), eps, key)
         if hacked is not None:
             photo.write(folder / "hacked_photo.png", hacked)
             seen = photo.look(faces.read_image(folder / "hacked_photo.png"), predictor, detector)
@@ -342,27 +258,6 @@ def write_photo(folder: Path, path: Path, clean: "Look", seen: "Look", predictor
     }
     draw_and_tell(folder, (cut, seen.face), (clean.probabilities, seen.probabilities), predictor, told)
     print(describe(told, folder, PHOTO_FILES))
-
-
-def make_attack(args: argparse.Namespace, eps: float) -> "Attack":
-    from fer_jax import attacks
-
-    norm, step_size = attacks.NORMS[args.norm], 2.5 * eps / args.steps
-    build = {
-        "fgsm": functools.partial(attacks.fgsm, eps=eps),
-        "bim": functools.partial(attacks.bim, eps=eps, step_size=step_size, steps=args.steps),
-        "mifgsm": functools.partial(attacks.mifgsm, eps=eps, step_size=step_size, steps=args.steps),
-        "pgd": functools.partial(
-            attacks.pgd, eps=eps, step_size=step_size, steps=args.steps, norm=norm, restarts=args.restarts
-        ),
-        "apgd": functools.partial(attacks.apgd, eps=eps, steps=args.steps, norm=norm, restarts=args.restarts),
-        "autoattack": functools.partial(attacks.autoattack, eps=eps, norm=norm, steps=args.steps, batch_size=1),
-        "cw": functools.partial(attacks.cw, steps=args.steps),
-        "deepfool": functools.partial(attacks.deepfool, steps=args.steps, norm=norm),
-        "ddn": functools.partial(attacks.ddn, steps=args.steps),
-        "fmn": functools.partial(attacks.fmn, steps=args.steps, norm=norm),
-    }
-    return functools.partial(build[args.method], targeted=True)
 
 
 def write(folder: Path, subject: Subject, found: "Attacked", predictor: "Predictor", settings: dict) -> None:
@@ -431,7 +326,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--method", choices=BOUNDED + SMALLEST, default="pgd", help="default: pgd")
     parser.add_argument("--source", default="happy", metavar="EMOTION", help="what the network sees now (default: happy)")
     parser.add_argument("--target", default="sad", metavar="EMOTION", help="what it is to see (default: sad)")
-    parser.add_argument("--norm", choices=tuple(SEARCHED), help="of the change (default: what the method is made for)")
+    parser.add_argument("--norm", choices=tuple(LARGEST), help="of the change (default: what the method is made for)")
     parser.add_argument(
         "--eps", type=cli.parse_eps, help="largest change, of pixels in [0, 1] (default: the smallest that works)"
     )

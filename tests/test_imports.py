@@ -11,7 +11,7 @@ RANKS = [
     {"attacks", "losses", "metrics", "calibration", "models", "data", "cli", "journal"},
     {"evaluate", "checkpoint", "model_file", "plots", "faces", "tracks"}
     | {"robust", "masking", "smoothing", "corruptions", "explain"},
-    {"train", "predict", "scorecard", "photo"},
+    {"train", "predict", "scorecard", "hack", "photo"},
     {"stream", "report", "report_page", "overlay", "record"},
 ]
 ONLY_IN = {

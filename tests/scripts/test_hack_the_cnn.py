@@ -1,15 +1,12 @@
-import argparse
 import json
 import pickle
 import sys
-from types import SimpleNamespace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax import cli, data, faces, metrics, model_file, models, photo, runtime
+from fer_jax import cli, data, faces, hack, metrics, model_file, models, photo, runtime
 from fer_jax.data import Split, sources
 from fer_jax.errors import InputError
 from fer_jax.model_file import ModelFile
@@ -121,48 +118,6 @@ def test_a_universal_perturbation_that_fails_on_the_image_says_how_it_does_on_ot
     assert not (tmp_path / "out").exists()
 
 
-def test_a_smallest_change_is_sought_once_and_then_grown(script, monkeypatch):
-    """A network says sad above a mean of 100.5 levels: an attack that stops at 100.4 is grown, not run again."""
-    network = lambda x: jnp.pad(255 * x.mean(axis=(1, 2, 3))[:, None] - 100.5, ((0, 0), (4, 2)))  # noqa: E731
-    runs = []
-
-    def attack(key, logits_fn, images, labels):
-        runs.append(1)
-        return jnp.full_like(images, 100.4 / 255)
-
-    monkeypatch.setattr(script, "make_attack", lambda args, eps: attack)
-    args = argparse.Namespace(method="ddn", seed=0, norm="linf", eps=None)
-    hack = script.search(SimpleNamespace(logits_fn=network), np.full((48, 48), 90, np.uint8), 4, None, args)
-    assert len(runs) == 1
-    assert hack.found.reached_8bit[0] and hack.eps == pytest.approx(
-        11 / 255
-    )  # 10.4 is rounded to 10, and grown by 5 % to 11
-
-
-def single_pixel(script, monkeypatch, norm, needed):
-    """`script.search` on a network that says sad where the first pixel is `needed` levels up, which alone is changed; the
-    hack, and how often the attack was run."""
-    network = lambda x: jnp.pad(255 * x[:, 0, 0, 0][:, None] - needed + 0.5, ((0, 0), (4, 2)))  # noqa: E731
-    runs = []
-    attack_of = lambda eps: lambda key, logits_fn, images, labels: images.at[:, 0, 0, 0].add(eps)  # noqa: E731
-    monkeypatch.setattr(script, "make_attack", lambda args, eps: runs.append(eps) or attack_of(eps))
-    args = argparse.Namespace(method="pgd", seed=0, norm=norm, eps=None)
-    return script.search(SimpleNamespace(logits_fn=network), np.zeros((48, 48), np.uint8), 4, None, args), runs
-
-
-def test_every_level_of_linf_is_tried(script, monkeypatch):
-    hack, runs = single_pixel(script, monkeypatch, "linf", 7)
-    assert hack.worked and hack.eps == pytest.approx(7 / 255)
-    np.testing.assert_allclose(255 * np.array(runs), range(1, 8))
-
-
-def test_l2_is_searched_to_a_hundredth(script, monkeypatch):
-    hack, runs = single_pixel(script, monkeypatch, "l2", 61)
-    assert hack.worked and 61 / 255 <= hack.eps <= 61 / 255 + 0.01
-    assert len(runs) == 3 + 4  # by tenths, then halves of a tenth
-    assert not single_pixel(script, monkeypatch, "l2", 254 * 255)[0].worked
-
-
 @pytest.fixture
 def parse(script, monkeypatch):
     def call(*arguments):
@@ -182,7 +137,7 @@ def parse(script, monkeypatch):
 )
 def test_the_steps_on_record_are_those_of_the_attack(script, parse, arguments, steps):
     args = parse(*arguments)
-    assert args.steps == script.make_attack(args, 0.1).keywords["steps"] == steps
+    assert args.steps == hack.make_attack(script.settings_of(args), 0.1).keywords["steps"] == steps
 
 
 def test_fgsm_makes_one_step(parse):
