@@ -80,6 +80,7 @@ class Config:
     holdout: float = 0.1  # share of the training rows that train-only holds out
     seed: int = 0
     label_smoothing: float = 0.1
+    votes: float = 0.0  # share of the targets that is what FER+'s annotators' votes let expect, not the label itself
     self_distillation: float = 0.0  # weight of the network's own earlier beliefs in the targets at the end of the run
     ema: float = 0.998  # decay per step of the averaged weights, the ones that are evaluated and delivered
     resolutions: tuple[tuple[float, int], ...] = ((0.0, 48),)  # (share of the run from which, side in pixels)
@@ -95,6 +96,7 @@ _RULES = {
     "batch_size": (2, 65_536),
     "holdout": (1e-3, 0.5),
     "label_smoothing": (0, 0.999),
+    "votes": (0, 1),
     "self_distillation": (0, 0.999),
     "ema": (0, 0.999999),
     "optimizer.learning_rate": (1e-8, 100),
@@ -165,6 +167,8 @@ def check(config: Config) -> Config:
         if not (math.isfinite(value) and low <= value <= high):
             raise InputError(f"config key {key} must be in [{low}, {high}], received {value!r}")
     _check_resolutions(config.resolutions)
+    if config.votes and config.protocol.startswith("ferplus"):
+        raise InputError(f"config key votes must be 0 where protocol is {config.protocol}: all targets are votes there")
     if config.self_distillation and config.augment.mixup:
         raise InputError("config key self_distillation must be 0 where augment.mixup is used")
     if config.adversary.method == "noise" and not 0 < config.adversary.sigma <= 1:

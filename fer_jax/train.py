@@ -206,7 +206,7 @@ def fit(config: Config, splits: Protocol, workdir: Path, resume: bool = False, d
     Args:
         splits: `train` is trained on, `select` chooses the epoch; `report` is not touched.
         resume: go on from the newest checkpoint in `workdir`.
-        digest: of the data, to be kept with the model.
+        digest: of the data, to be kept with the model; after a "+" that of the votes, if any.
 
     Raises:
         InputError: the workdir holds another run, config and data do not fit together, or the loss is not finite.
@@ -252,12 +252,8 @@ def _check_start(config: Config, digest: str) -> None:
         raise InputError(f"{config.init_from}: must be of protocol train-only, too, is of {before}, selected on test rows")
     earlier = told["config"] if isinstance(told.get("config"), dict) else {}
     seed, holdout = earlier.get("seed"), earlier.get("holdout")
-    if (
-        told.get("data_digest") != digest
-        or seed != config.seed
-        or not isinstance(holdout, float)
-        or holdout < config.holdout
-    ):
+    same = str(told.get("data_digest")).partition("+")[0] == digest.partition("+")[0]  # what follows is of the votes
+    if not same or seed != config.seed or not isinstance(holdout, float) or holdout < config.holdout:
         raise InputError(
             f"{config.init_from}: was trained on other data, seed {seed} and holdout {holdout}: with data "
             f"{digest[:12]}..., seed {config.seed} and holdout {config.holdout} some of its rows would be held out"

@@ -46,14 +46,15 @@ def main() -> None:
         raise InputError("--processes and --process need --coordinator HOST:PORT")
     config = configs.load(args.config, args.set)
     faces = data.load(args.data)
-    voted = config.protocol.startswith("ferplus")
+    voted = config.votes > 0 or config.protocol.startswith("ferplus")
     if args.extra and voted:
-        raise InputError(f"--extra brings pictures without FER+ votes: protocol {config.protocol} cannot use them")
+        raise InputError("--extra brings pictures without FER+ votes: protocol ferplus-* and config key votes need them")
     for folder in args.extra:
         faces = extra.merge(faces, folder)
     votes = ferplus.read(args.data / ferplus.FILE, faces) if voted else None
     digest = f"{faces.digest}+{files.digest(args.data / ferplus.FILE)}" if voted else faces.digest
-    splits = data.protocol(faces, config.protocol, seed=config.seed, holdout=config.holdout, votes=votes)
+    drawn = {"seed": config.seed, "holdout": config.holdout}
+    splits = data.protocol(faces, config.protocol, votes=votes, share=config.votes, **drawn)
     workdir = args.workdir or Path("runs") / config.name
     if leads := args.process == 0:
         print(f"{config.name}: {len(splits.train.labels):,} training rows, {len(splits.select.labels):,} to select on")

@@ -49,6 +49,7 @@ def test_overrides_reach_nested_values(experiment):
         ("ema=1e999", "ema must be in"),
         ("ema={[]:1}", r"ema must be of type float, received '\{\[\]:1\}'"),
         ("protocol=test", "protocol must be one of"),
+        ("votes=1.5", r"votes must be in \[0, 1\], received 1.5"),
         ("augment=3", "augment must be Augment"),
         ("resolutions=((0.5,48),)", "resolutions must be"),
         ("resolutions=((0.0,480),)", "resolutions must be"),
@@ -58,6 +59,11 @@ def test_overrides_reach_nested_values(experiment):
 def test_a_wrong_override_names_key_rule_and_value(experiment, override, words):
     with pytest.raises(InputError, match=words):
         config.load(experiment, [override])
+
+
+def test_votes_are_no_part_of_targets_that_are_votes(experiment):
+    with pytest.raises(InputError, match="votes must be 0 where protocol is ferplus-majority"):
+        config.load(experiment, ["votes=0.5", "protocol=ferplus-majority"])
 
 
 def test_noise_needs_a_sigma_that_something_is_seen_through(experiment):

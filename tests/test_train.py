@@ -233,6 +233,11 @@ def test_a_start_that_was_selected_on_what_is_reported_is_refused(finished, spli
         train.fit(tiny(init_from=str(tmp_path / "kaggle.pkl")), splits, tmp_path / "w", digest="d1")
 
 
+def test_a_start_may_have_been_trained_on_the_same_pictures_without_votes(finished, splits, tmp_path):
+    config = tiny(init_from=str(finished[1] / "model.pkl"), epochs=1)
+    assert len(train.fit(config, splits, tmp_path / "w", digest="d1+votes").history) == 1
+
+
 def test_a_run_is_resumed_without_the_model_that_it_started_from(finished, splits, tmp_path):
     start = Path(shutil.copy(finished[1] / "model.pkl", tmp_path))
     config = tiny(init_from=str(start), holdout=0.05)

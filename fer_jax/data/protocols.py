@@ -33,7 +33,13 @@ class Protocol(NamedTuple):
 
 
 def protocol(
-    data: Fer2013, name: str = "train-only", *, seed: int = 0, holdout: float = 0.1, votes: Votes | None = None
+    data: Fer2013,
+    name: str = "train-only",
+    *,
+    seed: int = 0,
+    holdout: float = 0.1,
+    votes: Votes | None = None,
+    share: float = 0.0,
 ) -> Protocol:
     """The rows of a protocol.
 
@@ -45,7 +51,9 @@ def protocol(
     Args:
         seed: which hold-out is drawn; equal seeds draw equal ones. The others draw none.
         holdout: its share of Training, in (0, 0.5].
-        votes: for ferplus-*, those of the rows of `data`.
+        votes: for ferplus-*, and where `share` is above 0, those of the rows of `data`.
+        share: of the targets of train-only and kaggle, in [0, 1]: what `ferplus.expected_labels` makes of the votes on the
+            rows that are trained on; the rest is the label. Nothing else changes.
 
     Raises:
         InputError: unknown name, `holdout` out of range, or one of the three is left without rows.
@@ -55,9 +63,11 @@ def protocol(
             raise InputError(f"holdout must be above 0 and at most 0.5, received {holdout}")
         held = _hold_out(data.train, seed, holdout)
         train = _rows(data.train, ~held)
-        result = Protocol(name, train, _rows(data.train, held), data.test, _one_hot(train))
+        result = Protocol(name, train, _rows(data.train, held), data.test, _targets(train, votes, ~held, share))
     elif name == "kaggle":
-        result = Protocol(name, data.train, data.public_test, data.private_test, _one_hot(data.train))
+        everything = np.ones(len(data.train.labels), bool)
+        targets = _targets(data.train, votes, everything, share)
+        result = Protocol(name, data.train, data.public_test, data.private_test, targets)
     elif name in FERPLUS and votes is not None:
         result = _voted_protocol(name, data, votes)
     else:
@@ -124,8 +134,12 @@ def pixel_groups(images: np.ndarray) -> np.ndarray:
     return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in images], int)
 
 
-def _one_hot(split: Split) -> np.ndarray:
-    return np.eye(NUM_CLASSES, dtype=np.float32)[split.labels]
+def _targets(train: Split, votes: Votes | None, rows: np.ndarray, share: float) -> np.ndarray:
+    """One-hot labels, of which the votes on these `rows` of Training replace a `share`."""
+    labels = np.eye(NUM_CLASSES, dtype=np.float32)[train.labels]
+    if votes is None or not share or not len(labels):
+        return labels
+    return np.float32(1 - share) * labels + np.float32(share) * ferplus.expected_labels(votes.training[rows], train.labels)
 
 
 def _voted_protocol(name: str, data: Fer2013, votes: Votes) -> Protocol:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 
 from fer_jax.data import ferplus
 from fer_jax.data.sources import PUBLISHED, Fer2013, Split, bundle
@@ -213,6 +214,25 @@ def test_targets_are_distributions_that_treat_emotions_alike(votes, seed):
     hard, soft = ferplus.majority(votes), ferplus.probabilistic(votes)
     both = hard.keep & soft.keep
     np.testing.assert_array_equal(hard.targets[both].argmax(axis=1), soft.targets[both].argmax(axis=1))
+
+
+def test_expected_labels_are_the_posterior_of_votes_that_are_independent_given_the_label():
+    """Bayes: P(c | v) is proportional to P(c) prod_k P(k | c)^v_k."""
+    rng = np.random.default_rng(0)
+    prior, chances = rng.dirichlet(np.full(7, 5.0)), rng.dirichlet(np.full(10, 1.0), size=7)
+    labels = rng.choice(7, 20_000, p=prior)
+    votes = np.stack([rng.multinomial(10, chances[label]) for label in labels]).astype(np.uint8)
+    exact = softmax(np.log(prior) + votes @ np.log(chances).T, axis=1)
+    expected = ferplus.expected_labels(votes, labels)
+    assert expected.dtype == np.float32
+    np.testing.assert_allclose(expected.sum(axis=1), 1, rtol=1e-5)
+    assert np.abs(expected - exact).mean() < 0.01
+
+
+def test_expected_labels_of_one_row_or_of_no_votes_are_finite():
+    assert ferplus.expected_labels(row(happy=10), np.array([3])).argmax() == 3
+    spread = ferplus.expected_labels(np.zeros((4, 10), np.uint8), np.array([0, 0, 0, 5]))
+    np.testing.assert_allclose(spread[:, [0, 5]], [[0.75, 0.25]] * 4, atol=0.01)  # nothing but the classes' shares is known
 
 
 def test_the_real_votes(shared):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_jax.data.ferplus import Votes
+from fer_jax.data.ferplus import Votes, expected_labels
 from fer_jax.data.protocols import pixel_groups, protocol, reported, reported_by, sample, seen_in_training
 from fer_jax.data.sources import Fer2013, Split, bundle
 from fer_jax.errors import InputError
@@ -35,6 +35,22 @@ def keys(split: Split) -> list[bytes]:
 
 def rows(split: Split) -> list[tuple[bytes, int]]:
     return [(image.tobytes(), int(label)) for image, label in zip(*split, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["train-only", "kaggle"])
+def test_votes_take_their_share_of_the_targets_on_rows_that_are_trained_on(name):
+    rng = np.random.default_rng(0)
+    labels = np.arange(350) % 7
+    data = bundle(*(numbered(np.arange(n) + 1000 * i, labels[:n]) for i, n in enumerate((350, 20, 30))))
+    votes = Votes(*(rng.integers(0, 2, (n, 10)).astype(np.uint8) for n in (350, 20, 30)))
+    plain, voted = (protocol(data, name, votes=votes, share=share) for share in (0.0, 0.25))
+    for part in ("train", "select", "report"):
+        np.testing.assert_array_equal(getattr(voted, part).labels, getattr(plain, part).labels)
+    trained = np.isin(keys(data.train), keys(voted.train))
+    expected = expected_labels(votes.training[trained], voted.train.labels)
+    np.testing.assert_allclose(voted.targets, 0.75 * plain.targets + 0.25 * expected, atol=1e-6)
+    votes.training[~trained] = 9  # nothing is learned from votes on rows that select
+    np.testing.assert_array_equal(protocol(data, name, votes=votes, share=0.25).targets, voted.targets)
 
 
 @settings(max_examples=40, deadline=None)
