@@ -80,7 +80,7 @@ SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(si
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_ends_the_program_in_order(capsys, number):
+def test_a_signal_ends_the_program_in_order(usual_signals, capsys, number):
     ended = []
     assert cli.run(ends_by(number, ended)) == 128 + number
     assert ended == [number]

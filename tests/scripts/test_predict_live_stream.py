@@ -127,7 +127,7 @@ def test_the_saved_video_shows_every_frame_and_lines_keep_to_the_period(run, two
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_playable_video_and_a_whole_table(run, monkeypatch, tmp_path, capsys, number):
+def test_a_signal_leaves_playable_video_and_a_whole_table(usual_signals, run, monkeypatch, tmp_path, number):
     looks = iter(range(20))
 
     def interrupted(frame):
@@ -456,7 +456,7 @@ def test_the_real_script_with_the_shipped_model(shipped_command):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-def test_the_real_script_ends_on_ctrl_c(shipped_command):
+def test_the_real_script_ends_on_ctrl_c(usual_signals, shipped_command):
     process = subprocess.Popen(shipped_command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(5)]  # flushed line by line, or this would wait for the end
