@@ -439,6 +439,7 @@ def test_a_tar_without_the_table_is_not_data(nested, data, tmp_path):
         (tar_gz(entry("fer2013.csv", size=-512)), "a member claims -512"),
         (tar_gz(*[entry("a")] * 1001), "among its first 1000 members"),
     ],
+    ids=["claim", "other file", "sum", "tail", "name", "negative", "members"],  # a gzip file itself holds the time
 )
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_tar_bomb_is_refused(archive, said, nested, tmp_path, monkeypatch):
