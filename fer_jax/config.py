@@ -24,8 +24,6 @@ class Optimizer:
     warmup: float = 0.25  # share of the run over which the rate rises to its peak (one-cycle and cosine)
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    sam: float = 0.0  # sharpness-aware minimisation (Foret et al. 2021): length of the step uphill; 0 is off
-    sam_stride: int = 2  # uphill is found on every so-many-th row of the batch: 2 adds half the work
     plateau_factor: float = 0.75  # plateau: the rate is multiplied by this ...
     plateau_patience: int = 5  # ... after so many epochs without a lower training loss
 
@@ -103,8 +101,6 @@ _RULES = {
     "optimizer.warmup": (0, 0.99),
     "optimizer.momentum": (0, 0.9999),
     "optimizer.weight_decay": (0, 1),
-    "optimizer.sam": (0, 10),
-    "optimizer.sam_stride": (1, 64),
     "optimizer.plateau_factor": (1e-3, 0.999),
     "optimizer.plateau_patience": (1, 10_000),
     "augment.shift": (0, 0.5),

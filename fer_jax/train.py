@@ -42,7 +42,6 @@ EVALUATED_TOGETHER = 256  # images
 TRAINING_SAMPLE = 1024  # rows of the training split on which its learning curve is measured
 ATTACKED_SAMPLE = 512  # rows of the hold-out on which robust accuracy is measured, in 8 % of an epoch's time
 BELIEF_MEMORY = 0.7  # what remains of a belief when its row is seen again (temporal ensembling, Laine & Aila 2017)
-TINY = 1e-12  # a gradient of zero has no direction
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
 
 
@@ -152,8 +151,6 @@ def make_step(
     """The jitted update `(state, faces uint8 [N,48,48], targets [N,C], rows [B]) -> (state, loss)`; the state is donated.
 
     Over a run of `steps` the targets come to trust the network's beliefs, linearly up to `config.self_distillation`.
-    With `config.optimizer.sam` the gradient is taken where the loss is highest nearby, to first order: Foret et al.,
-    "Sharpness-Aware Minimization", ICLR 2021, equation 2.
     """
     loss_fn = robust.make_loss(models.create(config.model, dtype=activation_dtype()).apply, config.adversary)
 
@@ -164,12 +161,7 @@ def make_step(
             targets = losses.blend(targets, beliefs[rows], config.self_distillation * state.step / steps)
         images, targets = augment(augment_key, faces[rows], targets, config.augment, side, crop_of(config) / IMAGE_SIZE)
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
-        at = state.params
-        if config.optimizer.sam:
-            some = slice(None, None, config.optimizer.sam_stride)
-            _, uphill = gradient(at, state.batch_stats, loss_key, images[some], targets[some])
-            at = optax.tree.add_scale(at, config.optimizer.sam / (optax.tree.norm(uphill) + TINY), uphill)
-        (loss, (batch_stats, logits)), grads = gradient(at, state.batch_stats, loss_key, images, targets)
+        (loss, (batch_stats, logits)), grads = gradient(state.params, state.batch_stats, loss_key, images, targets)
         if config.self_distillation:
             seen = jax.nn.softmax(logits.astype(jnp.float32))
             beliefs = beliefs.at[rows].set(BELIEF_MEMORY * beliefs[rows] + (1 - BELIEF_MEMORY) * seen)

@@ -2,7 +2,6 @@
 
 import argparse
 import itertools
-import json
 import sys
 from pathlib import Path
 
@@ -72,11 +71,8 @@ def read_best_epoch(path: Path, history: pd.DataFrame) -> int:
     """`best_epoch` of run.json, an epoch of the log."""
     if not path.is_file():
         raise InputError(f"{path}: missing; scripts/train.py writes it beside history.csv")
-    try:
-        best_epoch = json.loads(path.read_text())["best_epoch"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: must be JSON with a best_epoch: {error}") from None
-    if best_epoch not in history["epoch"].tolist():
+    best_epoch = files.read_json(path).get("best_epoch")
+    if not isinstance(best_epoch, int) or best_epoch not in history["epoch"].tolist():
         raise InputError(f"{path}: best_epoch must be one of the log's epochs, received {best_epoch!r}")
     return best_epoch
 

@@ -264,31 +264,6 @@ def test_beliefs_follow_what_the_network_says_of_the_rows_it_sees(splits):
     assert np.abs(said - before[rows]).max() > 0.1
 
 
-def test_a_sharpness_aware_step_takes_the_gradient_uphill(splits):
-    """Against the plain step at the weights of Foret et al.'s equation 2, found here on every third row."""
-    still = Augment(flip=False, shift=0.0, scale=0.0, rotate=0.0, contrast=0.0, brightness=0.0, erase=0.0)
-    settings = {"model": {"family": "vgg", "stages": [[4], [8]], "dropout": 0.0}, "augment": still}
-    plain = tiny(optimizer=Optimizer(momentum=0.0, weight_decay=0.0), **settings)
-    aware = tiny(optimizer=Optimizer(momentum=0.0, weight_decay=0.0, sam=0.5, sam_stride=3), **settings)
-    optimizer = train.make_optimizer(plain, 100, 10)
-    faces, targets, rows = jnp.asarray(splits.train.images), jnp.asarray(splits.targets), jnp.arange(32)
-    begin = lambda: train.make_state(plain, optimizer, targets)  # noqa: E731  a step donates its state
-
-    def moved(config, rows, at=None):
-        state, start = begin(), begin().params
-        state = state.replace(params=jax.tree.map(jnp.copy, start if at is None else at))
-        after = train.make_step(config, optimizer, 48, 100, Devices())(state, faces, targets, rows)[0].params
-        return jax.tree.map(jnp.subtract, after, start if at is None else at)
-
-    downhill = moved(plain, rows[::3])
-    length = np.sqrt(sum(float(jnp.square(leaf).sum()) for leaf in jax.tree.leaves(downhill)))
-    top = jax.tree.map(lambda weight, step: weight - 0.5 * step / length, begin().params, downhill)
-    expected, found, flat = moved(plain, rows, top), moved(aware, rows), moved(plain, rows)
-    for e, f in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
-        np.testing.assert_allclose(f, e, atol=2e-5)
-    assert max(float(jnp.abs(a - b).max()) for a, b in zip(*map(jax.tree.leaves, (found, flat)), strict=True)) > 1e-4
-
-
 @pytest.mark.parametrize(("done", "weight"), [(0, 0.0), (50, 0.25), (100, 0.5)])
 def test_targets_come_to_trust_beliefs_linearly(splits, done, weight):
     config = tiny(self_distillation=0.5, model={**tiny().model, "dropout": 0.0})

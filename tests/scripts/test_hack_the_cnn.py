@@ -140,6 +140,13 @@ def test_the_steps_on_record_are_those_of_the_attack(script, parse, arguments, s
     assert args.steps == hack.make_attack(script.settings_of(args), 0.1).keywords["steps"] == steps
 
 
+def test_the_script_knows_the_packages_methods(script, parse):
+    assert script.SMALLEST == hack.SMALLEST
+    for method in script.BOUNDED[:-1] + script.SMALLEST:  # universal is fitted
+        assert callable(hack.make_attack(script.settings_of(parse("--method", method)), 0.1))
+    assert script.BOUNDED[-1] == "universal" and set(script.LARGEST) == set(hack.LEVELS)
+
+
 def test_fgsm_makes_one_step(parse):
     assert parse("--method", "fgsm").steps == 1
 
