@@ -2,8 +2,7 @@
 
     python scripts/train.py --config experiments/vgg_ferplus.py
 
-Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. Starts from the shipped seven-class network,
-all but its last layer. Not trained yet.
+Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
@@ -18,12 +17,11 @@ config = Config(
         "crop": 40,
         "classes": 8,
     },
-    epochs=10,
+    epochs=100,
     batch_size=128,
     resolutions=((0.0, 40),),
     label_smoothing=0.0,  # the votes are soft enough
-    init_from="results/model/my_own_model.pkl",
-    optimizer=Optimizer(learning_rate=0.05, warmup=0.1),
-    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25),
-    early_stopping=EarlyStopping(min_delta=0.001, patience=10),
+    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
+    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25, mixup=0.2),
+    early_stopping=EarlyStopping(patience=20),
 )

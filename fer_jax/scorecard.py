@@ -25,8 +25,7 @@ from fer_jax.labels import index
 from fer_jax.types import LogitsFn
 
 SURE = 0.9  # the probability of Happy that an image to be hacked must have
-TOGETHER = 64  # images that are attacked at once
-_KEPT = 128  # between two savings: so AutoAttack's late stages, with few images left, still fill their batches
+_ON_CPU, _ON_ACCELERATOR = 64, 512  # images that are attacked at once
 HACKED, RADIUS = "happy to sad 4/255", "certified radius"
 AUTOATTACK = {f"AutoAttack {levels}/255": levels / 255 for levels in (2, 4, 8)}  # Linf, by the measure's name
 RADII = (0.25, 0.5)  # at which certified accuracy is told
@@ -59,9 +58,14 @@ class Measure(NamedTuple):
     name: str
     outcome: Outcome
     images: int
-    together: int = _KEPT
+    together: int = 2 * _ON_CPU
     smaller: str = ""
     of_constant: Callable[[np.ndarray], np.ndarray] = lambda right: right.astype(float)
+
+
+def at_once() -> int:
+    """Images that are attacked at once: few enough for a CPU's caches, or enough to fill an accelerator."""
+    return _ON_CPU if jax.default_backend() == "cpu" else _ON_ACCELERATOR
 
 
 def attack_measures(n: int, queries: int = 5000) -> list[Measure]:
@@ -83,12 +87,13 @@ def attack_measures(n: int, queries: int = 5000) -> list[Measure]:
     found.append(
         Measure(HACKED, functools.partial(_hacked, eps=quarter), n, of_constant=lambda right: np.full(len(right), np.nan))
     )
-    return found
+    kept = 2 * at_once()  # between two savings: so AutoAttack's late stages, with few images left, still fill their batches
+    return [measure._replace(together=kept) for measure in found]
 
 
 def corruption_measure(n: int) -> Measure:
     """Mean accuracy over all corruptions and severities."""
-    return Measure("corruptions", _corrupted, n)
+    return Measure("corruptions", _corrupted, n, together=2 * at_once())
 
 
 def certified_measure(n: int, sigma: float, copies: int, alpha: float = ALPHA) -> Measure:
@@ -119,12 +124,12 @@ def run(measure: Measure, key: jax.Array, subject: Subject, images: np.ndarray, 
 
 
 def _right(subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return evaluate.predict_logits(subject.logits_fn, images, TOGETHER).argmax(axis=1) == labels
+    return evaluate.predict_logits(subject.logits_fn, images, at_once()).argmax(axis=1) == labels
 
 
 def _surviving(stages: dict, norm: attacks.Norm, eps: float) -> Outcome:
     def outcome(key: jax.Array, subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        options = {"key": key, "norm": norm, "eps": eps, "batch_size": TOGETHER}
+        options = {"key": key, "norm": norm, "eps": eps, "batch_size": at_once()}
         return evaluate.broken_by(stages, subject.logits_fn, images, labels, **options) == len(stages)
 
     return outcome
@@ -133,13 +138,13 @@ def _surviving(stages: dict, norm: attacks.Norm, eps: float) -> Outcome:
 def _hacked(key: jax.Array, subject: Subject, images: np.ndarray, labels: np.ndarray, eps: float) -> np.ndarray:
     """1 where a targeted PGD-50 makes Sad of what is Happy for sure, after rounding to 8 bits; NaN for other images."""
     happy, sad = index("happy"), index("sad")
-    logits = evaluate.predict_logits(subject.logits_fn, images, TOGETHER)
+    logits = evaluate.predict_logits(subject.logits_fn, images, at_once())
     sure = (labels == happy) & (softmax(logits / subject.temperature, axis=1)[:, happy] > SURE)
     values = np.full(len(labels), np.nan)
     if sure.any():
         attack = functools.partial(attacks.pgd, eps=eps, step_size=2.5 * eps / 50, steps=50, targeted=True)
         goals = np.full(sure.sum(), sad)
-        options = {"key": key, "norm": attacks.linf, "eps": eps, "targeted": True, "batch_size": TOGETHER}
+        options = {"key": key, "norm": attacks.linf, "eps": eps, "targeted": True, "batch_size": at_once()}
         values[sure] = evaluate.attacked(attack, subject.logits_fn, images[sure], goals, **options).reached_8bit
     return values
 
