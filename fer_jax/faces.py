@@ -106,6 +106,8 @@ class HaarDetector:
 
     def __init__(self) -> None:
         cv2 = opencv()
+        if not hasattr(cv2, "CascadeClassifier"):  # OpenCV 5 dropped it, and the cascades
+            raise InputError(f"OpenCV {cv2.__version__} has no Haar detector: pip install 'opencv-python>=4.10,<5'")
         self._cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml")
 
     def __call__(self, frame: Frame) -> list[Box]:

@@ -31,7 +31,7 @@ def opencv() -> Any:
     """The `cv2` module, silenced: what goes wrong is said by us, in one line, not by FFmpeg in ten.
 
     Raises:
-        InputError: OpenCV is missing or has no Haar cascades (5.0 dropped them).
+        InputError: OpenCV is missing.
     """
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read at import
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET; read when the first video opens
@@ -44,8 +44,6 @@ def opencv() -> Any:
         if missing := re.match(r"(\S+): cannot open shared object file", str(error)):  # a machine without a screen
             remedy = f"install the system's {missing[1]} (on Debian and Ubuntu: apt install libgl1 libglib2.0-0)"
         raise InputError(f"pictures and video need OpenCV: {remedy} ({error})") from None
-    if not hasattr(cv2, "CascadeClassifier"):
-        raise InputError(f"OpenCV {cv2.__version__} has no Haar detector: pip install 'opencv-python>=4.10,<5'")
     return cv2
 
 
