@@ -47,21 +47,21 @@ class Vgg(nn.Module):
         return self.logits(self.features((images - vgg.PIXEL_MEAN) / vgg.PIXEL_STD).mean(dim=(2, 3)))
 
 
-def network(model: ModelFile) -> Vgg:
-    """The model's network with its weights, frozen, in evaluation mode.
+def network(model: ModelFile, device: str = "cpu") -> Vgg:
+    """The model's network with its weights, frozen, in evaluation mode, on a device of torch's.
 
     Raises:
         InputError: it is of another family, or has options that this copy does not know.
     """
     if model.architecture.get("family") != "vgg" or not model.architecture.keys() <= KNOWN:
         raise InputError(f"the torch copy is made for vgg with {sorted(KNOWN)}, received {model.architecture}")
-    return Vgg(model).eval().requires_grad_(False)
+    return Vgg(model).eval().requires_grad_(False).to(device)
 
 
 def logits(network: nn.Module, images: np.ndarray) -> np.ndarray:
     """float32 [B, C] of images float32 [B, H, W, C]."""
     with torch.no_grad():
-        return network(_channels_first(images)).numpy()
+        return network(_channels_first(images, next(network.parameters()).device)).cpu().numpy()
 
 
 def stages(
@@ -72,6 +72,7 @@ def stages(
     queries: int = 5000,
     classes: int = NUM_CLASSES,
     seed: int = 0,
+    device: str = "cpu",
 ) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     """The stages of pyautoattack's standard AutoAttack, in order: (images, true labels) -> images.
 
@@ -83,7 +84,7 @@ def stages(
     from pyautoattack.fab_pt import FABAttack_PT
     from pyautoattack.square import SquareAttack
 
-    common = {"eps": eps, "norm": {"linf": "Linf", "l2": "L2"}[norm], "seed": seed, "device": "cpu"}
+    common = {"eps": eps, "norm": {"linf": "Linf", "l2": "L2"}[norm], "seed": seed, "device": device}
     logged = {**common, "n_iter": steps, "logger": logging.getLogger("auto-attack")}
     attacks = {
         "apgd-ce": APGDAttack(network, loss="ce", **logged),
@@ -96,12 +97,13 @@ def stages(
 
 def _run(attack, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     with torch.no_grad():
-        found = attack.perturb(_channels_first(images), torch.from_numpy(labels.astype(np.int64)))
-    return np.moveaxis(found.numpy(), 1, -1)
+        goals = torch.from_numpy(labels.astype(np.int64)).to(attack.device)
+        found = attack.perturb(_channels_first(images, attack.device), goals)
+    return np.moveaxis(found.cpu().numpy(), 1, -1)
 
 
-def _channels_first(images: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1), np.float32))
+def _channels_first(images: np.ndarray, device: str | torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1), np.float32)).to(device)
 
 
 def _tensors(**arrays: np.ndarray) -> dict[str, torch.Tensor]:

@@ -2,7 +2,7 @@
 
     python scripts/train.py --config experiments/vgg_kaggle.py
 
-Starts from the shipped network, which has seen nine tenths of Training and neither test split. Not trained yet.
+The recipe of experiments/vgg.py, from random weights.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
@@ -10,19 +10,13 @@ from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
 config = Config(
     name="vgg_kaggle",
     protocol="kaggle",
-    model={
-        "family": "vgg",
-        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
-        "dropout": 0.3,
-        "crop": 40,
-    },
-    epochs=6,
+    model={"family": "vgg", "stages": [[32, 32], [96, 96], [256, 256], [512, 512]], "dropout": 0.3, "crop": 40},
+    epochs=100,
     batch_size=128,
     resolutions=((0.0, 40),),
     label_smoothing=0.05,
     self_distillation=0.5,
-    init_from="results/model/my_own_model.pkl",
-    optimizer=Optimizer(learning_rate=0.03, warmup=0.1),  # a warm restart: high enough to move, low enough to keep
+    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
     augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25),
-    early_stopping=EarlyStopping(min_delta=0.001, patience=10),
+    early_stopping=EarlyStopping(patience=20),
 )

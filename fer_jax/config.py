@@ -80,6 +80,8 @@ class Config:
     label_smoothing: float = 0.1
     votes: float = 0.0  # share of the targets that is what FER+'s annotators' votes let expect, not the label itself
     self_distillation: float = 0.0  # weight of the network's own earlier beliefs in the targets at the end of the run
+    teachers: tuple[str, ...] = ()  # model files whose mean probabilities, of the very views that are trained on, ...
+    teaching: float = 0.0  # ... take this share of the targets
     ema: float = 0.998  # decay per step of the averaged weights, the ones that are evaluated and delivered
     resolutions: tuple[tuple[float, int], ...] = ((0.0, 48),)  # (share of the run from which, side in pixels)
     init_from: str = ""  # a model file to start from instead of random weights
@@ -96,6 +98,7 @@ _RULES = {
     "label_smoothing": (0, 0.999),
     "votes": (0, 1),
     "self_distillation": (0, 0.999),
+    "teaching": (0, 1),
     "ema": (0, 0.999999),
     "optimizer.learning_rate": (1e-8, 100),
     "optimizer.warmup": (0, 0.99),
@@ -167,6 +170,12 @@ def check(config: Config) -> Config:
         raise InputError(f"config key votes must be 0 where protocol is {config.protocol}: all targets are votes there")
     if config.self_distillation and config.augment.mixup:
         raise InputError("config key self_distillation must be 0 where augment.mixup is used")
+    if bool(config.teachers) != bool(config.teaching):
+        raise InputError(
+            f"config key teaching must be above 0 where teachers are named, and only there, received {config.teaching}"
+        )
+    if not all(isinstance(path, str) for path in config.teachers):
+        raise InputError(f"config key teachers must be paths of model files, received {config.teachers!r}")
     if config.adversary.method == "noise" and not 0 < config.adversary.sigma <= 1:
         raise InputError(f"config key adversary.sigma must be above 0 and at most 1, received {config.adversary.sigma}")
     if config.early_stopping.monitor == "robust_accuracy" and config.adversary.method == "none":
@@ -196,8 +205,8 @@ def _build(kind: type, values: dict[str, Any], prefix: str) -> Any:
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
             value = _build(hints[key], value, f"{prefix}{key}.")
-        elif key == "resolutions" and isinstance(value, list):
-            value = tuple(tuple(pair) if isinstance(pair, list) else pair for pair in value)
+        elif key in ("resolutions", "teachers") and isinstance(value, list):
+            value = tuple(tuple(part) if isinstance(part, list) else part for part in value)
         built[key] = value
     try:
         return kind(**built)

@@ -25,7 +25,7 @@ from fer_jax.labels import index
 from fer_jax.types import LogitsFn
 
 SURE = 0.9  # the probability of Happy that an image to be hacked must have
-_ON_CPU, _ON_ACCELERATOR = 64, 512  # images that are attacked at once
+_ON_CPU, _ON_ACCELERATOR = 64, 128  # images that are attacked at once
 HACKED, RADIUS = "happy to sad 4/255", "certified radius"
 AUTOATTACK = {f"AutoAttack {levels}/255": levels / 255 for levels in (2, 4, 8)}  # Linf, by the measure's name
 RADII = (0.25, 0.5)  # at which certified accuracy is told
@@ -68,6 +68,11 @@ def at_once() -> int:
     return _ON_CPU if jax.default_backend() == "cpu" else _ON_ACCELERATOR
 
 
+def kept() -> int:
+    """Images between two savings: several batches, so that AutoAttack's late stages, with few images left, fill theirs."""
+    return 2 * _ON_CPU if jax.default_backend() == "cpu" else 8 * _ON_ACCELERATOR
+
+
 def attack_measures(n: int, queries: int = 5000) -> list[Measure]:
     """Accuracy under attack: noise, FGSM, PGD and AutoAttack, and how often Happy becomes Sad."""
     linf, l2 = attacks.linf, attacks.l2
@@ -87,13 +92,12 @@ def attack_measures(n: int, queries: int = 5000) -> list[Measure]:
     found.append(
         Measure(HACKED, functools.partial(_hacked, eps=quarter), n, of_constant=lambda right: np.full(len(right), np.nan))
     )
-    kept = 2 * at_once()  # between two savings: so AutoAttack's late stages, with few images left, still fill their batches
-    return [measure._replace(together=kept) for measure in found]
+    return [measure._replace(together=kept()) for measure in found]
 
 
 def corruption_measure(n: int) -> Measure:
     """Mean accuracy over all corruptions and severities."""
-    return Measure("corruptions", _corrupted, n, together=2 * at_once())
+    return Measure("corruptions", _corrupted, n, together=kept())
 
 
 def certified_measure(n: int, sigma: float, copies: int, alpha: float = ALPHA) -> Measure:

@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -67,6 +67,14 @@ class Progress:
     best_value: jax.Array  # the monitored figure, signed so that larger is better
     best_epoch: jax.Array
     waited: jax.Array  # epochs without a better one, once they count
+
+
+class Teacher(NamedTuple):
+    """A finished network, `apply(variables, images)` its logits."""
+
+    apply: Callable[..., Any]
+    variables: Variables
+    temperature: float
 
 
 class Result(NamedTuple):
@@ -145,21 +153,54 @@ def _read_start(config: Config, fresh: Variables) -> Variables:
     return jax.tree.map(jnp.asarray, start.variables)
 
 
+def read_teachers(config: Config, devices: Devices) -> list[Teacher]:
+    """The networks of `config.teachers`, on every device, in evaluation mode.
+
+    Raises:
+        InputError: one knows other classes or looks at another part of the face than the config's network.
+    """
+    teachers = []
+    for path in config.teachers:
+        told = model_file.load(path)
+        for key, default in (("classes", NUM_CLASSES), ("crop", IMAGE_SIZE)):
+            if (received := told.architecture.get(key, default)) != (wanted := config.model.get(key, default)):
+                rule = f"a teacher must have the {key} of the network that it teaches"
+                raise InputError(f"{path}: {rule}, {wanted}, received {received}")
+        apply = models.create(told.architecture, dtype=activation_dtype()).apply
+        teachers.append(Teacher(apply, devices.replicate(jax.tree.map(jnp.asarray, told.variables)), told.temperature))
+    return teachers
+
+
 def make_step(
-    config: Config, optimizer: optax.GradientTransformationExtraArgs, side: int, steps: int, devices: Devices
+    config: Config,
+    optimizer: optax.GradientTransformationExtraArgs,
+    side: int,
+    steps: int,
+    devices: Devices,
+    teachers: Sequence[Teacher] = (),
 ) -> Step:
     """The jitted update `(state, faces uint8 [N,48,48], targets [N,C], rows [B]) -> (state, loss)`; the state is donated.
 
-    Over a run of `steps` the targets come to trust the network's beliefs, linearly up to `config.self_distillation`.
+    Over a run of `steps` the targets come to trust the network's beliefs, linearly up to `config.self_distillation`. The
+    share `config.teaching` of them is what the `teachers` say of the views that the network is shown: Beyer et al.,
+    "Knowledge distillation: A good teacher is patient and consistent", CVPR 2022.
     """
     loss_fn = robust.make_loss(models.create(config.model, dtype=activation_dtype()).apply, config.adversary)
 
-    def step(state: State, faces: jax.Array, known: jax.Array, rows: jax.Array) -> tuple[State, jax.Array]:
+    def step(
+        state: State, faces: jax.Array, known: jax.Array, rows: jax.Array, weights: list[Variables]
+    ) -> tuple[State, jax.Array]:
         augment_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         targets, beliefs = known[rows], state.beliefs
         if config.self_distillation:
             targets = losses.blend(targets, beliefs[rows], config.self_distillation * state.step / steps)
         images, targets = augment(augment_key, faces[rows], targets, config.augment, side, crop_of(config) / IMAGE_SIZE)
+        if teachers:
+            told = [
+                jax.nn.softmax(teacher.apply(variables, images).astype(jnp.float32) / teacher.temperature)
+                for teacher, variables in zip(teachers, weights, strict=True)
+            ]
+            targets = losses.blend(targets, jnp.stack(told).mean(axis=0), config.teaching)
         gradient = jax.value_and_grad(loss_fn, has_aux=True)
         (loss, (batch_stats, logits)), grads = gradient(state.params, state.batch_stats, loss_key, images, targets)
         if config.self_distillation:
@@ -172,7 +213,9 @@ def make_step(
         ema = jax.tree.map(lambda mean, new: decay * mean + (1 - decay) * new, state.ema, current)
         return State(state.step + 1, params, batch_stats, ema, opt_state, state.key, beliefs), loss
 
-    return jax.jit(step, donate_argnums=0, out_shardings=devices.everywhere)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=devices.everywhere)
+    weights = [teacher.variables for teacher in teachers]  # as an argument: constants would be compiled in
+    return lambda state, faces, known, rows: jitted(state, faces, known, rows, weights)
 
 
 def activation_dtype() -> Any:
@@ -232,22 +275,22 @@ def _check_settings(config: Config, splits: Protocol, devices: Devices) -> None:
         raise InputError(f"resolutions must leave something after {len(config.model['stages'])} halvings, received {side}")
 
 
-def _check_start(config: Config, digest: str) -> None:
-    """What `config.init_from` was selected on must not be reported, and what it was trained on must not be selected on.
+def _check_source(path: str, config: Config, digest: str) -> None:
+    """A start or a teacher: what it was selected on must not be reported, what it was trained on must not be selected on.
 
     A smaller hold-out of the same seed lies within the larger one.
     """
-    told = model_file.load(config.init_from).metadata
+    told = model_file.load(path).metadata
     if config.protocol != "train-only":
         return
     if (before := told.get("protocol")) != "train-only":
-        raise InputError(f"{config.init_from}: must be of protocol train-only, too, is of {before}, selected on test rows")
+        raise InputError(f"{path}: must be of protocol train-only, too, is of {before}, selected on test rows")
     earlier = told["config"] if isinstance(told.get("config"), dict) else {}
     seed, holdout = earlier.get("seed"), earlier.get("holdout")
     same = str(told.get("data_digest")).partition("+")[0] == digest.partition("+")[0]  # what follows is of the votes
     if not same or seed != config.seed or not isinstance(holdout, float) or holdout < config.holdout:
         raise InputError(
-            f"{config.init_from}: was trained on other data, seed {seed} and holdout {holdout}: with data "
+            f"{path}: was trained on other data, seed {seed} and holdout {holdout}: with data "
             f"{digest[:12]}..., seed {config.seed} and holdout {config.holdout} some of its rows would be held out"
         )
 
@@ -264,8 +307,10 @@ def _claim(workdir: Path, config: Config, resume: bool, digest: str) -> None:
         told = workdir / "run.json"
         if told.exists() and (trained_on := str(files.read_json(told).get("data_digest", ""))) != digest:
             raise InputError(f"{told}: the run was started on other data, sha256 {trained_on[:12]}..., now {digest[:12]}...")
-    elif config.init_from:
-        _check_start(config, digest)
+    else:
+        for source in (config.init_from, *config.teachers):
+            if source:
+                _check_source(source, config, digest)
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(wanted, indent=2) + "\n")
 
@@ -288,6 +333,7 @@ class _Run:
         self.faces, self.targets = devices.replicate((jnp.asarray(splits.train.images), targets))
         self.sample = _sample(splits.train, config.seed, TRAINING_SAMPLE)
         self.judged = _sample(splits.select, config.seed, ATTACKED_SAMPLE)
+        self.teachers = read_teachers(config, devices)
         self.steps: dict[int, Step] = {}
 
     def run(self) -> Result:
@@ -337,7 +383,9 @@ class _Run:
     def _epoch(self, state: State, epoch: int, bar: tqdm) -> tuple[State, float]:
         """One pass over the training rows in an order of its own; returns the mean training loss too."""
         side = side_at(self.config, epoch)
-        step = self.steps.setdefault(side, make_step(self.config, self.optimizer, side, self.total, self.devices))
+        if side not in self.steps:
+            self.steps[side] = make_step(self.config, self.optimizer, side, self.total, self.devices, self.teachers)
+        step = self.steps[side]
         order = np.random.default_rng((self.config.seed, epoch)).permutation(len(self.targets))
         seen = []
         for i in range(self.steps_per_epoch):
@@ -477,6 +525,7 @@ class _Run:
             "data_digest": self.digest,
             "git_revision": ", ".join(dict.fromkeys([*self.revisions, self.revision])),  # of every sitting
             "init_sha256": self.start,
+            "teachers_sha256": [files.digest(Path(path)) for path in self.config.teachers],
             "versions": {name: _version(name) for name in ("fer_jax", "jax", "jaxlib", "flax", "optax", "numpy")},
             "backend": jax.default_backend(),
             "best_epoch": int(progress.best_epoch),

@@ -20,8 +20,6 @@ if TYPE_CHECKING:  # what imports jax is imported by the functions below, after 
     from fer_jax.types import Attack, LogitsFn
 
 ATTACKS = ("noise", "fgsm", "pgd", "apgd", "square", "autoattack")
-TOGETHER = 64  # images that are attacked at once
-KEPT = 128  # images between two savings of what was found: so late stages, with few images left, still fill their batches
 CHECKED = 128  # images of the masking check
 EPILOG = """examples:
   python scripts/attack_bench.py --attack pgd --eps 2/255 4/255 8/255 --n 1000
@@ -74,11 +72,11 @@ def search(
     """Attack what `found` does not know yet; with --count-passes, by stage: images attacked, forward and backward passes."""
     import jax
 
-    from fer_jax import evaluate
+    from fer_jax import evaluate, scorecard
     from fer_jax.attacks import NORMS, Counted, transferred
 
     passes = {}
-    chunks = [(eps, chunk) for eps in args.eps for chunk in np.array_split(rows, -(-len(rows) // KEPT))]
+    chunks = [(eps, chunk) for eps in args.eps for chunk in np.array_split(rows, -(-len(rows) // scorecard.kept()))]
     for eps, chunk in tqdm(chunks, desc=args.attack, unit="batch", disable=None):
         known = found.table["row"][np.isclose(found.table["eps"].astype(float), eps, rtol=1e-9)]
         if not len(chunk := chunk[~np.isin(chunk, known)]):
@@ -92,7 +90,7 @@ def search(
             key=jax.random.fold_in(jax.random.key(args.seed), int(chunk[0])),
             norm=NORMS[args.norm],
             eps=eps,
-            batch_size=TOGETHER,
+            batch_size=scorecard.at_once(),
         )
         found.add(eps=eps, row=chunk, broken=broken)
         for name, attack in made.items():
@@ -108,12 +106,12 @@ def check_masking(
     """Print what is suspicious at the smallest eps, or below it: where nothing is left there is nothing to compare."""
     import jax
 
-    from fer_jax import masking
+    from fer_jax import masking, scorecard
     from fer_jax.attacks import NORMS
 
     few = np.random.default_rng(1).permutation(rows)[:CHECKED]
     images, labels = test.images[few], test.labels[few]
-    options = {"key": jax.random.key(args.seed), "norm": NORMS[args.norm], "batch_size": TOGETHER}
+    options = {"key": jax.random.key(args.seed), "norm": NORMS[args.norm], "batch_size": scorecard.at_once()}
     eps = masking.telling_eps(logits_fn, images, labels, largest=min(args.eps), **options)
     found = masking.measure(logits_fn, images, labels, eps=eps, surrogate=surrogate_fn, **options)
     print(f"masked gradients, looked for at eps {found.eps:.3g} in {found.n} images:")

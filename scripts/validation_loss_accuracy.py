@@ -13,7 +13,7 @@ from fer_jax.errors import InputError
 EPILOG = """examples:
   python scripts/validation_loss_accuracy.py
   python scripts/validation_loss_accuracy.py --run runs/vgg
-  python scripts/validation_loss_accuracy.py --run runs/vgg runs/vgg_finish --out curves.png
+  python scripts/validation_loss_accuracy.py --run runs/first runs/second --out curves.png
 
 Several runs are parts of one training, each begun (init_from) with the weights of the one before. A run's folder holds
 history.csv (one row per epoch) and run.json (with best_epoch), as scripts/train.py writes them.

@@ -248,6 +248,42 @@ def test_a_run_is_resumed_without_the_model_that_it_started_from(finished, split
     assert len(train.fit(config, splits, tmp_path / "w", resume=True, digest="d1").history) == 3
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_targets_trust_the_teachers_mean_by_their_share(finished, splits, tmp_path, share):
+    learned = model_file.load(finished[1] / "model.pkl")
+    flat = jax.tree.map(np.zeros_like, learned.variables)  # says nothing: each class as likely
+    model_file.save(tmp_path / "flat.pkl", dataclasses.replace(learned, variables=flat))
+    model_file.save(tmp_path / "warm.pkl", dataclasses.replace(learned, temperature=2.0))
+    paths = (str(tmp_path / "warm.pkl"), str(tmp_path / "flat.pkl"))
+    plain = tiny(model={**tiny().model, "dropout": 0.0}, augment=Augment(*[0] * 8))  # so that the view is the image
+    optimizer, devices = train.make_optimizer(plain, 100, 3), Devices()
+    faces, rows = jnp.asarray(splits.train.images), np.arange(32, dtype=np.int32)
+
+    def loss(config, targets):
+        state = train.make_state(config, optimizer, targets)
+        step = train.make_step(config, optimizer, 48, 100, devices, train.read_teachers(config, devices))
+        return float(step(state, faces, targets, rows)[1])
+
+    logits = models.create(learned.architecture).apply(learned.variables, splits.train.images[..., None] / np.float32(255))
+    said = (jax.nn.softmax(logits / 2) + 1 / 7) / 2
+    labels = jnp.asarray(splits.targets)
+    expected = loss(plain, (1 - share) * labels + share * said)
+    taught = dataclasses.replace(plain, teachers=paths, teaching=share)
+    assert loss(taught, labels) == pytest.approx(expected, rel=1e-4)  # the file rounds the teacher's kernels
+
+
+def test_a_teacher_must_fit_and_must_not_have_seen_the_hold_out(finished, splits, tmp_path):
+    path = str(finished[1] / "model.pkl")
+    taught = tiny(teachers=(path,), teaching=0.5)
+    with pytest.raises(InputError, match="some of its rows would be held out"):
+        train.fit(dataclasses.replace(taught, holdout=0.2), splits, tmp_path / "w", digest="d1")
+    narrow = dataclasses.replace(taught, model={**taught.model, "crop": 40}, resolutions=((0.0, 40),))
+    with pytest.raises(InputError, match="must have the crop of the network that it teaches, 40, received 48"):
+        train.fit(narrow, splits, tmp_path / "other", digest="d1")
+    result = train.fit(dataclasses.replace(taught, epochs=1), splits, tmp_path / "w", digest="d1")
+    assert result.model.metadata["teachers_sha256"] == [files.digest(Path(path))]
+
+
 def test_beliefs_follow_what_the_network_says_of_the_rows_it_sees(splits):
     config = tiny(self_distillation=0.5)
     optimizer = train.make_optimizer(config, 100, 3)

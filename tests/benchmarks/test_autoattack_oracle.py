@@ -38,13 +38,8 @@ class Known:
 
 def search(benchmark, log, known):
     images = np.arange(20, dtype=np.float32)[:, None, None, None] * np.ones((1, 48, 48, 1), np.float32)
-    benchmark.search(known.side(benchmark), images, np.zeros(20, int), [*range(2, 12), 0], log, "known")
+    benchmark.search(known.side(benchmark), images, np.zeros(20, int), [*range(2, 12), 0], log, "known", together=4)
     return log
-
-
-@pytest.fixture(autouse=True)
-def small_batches(benchmark, monkeypatch):
-    monkeypatch.setattr(benchmark, "TOGETHER", 4)
 
 
 def test_each_stage_attacks_what_is_left_and_a_stopped_search_goes_on(benchmark, tmp_path):

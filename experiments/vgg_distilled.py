@@ -1,0 +1,23 @@
+"""The network of experiments/vgg.py, taught by three others of the same protocol.
+
+python scripts/train.py --config experiments/vgg.py
+python scripts/train.py --config experiments/vgg_large.py
+python scripts/train.py --config experiments/vgg_votes.py
+python scripts/train.py --config experiments/vgg_distilled.py
+"""
+
+from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
+
+config = Config(
+    name="vgg_distilled",
+    model={"family": "vgg", "stages": [[32, 32], [96, 96], [256, 256], [512, 512]], "dropout": 0.2, "crop": 40},
+    epochs=85,
+    batch_size=128,
+    resolutions=((0.0, 40),),
+    label_smoothing=0.0,  # the teachers' probabilities are soft enough
+    teachers=("runs/vgg/model.pkl", "runs/vgg_large/model.pkl", "runs/vgg_votes/model.pkl"),
+    teaching=0.8,
+    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
+    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25, mixup=0.3),
+    early_stopping=EarlyStopping(patience=20),
+)
