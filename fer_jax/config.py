@@ -46,14 +46,15 @@ class Augment:
 class Adversary:
     """Who changes the training images before the network sees them, and by how much; see `fer_jax.robust`."""
 
-    method: Literal["none", "fgsm", "pgd", "trades", "noise"] = "none"
+    method: Literal["none", "fgsm", "pgd", "trades", "noise", "smoothadv"] = "none"
     norm: Literal["linf", "l2"] = "linf"
     eps: float = 4 / 255  # largest change, in pixel units of [0, 1]
     step_size: float = 1.0  # as a share of eps
     steps: int = 1
     beta: float = 6.0  # trades: weight of the divergence against that of the clean images
     awp: float = 0.0  # adversarial weight perturbation: length of the step as a share of each kernel's; 0 is off
-    sigma: float = 0.25  # noise: standard deviation in pixel units
+    sigma: float = 0.25  # noise and smoothadv: standard deviation in pixel units
+    draws: int = 1  # smoothadv: of the noise, over which the smoothed classifier's answer is averaged
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ _RULES = {
     "adversary.beta": (0, 1_000),
     "adversary.awp": (0, 1),
     "adversary.sigma": (0, 10),
+    "adversary.draws": (1, 1_000),
     "early_stopping.min_delta": (0, 100),
     "early_stopping.patience": (1, 10_000),
     "early_stopping.rate_below": (0, 1),
@@ -176,7 +178,7 @@ def check(config: Config) -> Config:
         )
     if not all(isinstance(path, str) for path in config.teachers):
         raise InputError(f"config key teachers must be paths of model files, received {config.teachers!r}")
-    if config.adversary.method == "noise" and not 0 < config.adversary.sigma <= 1:
+    if config.adversary.method in ("noise", "smoothadv") and not 0 < config.adversary.sigma <= 1:
         raise InputError(f"config key adversary.sigma must be above 0 and at most 1, received {config.adversary.sigma}")
     if config.early_stopping.monitor == "robust_accuracy" and config.adversary.method == "none":
         raise InputError("config key early_stopping.monitor must not be robust_accuracy where adversary.method is none")

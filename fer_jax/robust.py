@@ -9,6 +9,7 @@ attacker of the finished network would. Batch statistics are updated by the pass
 the crafted images' pass, after it the clean images' pass in TRADES.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -33,8 +34,9 @@ def make_loss(apply: Callable, settings: Adversary) -> Loss:
     Sources: Wong et al., "Fast is better than free", ICLR 2020 ("fgsm": one step from a random start); Madry et al.,
     "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018 ("pgd"); Zhang et al., "Theoretically
     Principled Trade-off between Robustness and Accuracy", ICML 2019 ("trades"); Cohen et al., "Certified Adversarial
-    Robustness via Randomized Smoothing", ICML 2019 ("noise"); Wu et al., "Adversarial Weight Perturbation Helps Robust
-    Generalization", NeurIPS 2020 (`settings.awp`).
+    Robustness via Randomized Smoothing", ICML 2019 ("noise"); Salman et al., "Provably Robust Deep Learning via
+    Adversarially Trained Smoothed Classifiers", NeurIPS 2019 ("smoothadv"); Wu et al., "Adversarial Weight Perturbation
+    Helps Robust Generalization", NeurIPS 2020 (`settings.awp`).
 
     Args:
         apply: a flax model's `apply(variables, images, train=...)` with the collections "params" and "batch_stats".
@@ -76,23 +78,38 @@ def make_loss(apply: Callable, settings: Adversary) -> Loss:
 def craft(key: jax.Array, logits_fn: Callable, images: jax.Array, targets: jax.Array, settings: Adversary) -> jax.Array:
     """The images that the adversary trains the network on, float32 [B, H, W, 1].
 
-    Within eps of `images` and in [0, 1]; for "noise" neither: the smoothed classifier meets unclipped noise, too.
+    Within eps of `images` and in [0, 1]; not so for "noise", which the smoothed classifier meets unclipped, too, and for
+    "smoothadv": images within eps that fool the smoothed classifier (its mean over `settings.draws` noises), plus a noise.
     """
     if settings.method == "noise":
         return images + settings.sigma * jax.random.normal(key, images.shape)
-    norm = NORMS[settings.norm]
+    if settings.method == "smoothadv":
+        noise = settings.sigma * jax.random.normal(key, (settings.draws, *images.shape))
+        value = lambda images: losses.cross_entropy(smoothed_log(logits_fn, images, noise), targets)  # noqa: E731
+        return _climb(value, images, images, settings) + noise[0]
     if settings.method == "trades":
         clean = jax.nn.softmax(logits_fn(images))
-        value = lambda logits: divergence(logits, clean)  # noqa: E731
+        value = lambda images: divergence(logits_fn(images), clean)  # noqa: E731
         start = images + _TRADES_START * jax.random.normal(key, images.shape)
     else:
-        value = lambda logits: losses.cross_entropy(logits, targets)  # noqa: E731
-        start = images + norm.random_start(key, images.shape, settings.eps)
-    uphill, found = jax.grad(lambda images: value(logits_fn(images)).sum()), jnp.clip(start, 0, 1)
+        value = lambda images: losses.cross_entropy(logits_fn(images), targets)  # noqa: E731
+        start = images + NORMS[settings.norm].random_start(key, images.shape, settings.eps)
+    return _climb(value, images, start, settings)
+
+
+def _climb(value: Callable, images: jax.Array, start: jax.Array, settings: Adversary) -> jax.Array:
+    """Steps uphill on `value(images)` [B] from `start`, in the ball around `images` and the box."""
+    norm, uphill, found = NORMS[settings.norm], jax.grad(lambda images: value(images).sum()), jnp.clip(start, 0, 1)
     for _ in range(settings.steps):  # not a loop of XLA's: on a CPU that would run convolutions on one thread
         moved = found + settings.step_size * settings.eps * norm.steepest(uphill(found))
         found = jnp.clip(images + norm.project(moved - images, settings.eps), 0, 1)
     return found
+
+
+def smoothed_log(logits_fn: Callable, images: jax.Array, noise: jax.Array) -> jax.Array:
+    """Logarithm of the mean probabilities, float32 [B, C], that a network gives images [B, ...] with noises [M, B, ...]."""
+    said = jnp.stack([jax.nn.log_softmax(logits_fn(images + each)) for each in noise])
+    return jax.nn.logsumexp(said, axis=0) - jnp.log(len(noise))
 
 
 def divergence(logits: jax.Array, probabilities: jax.Array) -> jax.Array:
@@ -113,14 +130,21 @@ def weight_perturbation(params: Any, gradient: Any, share: float) -> Any:
 
 
 def judge(settings: Adversary) -> Attack:
-    """What stands for the adversary where a network is judged every epoch: PGD-10 in its ball, or one draw of its noise.
+    """What stands for the adversary where a network is judged every epoch: PGD-10 in its ball, a draw of its noise, or both.
 
     One-step training can be won by a network that fools one step only; PGD sees that.
     """
     if settings.method == "noise":
         return lambda key, logits_fn, images, labels: images + settings.sigma * jax.random.normal(key, images.shape)
+    if settings.method == "smoothadv":
+        return jax.jit(functools.partial(_judge_smoothed, settings))
     step_size = 2.5 * settings.eps / _JUDGE_STEPS
     return functools.partial(pgd, eps=settings.eps, step_size=step_size, steps=_JUDGE_STEPS, norm=NORMS[settings.norm])
+
+
+def _judge_smoothed(settings: Adversary, key: jax.Array, logits_fn: Callable, images: jax.Array, labels: jax.Array):
+    stronger = dataclasses.replace(settings, steps=_JUDGE_STEPS, step_size=2.5 / _JUDGE_STEPS)
+    return craft(key, logits_fn, images, jax.nn.one_hot(labels, logits_fn(images).shape[-1]), stronger)
 
 
 def overfitted(history: list[dict[str, Any]]) -> str:

@@ -139,7 +139,7 @@ def _noise(metadata: dict[str, Any]) -> dict[str, Any] | None:
     """The part of the metadata that tells sigma, if any."""
     config = metadata.get("config")
     adversary = config.get("adversary") if isinstance(config, dict) else None
-    if isinstance(adversary, dict) and adversary.get("method") == "noise":
+    if isinstance(adversary, dict) and adversary.get("method") in ("noise", "smoothadv"):
         return adversary
     return metadata if "sigma" in metadata else None
 

@@ -103,6 +103,28 @@ def test_noise_has_its_standard_deviation_and_is_not_clipped():
     assert abs(noise.mean()) < 0.02 and noise.max() > 0.2
 
 
+def test_smoothadv_fools_the_mean_over_its_noises_within_the_ball_and_adds_the_first(images, targets):
+    settings = Adversary(method="smoothadv", norm="l2", eps=0.3, step_size=0.5, steps=4, sigma=0.25, draws=5)
+    noise = 0.25 * jax.random.normal(jax.random.key(4), (5, *images.shape))
+    crafted = robust.craft(jax.random.key(4), logits_fn, images, targets, settings) - noise[0]
+    assert jnp.sqrt(jnp.square(crafted - images).sum(axis=(1, 2, 3))).max() <= 0.3 + 1e-6
+    assert crafted.min() >= -1e-6 and crafted.max() <= 1 + 1e-6
+
+    def risk(x):
+        return -jnp.log(jnp.mean(jnp.stack([jax.nn.softmax(logits_fn(x + each)) for each in noise]), axis=0))
+
+    known = targets.astype(bool)
+    assert (risk(crafted)[known] > risk(images)[known] + 0.01).all()
+    np.testing.assert_allclose(robust.smoothed_log(logits_fn, images, noise), -risk(images), rtol=1e-5)
+
+
+def test_the_judge_of_a_smoothed_network_is_an_attack_and_its_noise(images, targets):
+    settings = Adversary(method="smoothadv", norm="l2", eps=0.3, steps=1, sigma=0.25)
+    hacked = robust.judge(settings)(jax.random.key(5), jax.tree_util.Partial(logits_fn), images, targets.argmax(axis=1))
+    stronger = dataclasses.replace(settings, steps=10, step_size=0.25)
+    np.testing.assert_allclose(hacked, robust.craft(jax.random.key(5), logits_fn, images, targets, stronger), atol=1e-5)
+
+
 def test_weights_move_uphill_by_a_share_of_each_kernel():
     params = {"a": jnp.full((2, 3), 2.0), "b": jnp.ones((4, 4)), "bias": jnp.ones(3)}
     gradient = {"a": jnp.arange(6.0).reshape(2, 3), "b": jnp.zeros((4, 4)), "bias": jnp.ones(3)}

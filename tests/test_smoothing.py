@@ -103,6 +103,7 @@ def test_an_attack_within_the_radius_fails_and_beyond_the_true_one_succeeds():
         ({}, 0.25),
         ({"sigma": 0.12}, 0.12),
         ({"config": {"adversary": {"method": "noise", "sigma": 0.5}}}, 0.5),
+        ({"config": {"adversary": {"method": "smoothadv", "sigma": 0.5}}}, 0.5),
         ({"config": {"adversary": {"method": "pgd", "sigma": 0.5}}}, 0.25),
         ({"config": {"adversary": {"method": "noise"}}}, None),
         ({"config": {"adversary": {"method": "pgd"}}, "sigma": 0.12}, 0.12),
