@@ -1,9 +1,13 @@
 """The network of experiments/vgg.py, taught by three others of the same protocol.
 
-python scripts/train.py --config experiments/vgg.py
-python scripts/train.py --config experiments/vgg_large.py
-python scripts/train.py --config experiments/vgg_votes.py
-python scripts/train.py --config experiments/vgg_distilled.py
+    python scripts/train.py --config experiments/vgg.py
+    python scripts/train.py --config experiments/vgg_large.py
+    python scripts/train.py --config experiments/vgg_votes.py
+    python scripts/train.py --config experiments/vgg_distilled.py
+
+One H200 that three other trainings shared: 85 epochs in 3 minutes. Hold-out accuracy 0.701 at epoch 63, loss 0.836, falling
+to 0.821 by the end (results/model/runs/vgg_distilled). The first teacher then was that of an earlier recipe of vgg.py
+(results/model/runs/vgg_earlier, hold-out accuracy 0.690).
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer

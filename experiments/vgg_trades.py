@@ -2,9 +2,10 @@
 
     python scripts/train.py --config experiments/vgg_trades.py
 
-Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. Six steps of the adversary, two passes that are
-trained on, and as many that perturb the weights: what a step costs against an ordinary one is measured by
-benchmarks/robust_step.py.
+Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. Six steps of the adversary, two passes that
+are trained on, and as many that perturb the weights: what a step costs against an ordinary one is measured by
+benchmarks/robust_step.py. Trained for 40 of the 50 epochs only, when its time on the device was over; not shipped
+(results/robust/architecture.txt says what it reached).
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
