@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -146,6 +147,8 @@ def open_log(args: argparse.Namespace, side: str, name: str) -> Log:
 
 
 def work(args: argparse.Namespace) -> None:
+    if args.device == "cuda":  # both libraries share it
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     log, rows = open_log(args, args.worker, args.rows), json.loads((args.out / f"{args.rows}.json").read_text())
     test = load(args)
     images, labels = test.images[..., None] / np.float32(255), test.labels
@@ -161,6 +164,8 @@ def ours(args: argparse.Namespace, examples: np.ndarray, together: int) -> Side:
     from fer_jax.attacks import NORMS, auto
     from fer_jax.predict import Predictor
 
+    if (jax.default_backend() == "cpu") != (args.device == "cpu"):
+        raise InputError(f"--device must be where jax computes, on the {jax.default_backend()}, received {args.device}")
     logits_fn, key = Predictor(model_path(args)).logits_fn, jax.random.key(args.seed)
     filled = lambda array: jnp.asarray(array[np.arange(together) % len(array)])  # noqa: E731  one shape, compiled once
 
@@ -224,7 +229,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=5000, help="of Square, which takes most of the time (default: 5000)")
     parser.add_argument("--timed", type=int, default=32, metavar="N", help="survivors to be timed (default: 32)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=TOGETHER, default="cpu", help="of torch; jax picks its own (default: cpu)")
+    parser.add_argument("--device", choices=TOGETHER, default="cpu", help="of torch, where jax must be, too (default: cpu)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/autoattack_oracle/NORM-EPS")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--rows", help=argparse.SUPPRESS)

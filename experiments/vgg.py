@@ -3,8 +3,8 @@
     python scripts/train.py --config experiments/vgg.py
 
 One H200 that eight other trainings shared: 110 epochs in 5 minutes; two cores of a server CPU need some 4 minutes an epoch.
-Hold-out accuracy 0.702 at epoch 95 (results/model/runs/vgg), about 0.697 in the epochs around it. The shipped network goes
-on from here: vgg_large.py and vgg_votes.py, then vgg_distilled.py, then vgg_finish.py.
+Hold-out accuracy 0.702 at epoch 95 (results/model/runs/vgg), about 0.697 in the epochs around it. The shipped network has
+these layers and was taught further: vgg_large.py, vgg_votes.py, vgg_distilled.py, vgg_finish.py.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer

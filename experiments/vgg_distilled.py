@@ -6,8 +6,9 @@
     python scripts/train.py --config experiments/vgg_distilled.py
 
 One H200 that three other trainings shared: 85 epochs in 3 minutes. Hold-out accuracy 0.701 at epoch 63, loss 0.836, falling
-to 0.821 by the end (results/model/runs/vgg_distilled). The first teacher then was that of an earlier recipe of vgg.py
-(results/model/runs/vgg_earlier, hold-out accuracy 0.690).
+to 0.821 by the end (results/model/runs/vgg_distilled). The first teacher then was another network than vgg.py gives now:
+results/model/my_own_model.pkl of revision 7583009 (sha256 6287cba5..., hold-out accuracy 0.690,
+results/model/runs/vgg_earlier), so that these commands give a like network, not this one.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer

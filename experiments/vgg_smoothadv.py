@@ -20,6 +20,6 @@ config = Config(
     init_from="results/robust/smooth.pkl",
     optimizer=Optimizer(learning_rate=0.05, warmup=0.15),
     augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
-    adversary=Adversary(method="smoothadv", norm="l2", eps=0.5, step_size=0.5, steps=2, sigma=0.25, draws=2),
+    adversary=Adversary(method="smoothadv", norm="l2", eps=0.5, step_size=1.0, steps=2, sigma=0.25, draws=2),
     early_stopping=EarlyStopping(monitor="robust_accuracy", patience=20),  # under a stronger attack and a noise
 )

@@ -61,7 +61,8 @@ class Adversary:
 class EarlyStopping:
     """When a run ends before its last epoch. The weights of the best epoch are what it delivers, stopped or not."""
 
-    monitor: Literal["accuracy", "loss", "robust_accuracy"] = "accuracy"  # of the hold-out; the last needs an adversary
+    # Of the hold-out; "robust_accuracy" needs an adversary. "last" keeps the last epoch: a small hold-out chooses by luck.
+    monitor: Literal["accuracy", "loss", "robust_accuracy", "last"] = "accuracy"
     min_delta: float = 0.0  # an epoch counts as better if it gains more than this
     patience: int = 10  # epochs without a better one
     rate_below: float = 0.1  # counted only once the rate has fallen below this share of its peak
@@ -180,6 +181,8 @@ def check(config: Config) -> Config:
         raise InputError(f"config key teachers must be paths of model files, received {config.teachers!r}")
     if config.adversary.method in ("noise", "smoothadv") and not 0 < config.adversary.sigma <= 1:
         raise InputError(f"config key adversary.sigma must be above 0 and at most 1, received {config.adversary.sigma}")
+    if config.adversary.method == "smoothadv" and config.adversary.norm != "l2":
+        raise InputError(f"config key adversary.norm must be l2 where method is smoothadv, received {config.adversary.norm}")
     if config.early_stopping.monitor == "robust_accuracy" and config.adversary.method == "none":
         raise InputError("config key early_stopping.monitor must not be robust_accuracy where adversary.method is none")
     return config

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from fer_jax import losses
 from fer_jax.attacks import NORMS, pgd
+from fer_jax.attacks.loop import traced
 from fer_jax.config import Adversary
 from fer_jax.types import Attack
 
@@ -79,13 +80,14 @@ def craft(key: jax.Array, logits_fn: Callable, images: jax.Array, targets: jax.A
     """The images that the adversary trains the network on, float32 [B, H, W, 1].
 
     Within eps of `images` and in [0, 1]; not so for "noise", which the smoothed classifier meets unclipped, too, and for
-    "smoothadv": images within eps that fool the smoothed classifier (its mean over `settings.draws` noises), plus a noise.
+    "smoothadv": images within eps that fool the smoothed classifier (its mean over `settings.draws` noises), plus the first
+    of these noises (the paper trains on all of them).
     """
     if settings.method == "noise":
         return images + settings.sigma * jax.random.normal(key, images.shape)
     if settings.method == "smoothadv":
         noise = settings.sigma * jax.random.normal(key, (settings.draws, *images.shape))
-        value = lambda images: losses.cross_entropy(smoothed_log(logits_fn, images, noise), targets)  # noqa: E731
+        value = lambda images: losses.cross_entropy(losses.smoothed_log(logits_fn, images, noise), targets)  # noqa: E731
         return _climb(value, images, images, settings) + noise[0]
     if settings.method == "trades":
         clean = jax.nn.softmax(logits_fn(images))
@@ -104,12 +106,6 @@ def _climb(value: Callable, images: jax.Array, start: jax.Array, settings: Adver
         moved = found + settings.step_size * settings.eps * norm.steepest(uphill(found))
         found = jnp.clip(images + norm.project(moved - images, settings.eps), 0, 1)
     return found
-
-
-def smoothed_log(logits_fn: Callable, images: jax.Array, noise: jax.Array) -> jax.Array:
-    """Logarithm of the mean probabilities, float32 [B, C], that a network gives images [B, ...] with noises [M, B, ...]."""
-    said = jnp.stack([jax.nn.log_softmax(logits_fn(images + each)) for each in noise])
-    return jax.nn.logsumexp(said, axis=0) - jnp.log(len(noise))
 
 
 def divergence(logits: jax.Array, probabilities: jax.Array) -> jax.Array:
@@ -137,12 +133,17 @@ def judge(settings: Adversary) -> Attack:
     if settings.method == "noise":
         return lambda key, logits_fn, images, labels: images + settings.sigma * jax.random.normal(key, images.shape)
     if settings.method == "smoothadv":
-        return jax.jit(functools.partial(_judge_smoothed, settings))
+        return functools.partial(_judge_smoothed, settings)
     step_size = 2.5 * settings.eps / _JUDGE_STEPS
     return functools.partial(pgd, eps=settings.eps, step_size=step_size, steps=_JUDGE_STEPS, norm=NORMS[settings.norm])
 
 
 def _judge_smoothed(settings: Adversary, key: jax.Array, logits_fn: Callable, images: jax.Array, labels: jax.Array):
+    return _judged_smoothed(settings, key, traced(logits_fn), images, labels)
+
+
+@functools.partial(jax.jit, static_argnums=0)  # one function for all epochs: each would compile anew
+def _judged_smoothed(settings: Adversary, key: jax.Array, logits_fn: Callable, images: jax.Array, labels: jax.Array):
     stronger = dataclasses.replace(settings, steps=_JUDGE_STEPS, step_size=2.5 / _JUDGE_STEPS)
     return craft(key, logits_fn, images, jax.nn.one_hot(labels, logits_fn(images).shape[-1]), stronger)
 

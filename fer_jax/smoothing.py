@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from scipy.stats import beta
 
+from fer_jax import losses
 from fer_jax.attacks import l2, margin, pgd
 from fer_jax.attacks.loop import repeat, traced
 from fer_jax.errors import InputError
@@ -180,10 +181,7 @@ def attack(
 
 def _mean_vote(logits_fn: LogitsFn, noise: jax.Array, images: jax.Array) -> jax.Array:
     """Log of the mean probabilities [B, classes] over `noise` [S, H, W, C] on `images` [B, H, W, C]."""
-    noisy = images[:, None] + noise[None]
-    probabilities = jax.nn.softmax(logits_fn(noisy.reshape(-1, *images.shape[1:])))
-    mean = probabilities.reshape(*noisy.shape[:2], -1).mean(axis=1)
-    return jnp.log(jnp.maximum(mean, jnp.finfo(jnp.float32).tiny))
+    return losses.smoothed_log(logits_fn, images, noise[:, None])
 
 
 def broken(key: jax.Array, logits_fn: LogitsFn, attacked: Images, said: Certified, **options) -> bool:

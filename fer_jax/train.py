@@ -154,21 +154,23 @@ def _read_start(config: Config, fresh: Variables) -> Variables:
 
 
 def read_teachers(config: Config, devices: Devices) -> list[Teacher]:
-    """The networks of `config.teachers`, on every device, in evaluation mode.
-
-    Raises:
-        InputError: one knows other classes or looks at another part of the face than the config's network.
-    """
+    """The networks of `config.teachers`, on every device, in evaluation mode."""
     teachers = []
-    for path in config.teachers:
-        told = model_file.load(path)
+    for told in _fitting_teachers(config):
+        apply = models.create(told.architecture, dtype=activation_dtype()).apply
+        teachers.append(Teacher(apply, devices.replicate(jax.tree.map(jnp.asarray, told.variables)), told.temperature))
+    return teachers
+
+
+def _fitting_teachers(config: Config) -> list[ModelFile]:
+    """Raises `InputError` if one knows other classes or looks at another part of the face than the config's network."""
+    files_of_teachers = [model_file.load(path) for path in config.teachers]
+    for path, told in zip(config.teachers, files_of_teachers, strict=True):
         for key, default in (("classes", NUM_CLASSES), ("crop", IMAGE_SIZE)):
             if (received := told.architecture.get(key, default)) != (wanted := config.model.get(key, default)):
                 rule = f"a teacher must have the {key} of the network that it teaches"
                 raise InputError(f"{path}: {rule}, {wanted}, received {received}")
-        apply = models.create(told.architecture, dtype=activation_dtype()).apply
-        teachers.append(Teacher(apply, devices.replicate(jax.tree.map(jnp.asarray, told.variables)), told.temperature))
-    return teachers
+    return files_of_teachers
 
 
 def make_step(
@@ -262,6 +264,7 @@ def fit(config: Config, splits: Protocol, workdir: Path, resume: bool = False, d
 def _check_settings(config: Config, splits: Protocol, devices: Devices) -> None:
     """What a config cannot know of itself."""
     models.create(config.model)  # knows its fields
+    _fitting_teachers(config)
     if (rows := len(splits.train.labels)) < config.batch_size:
         raise InputError(f"batch_size must be at most the {rows} training rows, is {config.batch_size}")
     if config.batch_size % devices.count:
@@ -307,12 +310,18 @@ def _claim(workdir: Path, config: Config, resume: bool, digest: str) -> None:
         told = workdir / "run.json"
         if told.exists() and (trained_on := str(files.read_json(told).get("data_digest", ""))) != digest:
             raise InputError(f"{told}: the run was started on other data, sha256 {trained_on[:12]}..., now {digest[:12]}...")
+        if told.exists() and files.read_json(told).get("teachers_sha256", []) != _digests(config.teachers):
+            raise InputError(f"{told}: the run was started with other teachers than {', '.join(config.teachers)} are now")
     else:
         for source in (config.init_from, *config.teachers):
             if source:
                 _check_source(source, config, digest)
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+def _digests(paths: Sequence[str]) -> list[str]:
+    return [files.digest(Path(path)) for path in paths]
 
 
 class _Run:
@@ -332,10 +341,9 @@ class _Run:
         targets = losses.smooth(jnp.asarray(splits.targets), config.label_smoothing)
         self.faces, self.targets = devices.replicate((jnp.asarray(splits.train.images), targets))
         self.sample = _sample(splits.train, config.seed, TRAINING_SAMPLE)
-        cheap = jax.default_backend() != "cpu" or config.adversary.method == "noise"  # and 512 rows choose by luck
-        attacked = len(splits.select.labels) if cheap else ATTACKED_SAMPLE
-        self.judged = _sample(splits.select, config.seed, attacked)
-        self.teachers = read_teachers(config, devices)
+        dear = jax.default_backend() == "cpu" and config.adversary.method != "noise"
+        self.judged = _sample(splits.select, config.seed, ATTACKED_SAMPLE) if dear else splits.select
+        self.teachers, self.taught_by = read_teachers(config, devices), _digests(config.teachers)
         self.steps: dict[int, Step] = {}
 
     def run(self) -> Result:
@@ -447,7 +455,8 @@ class _Run:
     def _judge(self, state: State, progress: Progress, row: Row) -> Progress:
         """Keep the weights of a better epoch; otherwise count it, once the rate has come down."""
         settings = self.config.early_stopping
-        value = -row["holdout_loss"] if settings.monitor == "loss" else row[f"holdout_{settings.monitor}"]
+        known = {"loss": lambda: -row["holdout_loss"], "last": lambda: row["epoch"]}
+        value = known.get(settings.monitor, lambda: row[f"holdout_{settings.monitor}"])()
         value = float(np.float32(value))  # as `best_value` is kept: an equal epoch is no better one
         epoch = jnp.int32(row["epoch"])
         if value > float(progress.best_value) + settings.min_delta:
@@ -527,7 +536,7 @@ class _Run:
             "data_digest": self.digest,
             "git_revision": ", ".join(dict.fromkeys([*self.revisions, self.revision])),  # of every sitting
             "init_sha256": self.start,
-            "teachers_sha256": [files.digest(Path(path)) for path in self.config.teachers],
+            "teachers_sha256": self.taught_by,
             "versions": {name: _version(name) for name in ("fer_jax", "jax", "jaxlib", "flax", "optax", "numpy")},
             "backend": jax.default_backend(),
             "best_epoch": int(progress.best_epoch),

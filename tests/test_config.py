@@ -53,6 +53,7 @@ def test_overrides_reach_nested_values(experiment):
         ("teaching=0.5", "teaching must be above 0 where teachers are named, and only there, received 0.5"),
         ("teachers=('a.pkl',)", "teaching must be above 0 where teachers are named, and only there, received 0.0"),
         ("teachers='a.pkl'", "teachers must be of type tuple, received 'a.pkl'"),
+        ("adversary.method=smoothadv", "adversary.norm must be l2 where method is smoothadv, received linf"),
         ("augment=3", "augment must be Augment"),
         ("resolutions=((0.5,48),)", "resolutions must be"),
         ("resolutions=((0.0,480),)", "resolutions must be"),

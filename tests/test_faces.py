@@ -461,5 +461,6 @@ def test_a_missing_system_library_is_said_in_one_line(monkeypatch, tmp_path, lib
 
 def test_opencv_without_haar_is_said_in_one_line(monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
+    assert faces.opencv() is cv2  # which all else can do with
     with pytest.raises(InputError, match="no Haar detector"):
         faces.HaarDetector()

@@ -55,6 +55,15 @@ def test_crafted_images_are_harder_and_stay_in_the_ball_and_the_box(method, norm
         assert harder.all()
 
 
+@pytest.mark.parametrize("method", ["fgsm", "pgd", "trades", "smoothadv"])
+def test_crafted_images_keep_to_the_box(method, targets):
+    images = jax.random.bernoulli(jax.random.key(6), shape=(5, 4, 4, 1)).astype(jnp.float32)  # any way but one leaves it
+    settings = Adversary(method=method, norm="l2", eps=0.5, step_size=0.5, steps=3, sigma=1e-9)
+    crafted = robust.craft(jax.random.key(0), logits_fn, images, targets, settings)
+    assert crafted.min() >= -1e-7 and crafted.max() <= 1 + 1e-7
+    assert jnp.abs(crafted - images).max() > 0.05
+
+
 def test_one_full_step_on_two_classes_ends_in_the_corner(images):
     weights = WEIGHTS[:, :2]
     targets = jax.nn.one_hot(jnp.zeros(5, int), 2)
@@ -115,7 +124,7 @@ def test_smoothadv_fools_the_mean_over_its_noises_within_the_ball_and_adds_the_f
 
     known = targets.astype(bool)
     assert (risk(crafted)[known] > risk(images)[known] + 0.01).all()
-    np.testing.assert_allclose(robust.smoothed_log(logits_fn, images, noise), -risk(images), rtol=1e-5)
+    np.testing.assert_allclose(losses.smoothed_log(logits_fn, images, noise), -risk(images), rtol=1e-5)
 
 
 def test_the_judge_of_a_smoothed_network_is_an_attack_and_its_noise(images, targets):

@@ -269,7 +269,8 @@ def test_targets_trust_the_teachers_mean_by_their_share(finished, splits, tmp_pa
     labels = jnp.asarray(splits.targets)
     expected = loss(plain, (1 - share) * labels + share * said)
     taught = dataclasses.replace(plain, teachers=paths, teaching=share)
-    assert loss(taught, labels) == pytest.approx(expected, rel=1e-4)  # the file rounds the teacher's kernels
+    assert loss(taught, labels) == pytest.approx(expected, rel=1e-5)
+    assert abs(expected - loss(plain, labels)) > 1e-3 * expected
 
 
 def test_a_teacher_must_fit_and_must_not_have_seen_the_hold_out(finished, splits, tmp_path):
@@ -279,9 +280,20 @@ def test_a_teacher_must_fit_and_must_not_have_seen_the_hold_out(finished, splits
         train.fit(dataclasses.replace(taught, holdout=0.2), splits, tmp_path / "w", digest="d1")
     narrow = dataclasses.replace(taught, model={**taught.model, "crop": 40}, resolutions=((0.0, 40),))
     with pytest.raises(InputError, match="must have the crop of the network that it teaches, 40, received 48"):
-        train.fit(narrow, splits, tmp_path / "other", digest="d1")
+        train.fit(narrow, splits, tmp_path / "w", digest="d1")
+    assert not (tmp_path / "w").exists()
     result = train.fit(dataclasses.replace(taught, epochs=1), splits, tmp_path / "w", digest="d1")
     assert result.model.metadata["teachers_sha256"] == [files.digest(Path(path))]
+
+
+def test_a_run_is_not_resumed_with_other_teachers(finished, splits, tmp_path):
+    teacher = Path(shutil.copy(finished[1] / "model.pkl", tmp_path))
+    taught = tiny(teachers=(str(teacher),), teaching=0.5, epochs=1)
+    train.fit(taught, splits, tmp_path / "w", digest="d1")
+    assert len(train.fit(taught, splits, tmp_path / "w", resume=True, digest="d1").history) == 1
+    model_file.save(teacher, dataclasses.replace(model_file.load(teacher), temperature=2.0))
+    with pytest.raises(InputError, match=r"run\.json: the run was started with other teachers than .*model\.pkl are now"):
+        train.fit(taught, splits, tmp_path / "w", resume=True, digest="d1")
 
 
 def test_beliefs_follow_what_the_network_says_of_the_rows_it_sees(splits):
@@ -381,6 +393,15 @@ def test_an_equal_epoch_is_no_better_one(splits, tmp_path):
     for epoch in (4, 5, 6):
         progress = run._judge(state, progress, row(epoch, 0.7, 0.001))  # which float32 rounds down
     assert (int(progress.best_epoch), run._stopped(progress, [])) == (4, "no better epoch than 4")
+
+
+def test_the_last_epoch_is_kept_where_nothing_is_to_choose(splits, tmp_path):
+    run = run_of(tiny(epochs=10, early_stopping=EarlyStopping(monitor="last", patience=1)), splits, tmp_path)
+    state = train.make_state(run.config, run.optimizer, run.targets)
+    progress = train.Progress(jnp.int32(0), state.ema, jnp.float32(-jnp.inf), jnp.int32(0), jnp.int32(0))
+    for epoch, accuracy in enumerate((0.7, 0.5, 0.6), 1):
+        progress = run._judge(state, progress, row(epoch, accuracy, 0.001))
+    assert (int(progress.best_epoch), run._stopped(progress, [])) == (3, "")
 
 
 def test_views_grow_as_the_config_says():
