@@ -2,8 +2,8 @@
 
     python scripts/train.py --config experiments/vgg_last.py
 
-Not trained yet. What speaks for it: on all of Training (vgg_kaggle.py) the same recipe has 0.705 of PublicTest right in its last
-epoch, and networks that were trained on 90 % of it have 0.683 to 0.685 (results/model/metrics.json has one).
+Not trained yet. What speaks for it: on all of Training (vgg_kaggle.py) the same recipe has 0.705 of PublicTest right in its
+last epoch, and networks that were trained on 90 % of it have 0.683 to 0.685 (results/model/metrics.json has one).
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer

@@ -21,7 +21,7 @@ from fer_jax import losses
 from fer_jax.attacks import NORMS, pgd
 from fer_jax.attacks.loop import traced
 from fer_jax.config import Adversary
-from fer_jax.types import Attack
+from fer_jax.types import Attack, Images, Labels, LogitsFn
 
 Loss = Callable[[Any, Any, jax.Array, jax.Array, jax.Array], tuple[jax.Array, tuple[Any, jax.Array]]]
 _TRADES_START = 0.001  # standard deviation: at the image itself the divergence has no gradient
@@ -138,7 +138,7 @@ def judge(settings: Adversary) -> Attack:
     return functools.partial(pgd, eps=settings.eps, step_size=step_size, steps=_JUDGE_STEPS, norm=NORMS[settings.norm])
 
 
-def _judge_smoothed(settings: Adversary, key: jax.Array, logits_fn: Callable, images: jax.Array, labels: jax.Array):
+def _judge_smoothed(settings: Adversary, key: jax.Array, logits_fn: LogitsFn, images: Images, labels: Labels, /) -> Images:
     return _judged_smoothed(settings, key, traced(logits_fn), images, labels)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import config, faces
+from fer_jax import config, faces, files, model_file
 from fer_jax.models import describe
 from fer_jax.predict import Predictor, load_model
 
@@ -57,5 +57,39 @@ def test_the_experiment_file_still_is_the_models_config(shipped, root):
     assert config.to_dict(written) == config.to_dict(config.from_dict(shipped.metadata["config"]))
 
 
+@pytest.mark.parametrize(
+    ("model", "log", "recipe"),
+    [
+        ("robust/robust_model.pkl", "robust/robust_model", "vgg_pgd"),
+        ("robust/fgsm_rs.pkl", "robust/fgsm_rs", "vgg_fgsm_rs"),
+        ("robust/smooth.pkl", "robust/smooth", "vgg_smooth"),
+        ("ferplus/model.pkl", "ferplus", "vgg_ferplus"),
+    ],
+)
+def test_each_other_network_has_its_log_and_its_recipe(root, model, log, recipe):
+    metadata = model_file.load(root / "results" / model).metadata
+    run = json.loads((root / "results" / log / "run.json").read_text())
+    history = pd.read_csv(root / "results" / log / "history.csv").set_index("epoch")
+    assert len(history) == run["epochs_done"]
+    assert run["best_epoch"] == metadata["best_epoch"] == metadata["best"]["epoch"]
+    assert history.loc[run["best_epoch"], "holdout_loss"] == pytest.approx(metadata["best"]["holdout_loss"], abs=1e-5)
+    written = config.load(root / "experiments" / f"{recipe}.py")
+    assert config.from_dict(run["config"]) == config.from_dict(metadata["config"]) == written
+
+
+def test_the_robustness_table_is_of_the_networks_beside_it(root):
+    table = pd.read_csv(root / "results" / "robustness" / "table.csv").fillna({"sha256": ""})
+    files_of = {
+        "standard": "model/my_own_model.pkl",
+        "fgsm_rs": "robust/fgsm_rs.pkl",
+        "pgd": "robust/robust_model.pkl",
+        "smooth": "robust/smooth.pkl",
+    }
+    for name, path in files_of.items():
+        assert set(table[table["model"] == name]["sha256"]) == {files.digest(root / "results" / path)}
+    assert set(table["model"]) == {*files_of, "constant"}
+
+
 def test_the_model_is_small_enough_to_ship(results):
     assert (results / "my_own_model.pkl").stat().st_size <= 25 * 2**20
+    assert sum(path.stat().st_size for path in (results.parent / "robust").glob("*.pkl")) <= 25 * 2**20
