@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fer_jax.labels import NUM_CLASSES, names
-from fer_jax.models.layers import batch_norm_relu, max_pool
+from fer_jax.models.layers import batch_norm_relu, convolve, max_pool
 from fer_jax.types import IMAGE_SIZE
 
 # Mean and standard deviation of FER-2013's training pixels in [0, 1].
@@ -59,14 +59,7 @@ class Model(nn.Module):
         x = ((images - PIXEL_MEAN) / PIXEL_STD).astype(self.dtype)
         for i, stage in enumerate(self.stages):
             for j, width in enumerate(stage):
-                x = nn.Conv(
-                    width,
-                    (3, 3),
-                    use_bias=False,
-                    dtype=self.dtype,
-                    kernel_init=nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
-                    name=f"conv{i + 1}_{j + 1}",
-                )(x)
+                x = convolve(x, width, self.dtype, f"conv{i + 1}_{j + 1}")
                 x = batch_norm_relu(x, train, self.dtype, f"norm{i + 1}_{j + 1}")
             x = max_pool(x)
         x = x.mean(axis=(1, 2), dtype=jnp.float32)
