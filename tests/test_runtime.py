@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,23 @@ def loss(params):
     return jnp.square(logits).mean()
 value, gradient = jax.jit(jax.value_and_grad(loss))(variables["params"])
 print(json.dumps([float(value)] + [float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(gradient)]))
+"""
+
+
+HEAP = """
+import json, pathlib
+from fer_jax import runtime
+runtime.configure()
+sizes, kinds = {}, {}
+for line in pathlib.Path("/proc/self/smaps").read_text().splitlines():
+    words = line.split()
+    if "-" in words[0] and ":" not in words[0]:
+        heap = words[-1] == "[heap]"
+    elif heap and words[0] in ("Size:", "Rss:"):
+        sizes[words[0]] = sizes.get(words[0], []) + [1024 * int(words[1])]
+    elif heap and words[0] == "VmFlags:":
+        kinds[len(sizes["Size:"]) - 1] = "hg" in words
+print(json.dumps([sizes["Size:"], sizes["Rss:"], [kinds[i] for i in range(len(kinds))]]))
 """
 
 
@@ -100,3 +118,13 @@ def test_it_is_too_late_once_jax_is_imported(monkeypatch):
 
 def test_tuned_and_plain_processes_compute_the_same():
     assert run(NETWORK, "tuned") == pytest.approx(run(NETWORK, "plain", FER_JAX_TUNE="0"), rel=1e-4)
+
+
+@pytest.mark.skipif(
+    not runtime.tuned() or not Path("/sys/kernel/mm/transparent_hugepage/enabled").exists(),
+    reason="the settings stay off, or the kernel has no huge pages",
+)
+def test_the_heap_grows_into_huge_pages_and_takes_no_memory_for_it():
+    sizes, resident, huge = run(HEAP)
+    assert sum(size for size, is_huge in zip(sizes, huge, strict=True) if is_huge) > 0.99 * runtime.HUGE
+    assert sum(resident) < 2**28
