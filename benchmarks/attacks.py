@@ -121,7 +121,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=512, help="images, whole batches of them (default: 512)")
     parser.add_argument("--steps", type=int, default=40, help="of PGD (default: 40)")
-    parser.add_argument("--batch", type=int, default=128, help="images attacked together (default: 128, at most n)")
+    parser.add_argument("--batch", type=int, default=64, help="images attacked together (default: 64, at most n)")
     parser.add_argument("--repeats", type=int, default=2, help="fresh processes of each library (default: 2)")
     parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)

@@ -70,7 +70,8 @@ class Predictor:
     def logits(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
         """Unscaled logits of every view, float32 [views, N, C]; see `__call__`."""
         evaluate.check_images(faces)
-        batch_size = next((size for size in BUCKETS if size >= len(faces)), BUCKETS[-1])
+        buckets = BUCKETS[:-1] if jax.default_backend() == "cpu" else BUCKETS  # 256 images leave a CPU's caches
+        batch_size = next((size for size in buckets if size >= len(faces)), buckets[-1])
         views = tuple(_views(faces)) if self.tta else (faces,)
         logits = evaluate.predict_logits(self.logits_fn, np.concatenate(views), batch_size, progress, len(self.emotions))
         return logits.reshape(len(views), len(faces), len(self.emotions))
