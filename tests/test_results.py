@@ -80,7 +80,7 @@ def test_each_other_network_has_its_log_and_its_recipe(root, model, log, recipe)
 def test_the_robustness_table_is_of_the_networks_beside_it(root):
     table = pd.read_csv(root / "results" / "robustness" / "table.csv").fillna({"sha256": ""})
     files_of = {
-        "standard": "model/my_own_model.pkl",
+        "standard": "model/runs/vgg_distilled/model.pkl",
         "fgsm_rs": "robust/fgsm_rs.pkl",
         "pgd": "robust/robust_model.pkl",
         "smooth": "robust/smooth.pkl",
