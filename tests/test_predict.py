@@ -52,9 +52,14 @@ def test_probabilities_are_the_models_whatever_the_padding(predictor, oracle, co
 
 
 @pytest.mark.parametrize(
-    ("count", "sizes"), [(1, [1]), (2, [8]), (8, [8]), (9, [64]), (65, [256]), (300, [256, 256]), (0, [])]
+    ("count", "sizes", "backend"),
+    [
+        *[(count, sizes, "cpu") for count, sizes in [(1, [1]), (2, [8]), (8, [8]), (9, [64]), (65, [64, 64]), (0, [])]],
+        *[(count, sizes, "gpu") for count, sizes in [(9, [64]), (65, [256]), (300, [256, 256])]],
+    ],
 )
-def test_batches_come_in_few_sizes_so_that_few_programs_are_compiled(model, count, sizes):
+def test_batches_come_in_few_sizes_so_that_few_programs_are_compiled(monkeypatch, model, count, sizes, backend):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
     predictor, seen = Predictor(model), []
     predictor.logits_fn = lambda images: seen.append(len(images)) or np.zeros((len(images), 7), np.float32)
     assert predictor(faces(count)).shape == (count, 7)
