@@ -49,7 +49,7 @@ class WinogradConv(nn.Conv):
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        shape = (*self.kernel_size, inputs.shape[-1], self.features)
+        shape = (3, 3, inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         inputs, kernel = promote_dtype(inputs, kernel, dtype=self.dtype)
         return winograd.convolve(inputs, kernel)

@@ -65,7 +65,7 @@ def _tiles(x: jax.Array) -> list[jax.Array]:
     return [place.reshape(-1, x.shape[3]) for place in places]
 
 
-def _untile(products: list[jax.Array], shape: tuple[int, int, int]) -> jax.Array:
+def _untile(products: list[jax.Array], shape: tuple[int, ...]) -> jax.Array:
     """The result [B, H, W, O] for a `shape` of B, H and W from its 16 places, each [tiles, O]."""
     batch, height, width = shape
     down, across = (height + 1) // 2, (width + 1) // 2
