@@ -1,6 +1,7 @@
 """The fuzzer of benchmarks/ in small: what it finds is a bug in a reader, and the judge is shown to catch each fault."""
 
 import importlib.util
+import mmap
 import os
 import pickle
 import random
@@ -149,7 +150,10 @@ def unpickle(folder):
 
 
 def swell(folder):
-    bytearray(b"x") * 2**28
+    """Outside the heap, where memory that earlier tests have freed would be taken first."""
+    with mmap.mmap(-1, 2**28) as memory:
+        for page in range(0, len(memory), mmap.PAGESIZE):
+            memory[page] = 1
 
 
 FAULTS = {
