@@ -55,7 +55,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 32, 64, 128, 256], help="default: 8 32 64 128 256")
     parser.add_argument("--repeats", type=int, default=5, help="calls to take the fastest of (default: 5)")
     args = parser.parse_args()
-    if min(*args.batches, args.repeats, 1) < 1:
+    if min(*args.batches, args.repeats) < 1:
         parser.error("--batches and --repeats must be at least 1")
     return args
 
