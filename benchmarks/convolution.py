@@ -1,4 +1,4 @@
-"""Winograd's convolutions (fer_jax/models/winograd.py) against XLA's, forwards and back to the image, layer by layer.
+"""The CPU's convolutions (models/winograd.py, models/shifted.py) against XLA's, forwards and both gradients, by layer.
 
     python benchmarks/convolution.py                    # the layers of the deliverable, batches of 8 to 256
 
@@ -11,7 +11,7 @@ import time
 
 from fer_jax import cli, runtime
 
-LAYERS = ((40, 32, 32), (20, 32, 96), (20, 96, 96), (10, 96, 256), (10, 256, 256), (5, 256, 512), (5, 512, 512))
+LAYERS = ((40, 1, 32), (40, 32, 32), (20, 32, 96), (20, 96, 96), (10, 96, 256), (10, 256, 256), (5, 256, 512), (5, 512, 512))
 
 
 def main() -> None:
@@ -19,19 +19,22 @@ def main() -> None:
     runtime.configure()
     import jax
 
-    from fer_jax.models import winograd
+    from fer_jax.models import shifted, winograd
 
     def back(convolve):
         return lambda x, kernel, gradient: jax.vjp(lambda x: convolve(x, kernel), x)[1](gradient)[0]
 
-    print("batch  side  channels    forward: XLA, ours          back: XLA, ours")
+    def of_kernel(convolve):
+        return lambda x, kernel, gradient: jax.vjp(lambda kernel: convolve(x, kernel), kernel)[1](gradient)[0]
+
+    print("batch  side  channels    forward: XLA, ours          to the image: XLA, ours     to the kernel: XLA, ours")
     for batch in args.batches:
         for side, inputs, outputs in LAYERS:
             shapes = (batch, side, side, inputs), (3, 3, inputs, outputs), (batch, side, side, outputs)
             arrays = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
-            cells = ""
-            for program, operands in ((lambda convolve: convolve, arrays[:2]), (back, arrays)):
-                xla, ours = (fastest(program(f), operands, args.repeats) for f in (winograd.plain, winograd.convolve))
+            form, cells = (shifted if inputs == 1 else winograd).convolve, ""
+            for program, operands in ((lambda convolve: convolve, arrays[:2]), (back, arrays), (of_kernel, arrays)):
+                xla, ours = (fastest(program(f), operands, args.repeats) for f in (winograd.plain, form))
                 cells += f"  {xla:7.2f} ms {ours:7.2f} ms {xla / ours:5.2f}"
             print(f"{batch:5}  {side:4}  {inputs:3}-{outputs:3}  {cells}", flush=True)
 

@@ -14,14 +14,14 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from fer_jax.models import winograd
+from fer_jax.models import shifted, winograd
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 EPSILON = 1e-5
 MOMENTUM = 0.9
 # Where Winograd's convolution is faster than XLA's (benchmarks/convolution.py): with fewer channels or images its
-# transforms cost more than it saves, and with more activations they leave the processor's cache.
-MIN_WEIGHTS, MIN_IMAGES, MAX_ACTIVATIONS = 32 * 96, 8, 2**22
+# transforms cost more than it saves; with more activations there would be too many chunks to compile.
+MIN_WEIGHTS, MIN_IMAGES, MAX_ACTIVATIONS = 32 * 96, 8, 2**23
 
 
 def on_cpu() -> bool:
@@ -36,7 +36,13 @@ def convolve(x: jax.Array, width: int, dtype: Any, name: str) -> jax.Array:
     """
     settings = {"use_bias": False, "dtype": dtype, "kernel_init": KERNEL_INIT, "name": name}
     alone = on_cpu() and jax.device_count() == 1  # among several devices the chunks of images would be sent around
-    return (WinogradConv if alone and _winograd_pays(x.shape, width) else nn.Conv)(width, (3, 3), **settings)(x)
+    if not alone:
+        form = nn.Conv
+    elif x.shape[3] == 1:
+        form = GreyConv
+    else:
+        form = WinogradConv if _winograd_pays(x.shape, width) else nn.Conv
+    return form(width, (3, 3), **settings)(x)
 
 
 def _winograd_pays(shape: tuple[int, ...], width: int) -> bool:
@@ -44,15 +50,32 @@ def _winograd_pays(shape: tuple[int, ...], width: int) -> bool:
     return shape[3] * width >= MIN_WEIGHTS and images >= MIN_IMAGES and activations <= MAX_ACTIVATIONS
 
 
-class WinogradConv(nn.Conv):
-    """`nn.Conv` for 3x3 kernels, stride 1 and a border of zeros, with fewer multiplications."""
+class _OtherConv(nn.Conv):
+    """`nn.Conv` for 3x3 kernels, stride 1 and a border of zeros, computed by `convolve`."""
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         shape = (3, 3, inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         inputs, kernel = promote_dtype(inputs, kernel, dtype=self.dtype)
-        return winograd.convolve(inputs, kernel)
+        return self.convolve(inputs, kernel)
+
+    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+
+class WinogradConv(_OtherConv):
+    """With fewer multiplications."""
+
+    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return winograd.convolve(x, kernel)
+
+
+class GreyConv(_OtherConv):
+    """For one input channel."""
+
+    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return shifted.convolve(x, kernel)
 
 
 def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Array:

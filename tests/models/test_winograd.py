@@ -4,16 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fer_jax.models import layers, winograd
+from fer_jax.models import layers, shifted, winograd
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 5), (1, 1, 1), (2, 4, 7), (winograd.CHUNK + 1, 2, 3)])
-def test_convolution_and_gradients_are_xlas_own(shape):
-    """In float64, where a wrong place or sign cannot hide behind rounding; the batch of the last crosses a chunk."""
+def assert_is_xlas_own(convolve, shape, inputs):
+    """In float64, where a wrong place or sign cannot hide behind rounding: the convolution and both its gradients."""
     random = np.random.default_rng(0)
     with jax.enable_x64(True):
-        x, kernel = (jnp.asarray(random.normal(size=size)) for size in ((*shape, 3), (3, 3, 3, 4)))
-        y, pull_back = jax.vjp(winograd.convolve, x, kernel)
+        x, kernel = (jnp.asarray(random.normal(size=size)) for size in ((*shape, inputs), (3, 3, inputs, 4)))
+        y, pull_back = jax.vjp(convolve, x, kernel)
         plain, plain_pull_back = jax.vjp(winograd.plain, x, kernel)
         weights = jnp.asarray(random.normal(size=y.shape))
         np.testing.assert_allclose(y, plain, atol=1e-12)
@@ -21,13 +20,31 @@ def test_convolution_and_gradients_are_xlas_own(shape):
             np.testing.assert_allclose(ours, xlas, atol=1e-11)
 
 
-def test_in_float32_it_rounds_no_worse_than_a_few_units_in_the_last_place():
+@pytest.mark.parametrize("shape", [(3, 8, 8), (2, 5, 5), (1, 1, 1), (2, 4, 7), (2, 3, 4)])
+def test_convolution_and_gradients_are_xlas_own(shape):
+    assert_is_xlas_own(winograd.convolve, shape, 3)
+
+
+def test_what_the_cache_cannot_hold_is_taken_in_chunks(monkeypatch):
+    monkeypatch.setattr(winograd, "CHUNK", 200)
+    chunks = winograd._chunks(jnp.zeros((5, 4, 5, 3)), 4)
+    assert [chunk.indices(5)[:2] for chunk in chunks] == [(0, 2), (2, 4), (4, 5)]
+    assert_is_xlas_own(winograd.convolve, (5, 4, 5), 3)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 6), (2, 5, 5), (1, 1, 1)])
+def test_convolution_of_grey_images_is_xlas_own(shape):
+    assert_is_xlas_own(shifted.convolve, shape, 1)
+
+
+@pytest.mark.parametrize(("side", "units"), [(10, 8), (5, 40)])  # patches of 3 round worse
+def test_in_float32_it_rounds_no_worse_than_by_units_in_the_last_place(side, units):
     random = np.random.default_rng(1)
-    x, kernel = random.normal(size=(4, 10, 10, 128)), random.normal(size=(3, 3, 128, 96))
+    x, kernel = random.normal(size=(4, side, side, 128)), random.normal(size=(3, 3, 128, 96))
     with jax.enable_x64(True):
         exact = np.asarray(winograd.plain(jnp.asarray(x), jnp.asarray(kernel)))
     found = winograd.convolve(jnp.asarray(x, jnp.float32), jnp.asarray(kernel, jnp.float32))
-    assert np.abs(found - exact).max() < 16 * np.finfo(np.float32).eps * np.abs(exact).max()
+    assert np.abs(found - exact).max() < units * np.finfo(np.float32).eps * np.abs(exact).max()
 
 
 class Network(nn.Module):
@@ -49,21 +66,23 @@ class Plain(nn.Module):
 @pytest.mark.parametrize(
     ("shape", "width", "quick"),
     [
-        ((8, 10, 10, 96), 64, True),
-        ((7, 10, 10, 96), 64, False),  # too few images
-        ((8, 10, 10, 32), 32, False),  # too few channels
-        ((128, 20, 20, 96), 96, False),  # too much for the cache
+        ((8, 10, 10, 96), 64, winograd),
+        ((7, 10, 10, 96), 64, None),  # too few images
+        ((8, 10, 10, 32), 32, None),  # too few channels
+        ((256, 20, 20, 96), 96, None),  # too many chunks
+        ((2, 10, 10, 1), 32, shifted),
     ],
 )
 def test_a_layer_takes_it_where_it_pays_and_is_flaxs_in_variables_and_value(monkeypatch, shape, width, quick):
     used = []
-    convolve = winograd.convolve
-    monkeypatch.setattr(winograd, "convolve", lambda *args: used.append(True) or convolve(*args))
+    for module in (winograd, shifted):
+        ours = module.convolve
+        monkeypatch.setattr(module, "convolve", lambda *args, m=module, f=ours: used.append(m) or f(*args))
     x = jax.random.normal(jax.random.key(0), shape)
     variables, plain = (network(width).init(jax.random.key(1), x[:1]) for network in (Network, Plain))
     jax.tree.map(np.testing.assert_array_equal, variables, plain)
     outputs = [jax.eval_shape(network(width).apply, variables, x) for network in (Network, Plain)]
-    assert bool(used) == quick
+    assert set(used) == ({quick} if quick else set())
     assert outputs[0] == outputs[1]
     if quick:
         found, expected = (network(width).apply(variables, x) for network in (Network, Plain))
@@ -73,5 +92,6 @@ def test_a_layer_takes_it_where_it_pays_and_is_flaxs_in_variables_and_value(monk
 def test_elsewhere_than_on_a_cpu_it_is_flaxs_own(monkeypatch):
     monkeypatch.setattr(layers, "on_cpu", lambda: False)
     monkeypatch.setattr(layers, "WinogradConv", None)
-    x = jnp.ones((8, 4, 4, 96))
-    Network(64).init_with_output(jax.random.key(0), x)
+    monkeypatch.setattr(layers, "GreyConv", None)
+    for channels in (96, 1):
+        Network(64).init_with_output(jax.random.key(0), jnp.ones((8, 4, 4, channels)))
