@@ -2,7 +2,8 @@
 
     python scripts/train.py --config experiments/vgg_balanced.py
 
-Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data.
+Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. Two steps of PGD: what a step of training
+costs against an ordinary one is measured by benchmarks/robust_step.py. No network of it is shipped yet.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
