@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="processes of each side (default: 3)")
     parser.add_argument("--worker", choices=("plain", "tuned"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if min(args.repeats, args.rounds) < 1:
+        parser.error("--repeats and --rounds must be at least 1")
     if args.worker:
         if args.worker == "tuned":
             from fer_jax import runtime

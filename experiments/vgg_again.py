@@ -3,9 +3,8 @@
     mkdir -p runs/vgg_distilled && cp results/model/runs/vgg_distilled/model.pkl runs/vgg_distilled/
     python scripts/train.py --config experiments/vgg_again.py
 
-For the first three fifths, at high rates, views are 32 pixels wide, which costs 0.64 of 40. Two cores of a server CPU: 125 s
-an epoch, then 230 s, with what fer_jax/models/winograd.py and runtime.py do now. The 574 rows that are held out are too few
-to choose an epoch by.
+For the first three fifths, at high rates, views are 32 pixels wide, which costs 0.64 of 40. Took two cores of a server CPU
+the seconds that results/model/history.csv holds. The 574 rows that are held out are too few to choose an epoch by.
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer

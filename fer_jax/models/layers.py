@@ -7,6 +7,7 @@ x = max_pool(x)                                    # nn.max_pool(x, (2, 2), (2, 
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -35,14 +36,12 @@ def convolve(x: jax.Array, width: int, dtype: Any, name: str) -> jax.Array:
     x: [B, H, W, C] -> [B, H, W, width], bordered with zeros.
     """
     settings = {"use_bias": False, "dtype": dtype, "kernel_init": KERNEL_INIT, "name": name}
-    alone = on_cpu() and jax.device_count() == 1  # among several devices the chunks of images would be sent around
-    if not alone:
-        form = nn.Conv
-    elif x.shape[3] == 1:
-        form = GreyConv
-    else:
-        form = WinogradConv if _winograd_pays(x.shape, width) else nn.Conv
-    return form(width, (3, 3), **settings)(x)
+    if on_cpu() and jax.device_count() == 1:  # among several devices the chunks of images would be sent around
+        if x.shape[3] == 1:
+            return CpuConv(width, (3, 3), form=shifted.convolve, **settings)(x)
+        if _winograd_pays(x.shape, width):
+            return CpuConv(width, (3, 3), form=winograd.convolve, **settings)(x)
+    return nn.Conv(width, (3, 3), **settings)(x)
 
 
 def _winograd_pays(shape: tuple[int, ...], width: int) -> bool:
@@ -50,32 +49,17 @@ def _winograd_pays(shape: tuple[int, ...], width: int) -> bool:
     return shape[3] * width >= MIN_WEIGHTS and images >= MIN_IMAGES and activations <= MAX_ACTIVATIONS
 
 
-class _OtherConv(nn.Conv):
-    """`nn.Conv` for 3x3 kernels, stride 1 and a border of zeros, computed by `convolve`."""
+class CpuConv(nn.Conv):
+    """`nn.Conv` for 3x3 kernels, stride 1 and a border of zeros, computed by `form`."""
+
+    form: Callable[[jax.Array, jax.Array], jax.Array] = winograd.plain
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
         shape = (3, 3, inputs.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         inputs, kernel = promote_dtype(inputs, kernel, dtype=self.dtype)
-        return self.convolve(inputs, kernel)
-
-    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        raise NotImplementedError
-
-
-class WinogradConv(_OtherConv):
-    """With fewer multiplications."""
-
-    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return winograd.convolve(x, kernel)
-
-
-class GreyConv(_OtherConv):
-    """For one input channel."""
-
-    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return shifted.convolve(x, kernel)
+        return self.form(inputs, kernel)
 
 
 def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Array:

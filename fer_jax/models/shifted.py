@@ -2,7 +2,8 @@
 
     y = convolve(x, kernel)     # nn.Conv(O, (3, 3), use_bias=False): x [B, H, W, 1], kernel [3, 3, 1, O] -> [B, H, W, O]
 
-With one channel there is no sum over channels, for which XLA's own convolution is made: it runs at a seventh of the speed.
+With one channel there is no sum over channels, for which XLA's own convolution is made: that takes several times as long
+(benchmarks/convolution.py).
 """
 
 import functools

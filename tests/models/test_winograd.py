@@ -91,7 +91,6 @@ def test_a_layer_takes_it_where_it_pays_and_is_flaxs_in_variables_and_value(monk
 
 def test_elsewhere_than_on_a_cpu_it_is_flaxs_own(monkeypatch):
     monkeypatch.setattr(layers, "on_cpu", lambda: False)
-    monkeypatch.setattr(layers, "WinogradConv", None)
-    monkeypatch.setattr(layers, "GreyConv", None)
+    monkeypatch.setattr(layers, "CpuConv", None)
     for channels in (96, 1):
         Network(64).init_with_output(jax.random.key(0), jnp.ones((8, 4, 4, channels)))
