@@ -33,8 +33,8 @@ EPILOG = """examples:
 
 The n test images are the random sample of scripts/attack_bench.py. Each side runs in a process of its own with all cores,
 judges by its own copy of the network, and keeps what it found in OUT after every batch: the same command goes on where it
-was stopped. Then both attack, once more, --timed of the images that survived both, on which every attack takes its full
-time (compiling included). All other classes are targets.
+was stopped; OUT/accuracy.csv has the accuracies. Then both attack, once more, --timed of the images that survived both, on
+which every attack takes its full time (compiling included). All other classes are targets.
 """
 
 
@@ -56,6 +56,7 @@ def main() -> None:
         raise InputError(f"{' and '.join(missing)} must be installed: pip install -e '.[oracles]'")
     rows = sample(args)
     logs = [run(args, side, "all", rows) for side in SIDES]
+    write(args, accuracies(*logs, args.n))
     print(compare(*logs, args.n))
     survivors = sorted(set(logs[0].survivors(rows)) & set(logs[1].survivors(rows)))[: args.timed]
     if survivors:
@@ -108,12 +109,30 @@ def search(side: Side, images: np.ndarray, labels: np.ndarray, rows: list[int], 
             log.add(stage, batch, np.array(batch)[wrong].tolist(), seconds)
 
 
+def accuracies(ours: Log, theirs: Log, n: int) -> pd.DataFrame:
+    """What each stage leaves right: stage, n, and a column for each side."""
+    rows = sorted(ours.done("clean"))
+    left = [[stage, n, *(len(log.survivors(rows, stage)) / n for log in (ours, theirs))] for stage in ("clean", *STAGES)]
+    return pd.DataFrame(left, columns=["stage", "n", *SIDES])
+
+
+def write(args: argparse.Namespace, table: pd.DataFrame) -> None:
+    """OUT/accuracy.csv, with what was attacked."""
+    about = {
+        "norm": args.norm,
+        "eps": args.eps,
+        "model": model_path(args).as_posix(),
+        "sha256": files.digest(model_path(args)),
+    }
+    with files.replacing(args.out / "accuracy.csv") as temporary:
+        table.assign(**about).to_csv(temporary, index=False, float_format="%.6g")
+
+
 def compare(ours: Log, theirs: Log, n: int) -> str:
     """Accuracy after each stage, as a table."""
     rows = sorted(ours.done("clean"))
     lines = [f"{'accuracy after':15}{SIDES[0]:>10}{SIDES[1]:>14}{'points apart':>14}{'seconds':>18}"]
-    for stage in ("clean", *STAGES):
-        left = [len(log.survivors(rows, stage)) / n for log in (ours, theirs)]
+    for _, (stage, _, *left) in accuracies(ours, theirs, n).iterrows():
         times = f"{ours.seconds(stage):10.1f}{theirs.seconds(stage):8.1f}"
         lines.append(f"{stage:15}{left[0]:>10.2%}{left[1]:>14.2%}{100 * (left[0] - left[1]):>+14.2f}{times}")
     apart = set(ours.survivors(rows)) ^ set(theirs.survivors(rows))

@@ -3,8 +3,8 @@
     python scripts/train.py --config experiments/vgg_pgd.py
 
 From random weights, on the deliverable's network. Three steps of PGD: what a step of training costs against an ordinary one
-is measured by benchmarks/robust_step.py. One H200 that three other trainings shared: 40 epochs in 2 minutes. Shipped as
-results/robust/robust_model.pkl; its figures are in results/robustness/table.md.
+is measured by benchmarks/robust_step.py. One H200 that three other trainings shared: 40 epochs in 2 minutes. Its network was
+shipped before that of vgg_balanced.py; results/robust/architecture.txt has its figures.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer

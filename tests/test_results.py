@@ -60,7 +60,7 @@ def test_the_experiment_file_still_is_the_models_config(shipped, root):
 @pytest.mark.parametrize(
     ("model", "log", "recipe"),
     [
-        ("robust/robust_model.pkl", "robust/robust_model", "vgg_pgd"),
+        ("robust/robust_model.pkl", "robust/robust_model", "vgg_balanced"),
         ("robust/fgsm_rs.pkl", "robust/fgsm_rs", "vgg_fgsm_rs"),
         ("robust/smooth.pkl", "robust/smooth", "vgg_smooth"),
         ("ferplus/model.pkl", "ferplus", "vgg_ferplus"),
@@ -80,7 +80,7 @@ def test_each_other_network_has_its_log_and_its_recipe(root, model, log, recipe)
 def test_the_robustness_table_is_of_the_networks_beside_it(root):
     table = pd.read_csv(root / "results" / "robustness" / "table.csv").fillna({"sha256": ""})
     files_of = {
-        "standard": "model/runs/vgg_distilled/model.pkl",
+        "standard": "model/my_own_model.pkl",
         "fgsm_rs": "robust/fgsm_rs.pkl",
         "pgd": "robust/robust_model.pkl",
         "smooth": "robust/smooth.pkl",
@@ -88,6 +88,16 @@ def test_the_robustness_table_is_of_the_networks_beside_it(root):
     for name, path in files_of.items():
         assert set(table[table["model"] == name]["sha256"]) == {files.digest(root / "results" / path)}
     assert set(table["model"]) == {*files_of, "constant"}
+
+
+def test_autoattack_ends_where_the_reference_does(root):
+    table = pd.read_csv(root / "results" / "robustness" / "oracle.csv")
+    apart = (table["fer_jax"] - table["pyautoattack"]).abs()
+    assert apart.max() <= 0.015 and apart[table["stage"] == "square"].max() <= 0.005
+    assert table.loc[table["stage"] == "square", "pyautoattack"].between(0.3, 0.6).all()
+    assert set(table["n"]) == {500} and set(table["norm"]) == {"linf", "l2"}
+    for model, rows in table.groupby("model"):
+        assert set(rows["sha256"]) == {files.digest(root / str(model))} and set(rows["norm"]) == {"linf", "l2"}
 
 
 def test_the_model_is_small_enough_to_ship(results):

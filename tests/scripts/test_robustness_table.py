@@ -90,9 +90,9 @@ def run(script, fer, monkeypatch, tmp_path, asked):
     monkeypatch.setattr(masking, "telling_eps", lambda *args, **options: EPS)
     monkeypatch.setattr(masking, "measure", look)
 
-    def call(*models, n=30, certify=4, copies=20):
+    def call(*models, n=30, certify=4, copies=20, flags=()):
         folders = ["--work", tmp_path / "work", "--out", tmp_path / "out"]
-        options = [*folders, "--n", n, "--certify", certify, "--copies", copies]
+        options = [*folders, "--n", n, "--certify", certify, "--copies", copies, *flags]
         monkeypatch.setattr(sys, "argv", ["robustness_table.py", "--models", *map(str, [*models, *options])])
         return cli.run(script.main)
 
@@ -162,7 +162,7 @@ def test_what_a_look_at_the_gradient_cannot_tell_is_said(run, tmp_path, monkeypa
         raise InputError("the network gets none of the 30 images right")
 
     monkeypatch.setattr(masking, "measure", refuse)
-    assert run(model) == 0
+    assert run(f"mine={save_model(tmp_path / 'a.pkl', name='another')}") == 0
     assert "mine: not checked: the network gets none of the 30 images right" in capsys.readouterr().out
 
 
@@ -213,6 +213,36 @@ def test_a_stopped_table_goes_on_and_never_mixes(run, tmp_path, asked, capsys):
     save_model(model, name="trained again")
     assert run(f"mine={model}") == 0  # another network by the same name and file has a folder of its own
     assert len(asked) == done and set(read(tmp_path).loc["mine", "sha256"]) == {files.digest(model)}
+
+
+def test_a_gradient_is_looked_at_once_for_each_pair_of_networks(run, tmp_path, monkeypatch):
+    one, two = f"one={save_model(tmp_path / 'a.pkl')}", f"two={save_model(tmp_path / 'b.pkl', name='b')}"
+    assert run(one, two) == 0
+    before = (tmp_path / "out" / "masking.json").read_text()
+    looked, measure = [], masking.measure
+    monkeypatch.setattr(masking, "measure", lambda *args, **options: looked.append(options) or measure(*args, **options))
+    assert run(one, two) == 0
+    assert not looked and (tmp_path / "out" / "masking.json").read_text() == before
+    assert run(one) == 0  # there is no other network now; the constant still has the first to transfer from
+    assert len(looked) == 1 and "no transfer" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_so_far_tells_what_is_known_and_measures_nothing(run, tmp_path, asked):
+    model, new = f"mine={save_model(tmp_path / 'a.pkl')}", f"new={save_model(tmp_path / 'b.pkl', name='b')}"
+    assert run(model) == 0
+    full, done = read(tmp_path), len(asked)
+    (said,) = (line for line in (tmp_path / "out" / "table.md").read_text().splitlines() if line.startswith("- mine"))
+    (path,) = (tmp_path / "work").glob("mine-*/found.csv")
+    pd.read_csv(path)[:57].to_csv(path, index=False)  # all of the small ball, 27 of 30 of the large one, none of the weather
+    assert run(model, new, flags=["--so-far"]) == 0
+    table = read(tmp_path)
+    assert len(asked) == done
+    assert table.loc["mine"].index.tolist() == full.loc["mine"].index.drop("corruptions").tolist()
+    assert table.loc[("mine", "AutoAttack 8/255"), "n"] == 27
+    assert table.loc["new"].index.tolist() == ["clean", "macro recall", "calibration error"]
+    assert set(table["command"].str.endswith(" --so-far")) == {True}
+    lines = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert "- new: not checked yet." in lines and said in lines and "no transfer" in said
 
 
 @pytest.mark.parametrize(
