@@ -90,6 +90,13 @@ def test_the_robustness_table_is_of_the_networks_beside_it(root):
     assert set(table["model"]) == {*files_of, "constant"}
 
 
+def test_the_corruptions_are_of_the_networks_beside_them(root):
+    told = json.loads((root / "results" / "robustness" / "corruptions" / "corruptions.json").read_text())["models"]
+    folders = {"my_own_model": "model", "fgsm_rs": "robust", "robust_model": "robust", "smooth": "robust"}
+    found = {name: files.digest(root / "results" / folder / f"{name}.pkl") for name, folder in folders.items()}
+    assert {name: model["model"] for name, model in told.items()} == found
+
+
 def test_autoattack_ends_where_the_reference_does(root):
     table = pd.read_csv(root / "results" / "robustness" / "oracle.csv")
     apart = (table["fer_jax"] - table["pyautoattack"]).abs()
