@@ -3,8 +3,9 @@
     python scripts/train.py --config experiments/vgg_smoothadv.py
     python scripts/certify.py --model runs/vgg_smoothadv/model.pkl
 
-Starts from the shipped network for smoothing. Two steps of the adversary against the mean over two noises: what a step of
-training costs against an ordinary one is measured by benchmarks/robust_step.py. Not trained yet.
+Starts from the shipped robust network, with the same teacher. One step of the adversary against one noise, the one that is
+trained on: what a step of training costs against an ordinary one is measured by benchmarks/robust_step.py. Not trained to
+the end yet; results/robust/architecture.txt has what ten epochs gave.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
@@ -15,11 +16,12 @@ config = Config(
     epochs=40,
     batch_size=128,
     resolutions=((0.0, 40),),
-    label_smoothing=0.05,
-    self_distillation=0.5,
-    init_from="results/robust/smooth.pkl",
-    optimizer=Optimizer(learning_rate=0.05, warmup=0.15),
+    label_smoothing=0.0,  # the teacher's probabilities are soft enough
+    teachers=("results/model/runs/vgg_distilled/model.pkl",),
+    teaching=0.8,
+    init_from="results/robust/robust_model.pkl",
+    optimizer=Optimizer(learning_rate=0.06, warmup=0.15),
     augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
-    adversary=Adversary(method="smoothadv", norm="l2", eps=0.5, step_size=1.0, steps=2, sigma=0.25, draws=2),
-    early_stopping=EarlyStopping(monitor="robust_accuracy", patience=20),  # under a stronger attack and a noise
+    adversary=Adversary(method="smoothadv", norm="l2", eps=0.5, step_size=1.0, steps=1, sigma=0.25, draws=1),
+    early_stopping=EarlyStopping(monitor="last", patience=20),
 )
