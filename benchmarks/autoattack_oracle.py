@@ -56,8 +56,9 @@ def main() -> None:
         raise InputError(f"{' and '.join(missing)} must be installed: pip install -e '.[oracles]'")
     rows = sample(args)
     logs = [run(args, side, "all", rows) for side in SIDES]
-    write(args, accuracies(*logs, args.n))
-    print(compare(*logs, args.n))
+    table = accuracies(*logs, args.n)
+    write(args, table)
+    print(compare(table, *logs))
     survivors = sorted(set(logs[0].survivors(rows)) & set(logs[1].survivors(rows)))[: args.timed]
     if survivors:
         logs = [run(args, side, "survivors", survivors) for side in SIDES]
@@ -121,22 +122,22 @@ def write(args: argparse.Namespace, table: pd.DataFrame) -> None:
     about = {
         "norm": args.norm,
         "eps": args.eps,
-        "model": model_path(args).as_posix(),
+        "model": model_path(args).stem,
         "sha256": files.digest(model_path(args)),
     }
     with files.replacing(args.out / "accuracy.csv") as temporary:
         table.assign(**about).to_csv(temporary, index=False, float_format="%.6g")
 
 
-def compare(ours: Log, theirs: Log, n: int) -> str:
-    """Accuracy after each stage, as a table."""
+def compare(table: pd.DataFrame, ours: Log, theirs: Log) -> str:
+    """`accuracies`, to be read, with the times."""
     rows = sorted(ours.done("clean"))
     lines = [f"{'accuracy after':15}{SIDES[0]:>10}{SIDES[1]:>14}{'points apart':>14}{'seconds':>18}"]
-    for _, (stage, _, *left) in accuracies(ours, theirs, n).iterrows():
+    for stage, _, *left in table.itertuples(index=False):
         times = f"{ours.seconds(stage):10.1f}{theirs.seconds(stage):8.1f}"
         lines.append(f"{stage:15}{left[0]:>10.2%}{left[1]:>14.2%}{100 * (left[0] - left[1]):>+14.2f}{times}")
     apart = set(ours.survivors(rows)) ^ set(theirs.survivors(rows))
-    return "\n".join([*lines, f"{len(apart)} of {n} images end differently"])
+    return "\n".join([*lines, f"{len(apart)} of {table['n'].iloc[0]} images end differently"])
 
 
 def compare_times(ours: Log, theirs: Log, n: int) -> str:

@@ -3,8 +3,8 @@
     python scripts/train.py --config experiments/vgg_balanced.py
 
 The teacher is the network of experiments/vgg_distilled.py that lies in results; four fifths of the targets are what it says
-of the images before the adversary changes them. Three steps of PGD and the teacher's pass: what a step of training costs
-against an ordinary one is measured by benchmarks/robust_step.py. One H100 that eleven other jobs shared: 60 epochs in 9
+of the images before the adversary changes them. Three steps of PGD: what a step of training costs against an ordinary one is
+measured by benchmarks/robust_step.py, both without the teacher's pass. One H100 that other jobs shared: 60 epochs in 9
 minutes. Shipped as results/robust/robust_model.pkl; its figures are in results/robustness/table.md.
 """
 

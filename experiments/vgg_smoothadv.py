@@ -4,8 +4,8 @@
     python scripts/certify.py --model runs/vgg_smoothadv/model.pkl
 
 Starts from the shipped robust network, with the same teacher. One step of the adversary against one noise, the one that is
-trained on: what a step of training costs against an ordinary one is measured by benchmarks/robust_step.py. Not trained to
-the end yet; results/robust/architecture.txt has what ten epochs gave.
+trained on: what a step of training costs against an ordinary one is measured by benchmarks/robust_step.py, both without the
+teacher's pass. Not trained to the end yet; results/robust/architecture.txt has what ten epochs gave.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer

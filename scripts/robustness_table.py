@@ -189,10 +189,9 @@ def known_gradient(row: Row, other: Row | None, look: Callable[[], dict[str, Any
     """
     path = row.found.path.with_name("gradient.json")
     wanted = {"name": other and other.name, "sha256": other and other.digest}
-    if path.exists() and ((told := files.read_json(path)).get("transfer") == wanted or look is None):
+    told = files.read_json(path) if path.exists() else {"transfer": None, "found": {"says": "not checked yet."}}
+    if look is None or told["transfer"] == wanted:
         return told["found"]
-    if look is None:
-        return {"says": "not checked yet."}
     found = look()
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps({"transfer": wanted, "found": found}, indent=2) + "\n")
@@ -237,12 +236,15 @@ def write(table: pd.DataFrame, gradients: dict[str, dict], out: Path) -> None:
 
 
 def command_of(args: argparse.Namespace) -> str:
-    """What gives these figures, run from the top folder; without the folders of data and output, which change nothing."""
-    places = {name: path.resolve() for name, path in args.models.items()}
-    own = {name: path.relative_to(ROOT) if path.is_relative_to(ROOT) else path for name, path in places.items()}
+    """What gives these figures, run from the top folder; without the folders that change nothing."""
+
+    def own(path: Path) -> str:
+        place = path.resolve()
+        return (place.relative_to(ROOT) if place.is_relative_to(ROOT) else place).as_posix()
+
     numbers = [part for name in ("n", "queries", "certify", "copies") for part in (f"--{name}", str(getattr(args, name)))]
-    models = [f"{name}={path.as_posix()}" for name, path in own.items()]
-    so_far = ["--so-far"] if args.so_far else []
+    models = [f"{name}={own(path)}" for name, path in args.models.items()]
+    so_far = ["--so-far", "--work", own(args.work)] if args.so_far else []
     return shlex.join(["python", "scripts/robustness_table.py", "--models", *models, *numbers, *so_far])
 
 

@@ -240,7 +240,7 @@ def test_so_far_tells_what_is_known_and_measures_nothing(run, tmp_path, asked):
     assert table.loc["mine"].index.tolist() == full.loc["mine"].index.drop("corruptions").tolist()
     assert table.loc[("mine", "AutoAttack 8/255"), "n"] == 27
     assert table.loc["new"].index.tolist() == ["clean", "macro recall", "calibration error"]
-    assert set(table["command"].str.endswith(" --so-far")) == {True}
+    assert set(table["command"].str.endswith(" --so-far --work work")) == {True}
     lines = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert "- new: not checked yet." in lines and said in lines and "no transfer" in said
 
