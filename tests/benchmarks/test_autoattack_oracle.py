@@ -67,9 +67,8 @@ def test_the_table_gives_both_accuracies_and_their_difference(benchmark, tmp_pat
         search(benchmark, benchmark.Log(tmp_path / name, {}), Known(breaks))
         for name, breaks in (("ours", BREAKS), ("theirs", weaker))
     )
-    lines = [
-        line.split()[:4] for line in benchmark.compare(benchmark.accuracies(ours, theirs, 11), ours, theirs).splitlines()
-    ]
+    told = benchmark.compare(benchmark.accuracies(ours, theirs, 11), ours, theirs)
+    lines = [line.split()[:4] for line in told.splitlines()]
     assert lines[1] == ["clean", "90.91%", "90.91%", "+0.00"]
     assert lines[2] == ["apgd-ce", "63.64%", "72.73%", "-9.09"]
     assert lines[5] == ["square", "36.36%", "45.45%", "-9.09"]
