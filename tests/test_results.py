@@ -1,12 +1,13 @@
 """What is committed under results/ belongs to the model that is committed with it."""
 
 import json
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import config, faces, files, model_file
+from fer_jax import config, faces, files, model_file, smoothing
 from fer_jax.models import describe
 from fer_jax.predict import Predictor, load_model
 
@@ -62,7 +63,7 @@ def test_the_experiment_file_still_is_the_models_config(shipped, root):
     [
         ("robust/robust_model.pkl", "robust/robust_model", "vgg_balanced"),
         ("robust/fgsm_rs.pkl", "robust/fgsm_rs", "vgg_fgsm_rs"),
-        ("robust/smooth.pkl", "robust/smooth", "vgg_smooth"),
+        ("robust/smooth.pkl", "robust/smooth", "vgg_smoothadv"),
         ("ferplus/model.pkl", "ferplus", "vgg_ferplus"),
     ],
 )
@@ -88,6 +89,22 @@ def test_the_robustness_table_is_of_the_networks_beside_it(root):
     for name, path in files_of.items():
         assert set(table[table["model"] == name]["sha256"]) == {files.digest(root / "results" / path)}
     assert set(table["model"]) == {*files_of, "constant"}
+
+
+def test_the_certificates_are_of_the_network_beside_them_and_none_is_broken(root):
+    folder = root / "results" / "robustness" / "certified"
+    told, found = json.loads((folder / "certified.json").read_text()), pd.read_csv(folder / "found.csv")
+    network = root / "results" / "robust" / "smooth.pkl"
+    assert told["model"] == files.digest(network)
+    assert told["sigma"] == smoothing.trained_sigma(model_file.load(network).metadata)
+    assert told["broken"] == (found["broken"] > 0).sum() == 0
+    assert told["attacked"] == (found["prediction"] >= 0).sum() >= 200
+    reach = np.where(found["prediction"] == found["label"], found["radius"], -1)
+    for point in told["results"]:
+        assert (point["certified"], point["n"]) == ((reach >= point["radius"]).sum(), len(found))
+    for row in found[found["prediction"] >= 0].itertuples():
+        lower = smoothing.lower_bound(row.count, told["n"], told["alpha"])
+        assert row.radius == pytest.approx(told["sigma"] * NormalDist().inv_cdf(lower), abs=1e-9)
 
 
 def test_the_corruptions_are_of_the_networks_beside_them(root):
