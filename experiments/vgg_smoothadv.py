@@ -5,9 +5,9 @@
 
 Starts from the shipped robust network, with the same teacher. Two steps of the adversary against one noise, the one that is
 trained on, and adversarial weight perturbation: what a step of training costs against an ordinary one is measured by
-benchmarks/robust_step.py, both without the teacher's pass. One H200 that another training shared: 60 epochs in 144 seconds.
-Shipped as results/robust/smooth.pkl; its figures are in results/robustness/table.md, its certificates in
-results/robustness/certified.
+benchmarks/robust_step.py, both without the teacher's pass. One H200 that another training and some attacks shared: 60
+epochs in 144 seconds. Shipped as results/robust/smooth.pkl; its figures are in results/robustness/table.md, its certificates
+in results/robustness/certified.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
