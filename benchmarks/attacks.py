@@ -1,12 +1,15 @@
-"""PGD on the CPU: ours against foolbox (JAX) and torchattacks (torch float32), on the same network and images.
+"""PGD on the CPU: ours against foolbox (JAX) and torchattacks (torch float32), on the same network
+and images.
 
     pip install -e '.[oracles]'
-    pip install --no-deps torchattacks==3.5.1      # its pinned requests and its unused torchvision stay out
-    python benchmarks/attacks.py                   # 512 images, 40 steps, the shipped model
+    pip install --no-deps torchattacks==3.5.1      # its pinned requests and its unused torchvision
+    stay out python benchmarks/attacks.py                   # 512 images, 40 steps, the shipped
+    model
 
-Each library runs in a fresh process with all cores, after a warm-up on the first batch, from a random start within Linf
-8/255 by steps of 2/255; foolbox gets our compiled network and process settings. Prints the fastest of the repeats, which
-take turns, and ours as a multiple of each other's speed.
+Each library runs in a fresh process with all cores, after a warm-up on the first batch, from a
+random start within Linf 8/255 by steps of 2/255; foolbox gets our compiled network and process
+settings. Prints the fastest of the repeats, which take turns, and ours as a multiple of each
+other's speed.
 """
 
 import argparse
@@ -39,7 +42,11 @@ def main() -> None:
     for _ in range(args.repeats):
         for side in sides:
             command = [sys.executable, __file__, *sys.argv[1:], "--worker", side]
-            found[side].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+            found[side].append(
+                json.loads(
+                    subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+                )
+            )
     ours = min(run["seconds"] for run in found["fer_jax"])
     for side, runs in found.items():
         seconds = min(run["seconds"] for run in runs)
@@ -50,7 +57,12 @@ def main() -> None:
 def measure(args: argparse.Namespace) -> dict:
     """Seconds that all images take, and the share whose class has changed."""
     random = np.random.default_rng(0)
-    images = random.uniform(0, 1, (args.n, 6, 6, 1)).astype(np.float32).repeat(8, axis=1).repeat(8, axis=2)
+    images = (
+        random.uniform(0, 1, (args.n, 6, 6, 1))
+        .astype(np.float32)
+        .repeat(8, axis=1)
+        .repeat(8, axis=2)
+    )
     predict, run = SIDES[args.worker](args.model)
     batches = [slice(start, start + args.batch) for start in range(0, args.n, args.batch)]
     labels = np.concatenate([predict(images[batch]).argmax(axis=1) for batch in batches])
@@ -69,7 +81,17 @@ def ours(path: Path | None) -> tuple[Callable, Run]:
     from fer_jax.attacks import pgd
 
     def run(images: np.ndarray, labels: np.ndarray, steps: int) -> np.ndarray:
-        return np.asarray(pgd(jax.random.key(0), logits_fn, images, labels, eps=EPS, step_size=STEP_SIZE, steps=steps))
+        return np.asarray(
+            pgd(
+                jax.random.key(0),
+                logits_fn,
+                images,
+                labels,
+                eps=EPS,
+                step_size=STEP_SIZE,
+                steps=steps,
+            )
+        )
 
     return lambda images: np.asarray(logits_fn(images)), run
 
@@ -118,19 +140,31 @@ def _compiled(path: Path | None):
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=512, help="images, whole batches of them (default: 512)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--n", type=int, default=512, help="images, whole batches of them (default: 512)"
+    )
     parser.add_argument("--steps", type=int, default=40, help="of PGD (default: 40)")
-    parser.add_argument("--batch", type=int, default=64, help="images attacked together (default: 64, at most n)")
-    parser.add_argument("--repeats", type=int, default=2, help="fresh processes of each library (default: 2)")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
+    parser.add_argument(
+        "--batch", type=int, default=64, help="images attacked together (default: 64, at most n)"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=2, help="fresh processes of each library (default: 2)"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="model file (default: the shipped model)"
+    )
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if min(args.n, args.steps, args.batch, args.repeats) < 1:
         parser.error("--n, --steps, --batch and --repeats must be at least 1")
     args.batch = min(args.batch, args.n)
     if args.n % args.batch:
-        raise InputError(f"--n must be a multiple of --batch {args.batch}, so that all is compiled once, received {args.n}")
+        raise InputError(
+            f"--n must be a multiple of --batch {args.batch}, so that all is compiled once, received {args.n}"
+        )
     return args
 
 

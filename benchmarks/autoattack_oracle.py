@@ -1,4 +1,6 @@
-"""AutoAttack, ours against pyautoattack's: the same weights and test images; how many stay right, and how long it takes."""
+"""AutoAttack, ours against pyautoattack's: the same weights and test images; how many stay right,
+and how long it takes.
+"""
 
 import argparse
 import importlib.util
@@ -17,7 +19,7 @@ from tqdm import tqdm
 
 from fer_jax import cli, files, runtime
 from fer_jax.errors import InputError
-from fer_jax.journal import Journal
+from fer_jax.robustness.journal import Journal
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Split
@@ -25,7 +27,8 @@ if TYPE_CHECKING:  # what imports jax is imported by the functions below, after 
 SIDES = ("fer_jax", "pyautoattack")
 STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")
 TOGETHER = {"cpu": 64, "cuda": 512}  # images that are attacked at once
-ALIKE = {"cpu": 1e-4, "cuda": 3e-2}  # how far both sides' logits may be apart: GPUs round what convolutions multiply to TF32
+# how far both sides' logits may be apart: GPUs round what convolutions multiply to TF32
+ALIKE = {"cpu": 1e-4, "cuda": 3e-2}
 EPILOG = """examples:
   pip install -e '.[oracles]'
   python benchmarks/autoattack_oracle.py --data data --norm linf --eps 0.5/255
@@ -39,7 +42,9 @@ which every attack takes its full time (compiling included). All other classes a
 
 
 class Side(NamedTuple):
-    """One of the two: logits of images, and attacks by stage as (images, labels, number of the batch) -> images."""
+    """One of the two: logits of images, and attacks by stage as (images, labels, number of the
+    batch) -> images.
+    """
 
     logits: Callable[[np.ndarray], np.ndarray]
     attacks: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]]
@@ -52,7 +57,9 @@ def main() -> None:
     if args.worker:
         work(args)
         return
-    if missing := [name for name in ("torch", "pyautoattack") if not importlib.util.find_spec(name)]:
+    if missing := [
+        name for name in ("torch", "pyautoattack") if not importlib.util.find_spec(name)
+    ]:
         raise InputError(f"{' and '.join(missing)} must be installed: pip install -e '.[oracles]'")
     rows = sample(args)
     logs = [run(args, side, "all", rows) for side in SIDES]
@@ -66,7 +73,9 @@ def main() -> None:
 
 
 class Log:
-    """What one side found so far: whether a stage broke a row's image, and in how many seconds (a batch's, shared out)."""
+    """What one side found so far: whether a stage broke a row's image, and in how many seconds (a
+    batch's, shared out).
+    """
 
     def __init__(self, folder: Path, settings: dict):
         self.journal = Journal(folder, settings, ("stage", "row", "broken", "seconds"))
@@ -76,7 +85,9 @@ class Log:
         return self.journal.table
 
     def add(self, stage: str, rows: list[int], broken: list[int], seconds: float) -> None:
-        self.journal.add(stage=stage, row=rows, broken=np.isin(rows, broken), seconds=seconds / len(rows))
+        self.journal.add(
+            stage=stage, row=rows, broken=np.isin(rows, broken), seconds=seconds / len(rows)
+        )
 
     def done(self, stage: str) -> set[int]:
         return set(self.table["row"][self.table["stage"] == stage])
@@ -84,15 +95,26 @@ class Log:
     def survivors(self, rows: list[int], upto: str = STAGES[-1]) -> list[int]:
         """Those of `rows` that nothing up to and including a stage has broken."""
         seen = ("clean", *STAGES)[: ("clean", *STAGES).index(upto) + 1]
-        broken = set(self.table["row"][self.table["broken"].astype(bool) & self.table["stage"].isin(seen)])
+        broken = set(
+            self.table["row"][self.table["broken"].astype(bool) & self.table["stage"].isin(seen)]
+        )
         return [row for row in rows if row not in broken]
 
     def seconds(self, stage: str) -> float:
         return self.table.loc[self.table["stage"] == stage, "seconds"].to_numpy(float).sum()
 
 
-def search(side: Side, images: np.ndarray, labels: np.ndarray, rows: list[int], log: Log, name: str, together: int) -> None:
-    """Run every stage on what is left of `rows` and is not in `log` yet, on `together` images at once.
+def search(
+    side: Side,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: list[int],
+    log: Log,
+    name: str,
+    together: int,
+) -> None:
+    """Run every stage on what is left of `rows` and is not in `log` yet, on `together` images at
+    once.
 
     Args:
         images, labels: of the whole test set, float32 [N, 48, 48, 1] in [0, 1] and int [N].
@@ -104,7 +126,11 @@ def search(side: Side, images: np.ndarray, labels: np.ndarray, rows: list[int], 
         for start in tqdm(starts, desc=f"{name} {stage}", unit="batch", disable=None):
             batch = todo[start : start + together]
             began = time.perf_counter()
-            found = images[batch] if stage == "clean" else side.attacks[stage](images[batch], labels[batch], batch[0])
+            found = (
+                images[batch]
+                if stage == "clean"
+                else side.attacks[stage](images[batch], labels[batch], batch[0])
+            )
             seconds = time.perf_counter() - began
             wrong = side.logits(found).argmax(axis=1) != labels[batch]
             log.add(stage, batch, np.array(batch)[wrong].tolist(), seconds)
@@ -113,7 +139,10 @@ def search(side: Side, images: np.ndarray, labels: np.ndarray, rows: list[int], 
 def accuracies(ours: Log, theirs: Log, n: int) -> pd.DataFrame:
     """What each stage leaves right: stage, n, and a column for each side."""
     rows = sorted(ours.done("clean"))
-    left = [[stage, n, *(len(log.survivors(rows, stage)) / n for log in (ours, theirs))] for stage in ("clean", *STAGES)]
+    left = [
+        [stage, n, *(len(log.survivors(rows, stage)) / n for log in (ours, theirs))]
+        for stage in ("clean", *STAGES)
+    ]
     return pd.DataFrame(left, columns=["stage", "n", *SIDES])
 
 
@@ -132,10 +161,14 @@ def write(args: argparse.Namespace, table: pd.DataFrame) -> None:
 def compare(table: pd.DataFrame, ours: Log, theirs: Log) -> str:
     """`accuracies`, to be read, with the times."""
     rows = sorted(ours.done("clean"))
-    lines = [f"{'accuracy after':15}{SIDES[0]:>10}{SIDES[1]:>14}{'points apart':>14}{'seconds':>18}"]
+    lines = [
+        f"{'accuracy after':15}{SIDES[0]:>10}{SIDES[1]:>14}{'points apart':>14}{'seconds':>18}"
+    ]
     for stage, _, *left in table.itertuples(index=False):
         times = f"{ours.seconds(stage):10.1f}{theirs.seconds(stage):8.1f}"
-        lines.append(f"{stage:15}{left[0]:>10.2%}{left[1]:>14.2%}{100 * (left[0] - left[1]):>+14.2f}{times}")
+        lines.append(
+            f"{stage:15}{left[0]:>10.2%}{left[1]:>14.2%}{100 * (left[0] - left[1]):>+14.2f}{times}"
+        )
     apart = set(ours.survivors(rows)) ^ set(theirs.survivors(rows))
     return "\n".join([*lines, f"{len(apart)} of {table['n'].iloc[0]} images end differently"])
 
@@ -161,7 +194,9 @@ def run(args: argparse.Namespace, side: str, name: str, rows: list[int]) -> Log:
 
 
 def open_log(args: argparse.Namespace, side: str, name: str) -> Log:
-    settings: dict[str, Any] = {key: getattr(args, key) for key in ("norm", "eps", "n", "queries", "seed", "device")}
+    settings: dict[str, Any] = {
+        key: getattr(args, key) for key in ("norm", "eps", "n", "queries", "seed", "device")
+    }
     settings["model"] = files.digest(model_path(args))
     return Log(args.out / f"{side}-{name}", settings)
 
@@ -169,7 +204,10 @@ def open_log(args: argparse.Namespace, side: str, name: str) -> Log:
 def work(args: argparse.Namespace) -> None:
     if args.device == "cuda":  # both libraries share it
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    log, rows = open_log(args, args.worker, args.rows), json.loads((args.out / f"{args.rows}.json").read_text())
+    log, rows = (
+        open_log(args, args.worker, args.rows),
+        json.loads((args.out / f"{args.rows}.json").read_text()),
+    )
     test = load(args)
     images, labels = test.images[..., None] / np.float32(255), test.labels
     make = {"fer_jax": ours, "pyautoattack": theirs}[args.worker]
@@ -185,12 +223,16 @@ def ours(args: argparse.Namespace, examples: np.ndarray, together: int) -> Side:
     from fer_jax.predict import Predictor
 
     if (jax.default_backend() == "cpu") != (args.device == "cpu"):
-        raise InputError(f"--device must be where jax computes, on the {jax.default_backend()}, received {args.device}")
+        raise InputError(
+            f"--device must be where jax computes, on the {jax.default_backend()}, received {args.device}"
+        )
     logits_fn, key = Predictor(model_path(args)).logits_fn, jax.random.key(args.seed)
-    filled = lambda array: jnp.asarray(array[np.arange(together) % len(array)])  # noqa: E731  one shape, compiled once
+    filled = lambda array: jnp.asarray(array[np.arange(together) % len(array)])
 
     def attack(stage: Callable, images: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
-        return np.asarray(stage(jax.random.fold_in(key, number), logits_fn, filled(images), filled(labels)))[: len(images)]
+        return np.asarray(
+            stage(jax.random.fold_in(key, number), logits_fn, filled(images), filled(labels))
+        )[: len(images)]
 
     stages = auto.stages(args.eps, NORMS[args.norm], queries=args.queries)
     return Side(
@@ -206,22 +248,37 @@ def theirs(args: argparse.Namespace, examples: np.ndarray, together: int) -> Sid
 
     predictor = Predictor(model_path(args))
     network = torch_oracle.network(predictor.model, args.device)
-    apart = np.abs(torch_oracle.logits(network, examples) - np.asarray(predictor.logits_fn(examples))).max()
+    apart = np.abs(
+        torch_oracle.logits(network, examples) - np.asarray(predictor.logits_fn(examples))
+    ).max()
     if apart > (most := ALIKE[args.device]):
-        raise InputError(f"{model_path(args)}: the torch copy's logits must be ours to {most:g}, they are {apart:.1e} apart")
-    options = {"queries": args.queries, "classes": len(predictor.emotions), "seed": args.seed, "device": args.device}
+        raise InputError(
+            f"{model_path(args)}: the torch copy's logits must be ours to {most:g}, they are {apart:.1e} apart"
+        )
+    options = {
+        "queries": args.queries,
+        "classes": len(predictor.emotions),
+        "seed": args.seed,
+        "device": args.device,
+    }
     stages = torch_oracle.stages(network, args.eps, args.norm, **options)
     return Side(
         lambda images: torch_oracle.logits(network, images),
-        {name: lambda images, labels, number, stage=stage: stage(images, labels) for name, stage in stages.items()},
+        {
+            name: lambda images, labels, number, stage=stage: stage(images, labels)
+            for name, stage in stages.items()
+        },
     )
 
 
 def load(args: argparse.Namespace) -> "Split":
     """The test images that the model's protocol reports on."""
-    from fer_jax import data, model_file
+    from fer_jax import data
+    from fer_jax.models import model_file
 
-    return data.reported_by(model_file.load(model_path(args)).metadata, data.load(args.data), args.data)[0]
+    return data.reported_by(
+        model_file.load(model_path(args)).metadata, data.load(args.data), args.data
+    )[0]
 
 
 def sample(args: argparse.Namespace) -> list[int]:
@@ -239,18 +296,39 @@ def model_path(args: argparse.Namespace) -> Path:
 def parse_arguments() -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
-    parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="model file (default: the shipped model)"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)"
+    )
     parser.add_argument("--n", type=int, default=500, help="how many test images (default: 500)")
     parser.add_argument("--norm", choices=("linf", "l2"), default="linf", help="default: linf")
     parser.add_argument(
-        "--eps", type=cli.parse_eps, default=0.5 / 255, help="of pixels in [0, 1]; fractions too (default: 0.5/255)"
+        "--eps",
+        type=cli.parse_eps,
+        default=0.5 / 255,
+        help="of pixels in [0, 1]; fractions too (default: 0.5/255)",
     )
-    parser.add_argument("--queries", type=int, default=5000, help="of Square, which takes most of the time (default: 5000)")
-    parser.add_argument("--timed", type=int, default=32, metavar="N", help="survivors to be timed (default: 32)")
+    parser.add_argument(
+        "--queries",
+        type=int,
+        default=5000,
+        help="of Square, which takes most of the time (default: 5000)",
+    )
+    parser.add_argument(
+        "--timed", type=int, default=32, metavar="N", help="survivors to be timed (default: 32)"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", choices=TOGETHER, default="cpu", help="of torch, where jax must be, too (default: cpu)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/autoattack_oracle/NORM-EPS")
+    parser.add_argument(
+        "--device",
+        choices=TOGETHER,
+        default="cpu",
+        help="of torch, where jax must be, too (default: cpu)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="default: runs/autoattack_oracle/NORM-EPS"
+    )
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--rows", help=argparse.SUPPRESS)
     args = parser.parse_args()

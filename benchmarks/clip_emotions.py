@@ -1,8 +1,10 @@
 """What the shipped model says of each frame of a recording, counted over spans of frames.
 
-    python benchmarks/clip_emotions.py WolfgangLanger_Pexels.mp4 --spans 40-140 296-471 --detector yunet
+    python benchmarks/clip_emotions.py WolfgangLanger_Pexels.mp4 --spans 40-140 296-471 --detector
+    yunet
 
-Every frame is looked at, without smoothing; frames are counted from 0. Of several faces the largest counts.
+Every frame is looked at, without smoothing; frames are counted from 0. Of several faces the largest
+counts.
 """
 
 import argparse
@@ -12,7 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fer_jax import cli, faces, runtime, stream
+from fer_jax import cli, faces, runtime
+from fer_jax.video import stream
 
 
 def main() -> None:
@@ -30,7 +33,9 @@ def main() -> None:
     print(f"{arguments.video.name}: {len(said)} frames, a face in {found:.2%} ({detector.name})")
     for first, last in arguments.spans:
         span = said[first : last + 1]
-        shares = ", ".join(f"{emotion} {count / len(span):.1%}" for emotion, count in Counter(span).most_common())
+        shares = ", ".join(
+            f"{emotion} {count / len(span):.1%}" for emotion, count in Counter(span).most_common()
+        )
         print(f"  frames {first} to {last}: {shares}")
 
 
@@ -42,7 +47,9 @@ def parse_span(text: str) -> tuple[int, int]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("video", type=Path)
     parser.add_argument("--spans", type=parse_span, nargs="*", default=[], metavar="FIRST-LAST")
     parser.add_argument("--model", type=Path, metavar="FILE", help="default: the shipped model")

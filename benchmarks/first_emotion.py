@@ -1,8 +1,10 @@
-"""From typing the command to the first printed emotion: first start (nothing compiled yet) and second start.
+"""From typing the command to the first printed emotion: first start (nothing compiled yet) and
+second start.
 
     python benchmarks/first_emotion.py
 
-Plays the shipped clip with the shipped model, with a compilation cache of its own that is empty at first.
+Plays the shipped clip with the shipped model, with a compilation cache of its own that is empty at
+first.
 """
 
 import os
@@ -18,7 +20,12 @@ CLIP = ROOT / "results" / "preprocessing_test" / "input_video.mp4"
 
 
 def seconds_to_first_emotion(cache: str) -> float:
-    command = [sys.executable, str(ROOT / "scripts" / "predict_live_stream.py"), "--source", str(CLIP)]
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "predict_live_stream.py"),
+        "--source",
+        str(CLIP),
+    ]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
     began = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:

@@ -1,4 +1,5 @@
-"""Where a detector's box lies in FER-2013's frames: the measurement behind `faces.HAAR_FRAMING` and `YUNET_FRAMING`.
+"""Where a detector's box lies in FER-2013's frames: the measurement behind `faces.HAAR_FRAMING` and
+`YUNET_FRAMING`.
 
 python benchmarks/fit_framing.py --data data --detector yunet
 """
@@ -14,21 +15,32 @@ from tqdm import tqdm
 from fer_jax import cli, data, faces
 from fer_jax.types import IMAGE_SIZE
 
-SCALE, BORDER = 4, 96  # enlarged, with half a frame of replicated border: the box may be larger than the frame
+# enlarged, with half a frame of replicated border: the box may be larger than the frame
+SCALE, BORDER = 4, 96
 COLUMNS = ("side", "down", "right", "roll")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", metavar="DIR", type=Path, default="data", help="default: data")
-    parser.add_argument("--images", metavar="N", type=int, default=800, help="how many, evenly spread (default: 800)")
+    parser.add_argument(
+        "--images",
+        metavar="N",
+        type=int,
+        default=800,
+        help="how many, evenly spread (default: 800)",
+    )
     faces.add_detector(parser)
     arguments = parser.parse_args()
     detector = faces.detector(arguments.detector, arguments.detector_model)
     images = data.load(arguments.data).train.images
     images = images[:: max(1, len(images) // arguments.images)]
     rows = framings(images, detector)
-    print(f"{len(images)} training images, {detector.name} finds a face in {len(rows)}; in units of its box's shorter side:")
+    print(
+        f"{len(images)} training images, {detector.name} finds a face in {len(rows)}; in units of its box's shorter side:"
+    )
     for name, column in zip(COLUMNS, rows.T, strict=True):
         low, median, high = np.percentile(column, (25, 50, 75))
         print(f"  {name:5s}  median {median:6.3f}, quartiles {low:6.3f} and {high:6.3f}")
@@ -37,8 +49,8 @@ def main() -> None:
 def framings(images: np.ndarray, detector: faces.Detector) -> np.ndarray:
     """The frame as the largest face of each image sees it, float64 [M, 4]; M faces were found.
 
-    Columns: the frame's side; its centre from the box's, down and to the right along the face (all in units of the
-    box's shorter side); the roll in radians, 0 for Haar.
+    Columns: the frame's side; its centre from the box's, down and to the right along the face (all
+    in units of the box's shorter side); the roll in radians, 0 for Haar.
     """
     cv2, rows, middle = faces.opencv(), [], BORDER + SCALE * IMAGE_SIZE / 2
     for image in tqdm(images, "detecting", unit="image", leave=False, disable=None):
@@ -47,7 +59,10 @@ def framings(images: np.ndarray, detector: faces.Detector) -> np.ndarray:
         if box := faces.largest(detector(framed)):
             size, roll = min(box.w, box.h), box.roll if isinstance(box, faces.Face) else 0.0
             x, y = middle - box.x - box.w / 2, middle - box.y - box.h / 2
-            down, right = y * math.cos(roll) - x * math.sin(roll), x * math.cos(roll) + y * math.sin(roll)
+            down, right = (
+                y * math.cos(roll) - x * math.sin(roll),
+                x * math.cos(roll) + y * math.sin(roll),
+            )
             rows.append((SCALE * IMAGE_SIZE / size, down / size, right / size, roll))
     return np.array(rows).reshape(-1, len(COLUMNS))
 

@@ -1,4 +1,6 @@
-"""Latency of one `Predictor` call after warm-up: python benchmarks/predict.py [--model FILE] [--tta]"""
+"""Latency of one `Predictor` call after warm-up: python benchmarks/predict.py [--model FILE]
+[--tta]
+"""
 
 import argparse
 import statistics
@@ -15,7 +17,9 @@ CALLS = 200
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="model file (default: the shipped model)"
+    )
     parser.add_argument("--tta", action="store_true", help="ten views of each face")
     args = parser.parse_args()
     runtime.configure()
@@ -27,7 +31,9 @@ def main() -> None:
         calls = max(5, CALLS // count)
         milliseconds = sorted(1000 * seconds for seconds in times(predictor, faces, calls))
         median, worst = statistics.median(milliseconds), milliseconds[int(0.95 * len(milliseconds))]
-        print(f"{count:4} faces: median {median:8.2f} ms, 95th percentile {worst:8.2f} ms ({calls} calls)")
+        print(
+            f"{count:4} faces: median {median:8.2f} ms, 95th percentile {worst:8.2f} ms ({calls} calls)"
+        )
 
 
 def times(predictor, faces: np.ndarray, calls: int) -> list[float]:

@@ -2,8 +2,8 @@
 
     python benchmarks/robust_step.py --config experiments/vgg_fgsm_rs.py experiments/vgg_trades.py
 
-Steps of each config and of the same config without its adversary take turns in one process, after warm-up; the ratio is
-that of their medians.
+Steps of each config and of the same config without its adversary take turns in one process, after
+warm-up; the ratio is that of their medians.
 """
 
 import argparse
@@ -20,15 +20,21 @@ runtime.configure()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, nargs="+", default=[Path("experiments/vgg_fgsm_rs.py")])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--config", type=Path, nargs="+", default=[Path("experiments/vgg_fgsm_rs.py")]
+    )
     parser.add_argument("--repeats", type=int, default=10, help="timed steps of each (default: 10)")
     arguments = parser.parse_args()
     from fer_jax import config as configs
 
     for path in arguments.config:
         config = dataclasses.replace(configs.load(path), init_from="")
-        plain = dataclasses.replace(config, adversary=configs.Adversary(), early_stopping=configs.EarlyStopping())
+        plain = dataclasses.replace(
+            config, adversary=configs.Adversary(), early_stopping=configs.EarlyStopping()
+        )
         seconds = np.array(measure([plain, config], arguments.repeats))
         ordinary, adversarial = np.median(seconds, axis=1)
         method = config.adversary.method
@@ -44,8 +50,8 @@ def measure(configs: list, repeats: int) -> list[list[float]]:
     import jax
     import jax.numpy as jnp
 
-    from fer_jax import train
-    from fer_jax.parallel import Devices
+    from fer_jax.training import loop as train
+    from fer_jax.training.parallel import Devices
 
     devices, runs, seconds = Devices(), [], [[] for _ in configs]
     for config in configs:

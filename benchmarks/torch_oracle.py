@@ -1,4 +1,5 @@
-"""Our network in torch, and pyautoattack's stages as functions of arrays: what the oracles of attacks run on.
+"""Our network in torch, and pyautoattack's stages as functions of arrays: what the oracles of
+attacks run on.
 
     network = torch_oracle.network(model_file.load("my_own_model.pkl"))
     found = torch_oracle.stages(network, eps=8 / 255, norm="linf")["apgd-ce"](images, labels)
@@ -16,15 +17,18 @@ from torch import nn
 
 from fer_jax.errors import InputError
 from fer_jax.labels import NUM_CLASSES
-from fer_jax.model_file import ModelFile
 from fer_jax.models import layers, vgg
+from fer_jax.models.model_file import ModelFile
 from fer_jax.types import IMAGE_SIZE
 
-KNOWN = {"family", "stages", "dropout", "crop", "classes"}  # what an architecture may say and `Vgg` understands
+# what an architecture may say and `Vgg` understands
+KNOWN = {"family", "stages", "dropout", "crop", "classes"}
 
 
 class Vgg(nn.Module):
-    """`models.vgg.Model` in evaluation mode: float32 images [B, 1, H, W] in [0, 1] -> logits [B, classes]."""
+    """`models.vgg.Model` in evaluation mode: float32 images [B, 1, H, W] in [0, 1] -> logits [B,
+    classes].
+    """
 
     def __init__(self, model: ModelFile):
         super().__init__()
@@ -34,17 +38,24 @@ class Vgg(nn.Module):
         for i, stage in enumerate(model.architecture["stages"], 1):
             for j in range(1, len(stage) + 1):
                 modules += [_convolution(params[f"conv{i}_{j}"]["kernel"])]
-                modules += [_batch_norm(**params[f"norm{i}_{j}"], **statistics[f"norm{i}_{j}"]), nn.ReLU()]
+                modules += [
+                    _batch_norm(**params[f"norm{i}_{j}"], **statistics[f"norm{i}_{j}"]),
+                    nn.ReLU(),
+                ]
             modules.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*modules)
         features, classes = params["logits"]["kernel"].shape
         self.logits = nn.Linear(features, classes)
-        self.logits.load_state_dict(_tensors(weight=params["logits"]["kernel"].T, bias=params["logits"]["bias"]))
+        self.logits.load_state_dict(
+            _tensors(weight=params["logits"]["kernel"].T, bias=params["logits"]["bias"])
+        )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         margin = max(0, images.shape[2] - self.crop) // 2
         images = images[:, :, margin : margin + self.crop, margin : margin + self.crop]
-        return self.logits(self.features((images - vgg.PIXEL_MEAN) / vgg.PIXEL_STD).mean(dim=(2, 3)))
+        return self.logits(
+            self.features((images - vgg.PIXEL_MEAN) / vgg.PIXEL_STD).mean(dim=(2, 3))
+        )
 
 
 def network(model: ModelFile, device: str = "cpu") -> Vgg:
@@ -54,7 +65,9 @@ def network(model: ModelFile, device: str = "cpu") -> Vgg:
         InputError: it is of another family, or has options that this copy does not know.
     """
     if model.architecture.get("family") != "vgg" or not model.architecture.keys() <= KNOWN:
-        raise InputError(f"the torch copy is made for vgg with {sorted(KNOWN)}, received {model.architecture}")
+        raise InputError(
+            f"the torch copy is made for vgg with {sorted(KNOWN)}, received {model.architecture}"
+        )
     return Vgg(model).eval().requires_grad_(False).to(device)
 
 
@@ -76,20 +89,28 @@ def stages(
 ) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
     """The stages of pyautoattack's standard AutoAttack, in order: (images, true labels) -> images.
 
-    They are built as its `AutoAttack` builds them, and called one by one without its checks of the model, so that time is
-    the attack's alone. But all other classes are targets: it would try nine, and fail on a network that has seven. And
-    where Square has fewer than its 5,000 queries, its squares shrink sooner: they would hardly leave their first sizes.
+    They are built as its `AutoAttack` builds them, and called one by one without its checks of the
+    model, so that time is the attack's alone. But all other classes are targets: it would try nine,
+    and fail on a network that has seven. And where Square has fewer than its 5,000 queries, its
+    squares shrink sooner: they would hardly leave their first sizes.
     """
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
     from pyautoattack.fab_pt import FABAttack_PT
     from pyautoattack.square import SquareAttack
 
-    common = {"eps": eps, "norm": {"linf": "Linf", "l2": "L2"}[norm], "seed": seed, "device": device}
+    common = {
+        "eps": eps,
+        "norm": {"linf": "Linf", "l2": "L2"}[norm],
+        "seed": seed,
+        "device": device,
+    }
     logged = {**common, "n_iter": steps, "logger": logging.getLogger("auto-attack")}
     attacks = {
         "apgd-ce": APGDAttack(network, loss="ce", **logged),
         "apgd-t": APGDAttack_targeted(network, n_target_classes=classes - 1, **logged),
-        "fab-t": FABAttack_PT(network, n_iter=steps, targeted=True, n_target_classes=classes - 1, **common),
+        "fab-t": FABAttack_PT(
+            network, n_iter=steps, targeted=True, n_target_classes=classes - 1, **common
+        ),
         "square": SquareAttack(network, n_queries=queries, resc_schedule=queries < 5000, **common),
     }
     return {name: functools.partial(_run, attack) for name, attack in attacks.items()}
@@ -117,7 +138,11 @@ def _convolution(kernel: np.ndarray) -> nn.Conv2d:
     return convolution
 
 
-def _batch_norm(scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray) -> nn.BatchNorm2d:
+def _batch_norm(
+    scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray
+) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(len(scale), eps=layers.EPSILON)
-    norm.load_state_dict(_tensors(weight=scale, bias=bias, running_mean=mean, running_var=var), strict=False)
+    norm.load_state_dict(
+        _tensors(weight=scale, bias=bias, running_mean=mean, running_var=var), strict=False
+    )
     return norm

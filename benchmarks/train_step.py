@@ -1,10 +1,12 @@
 """A training step on the CPU: fer_jax's settings and layers against the same network in plain Flax.
 
-    python benchmarks/train_step.py                # the network of experiments/vgg.py on what it looks at, batch 128
+    python benchmarks/train_step.py                # the network of experiments/vgg.py on what it
+    looks at, batch 128
 
-Each side runs in a fresh process, since XLA's flags and the allocator are settings of a process. "Plain" is nn.Conv,
-nn.BatchNorm, nn.relu and nn.max_pool under jax's default settings. The sides take turns, so that another load on the machine
-meets both. Prints the fastest of the timed steps, after warm-up, and the ratio.
+Each side runs in a fresh process, since XLA's flags and the allocator are settings of a process.
+"Plain" is nn.Conv, nn.BatchNorm, nn.relu and nn.max_pool under jax's default settings. The sides
+take turns, so that another load on the machine meets both. Prints the fastest of the timed steps,
+after warm-up, and the ratio.
 """
 
 import argparse
@@ -26,8 +28,13 @@ def measure(plain: bool, batch: int, side: int, repeats: int) -> float:
     from fer_jax import config, models
 
     architecture = config.load(ROOT / "experiments" / "vgg.py").model
-    model = _plain_vgg(architecture["stages"]) if plain else models.create({**architecture, "dropout": 0.0})
-    side = min(side, architecture.get("crop", side))  # plain Flax crops nothing: both are to do the same work
+    model = (
+        _plain_vgg(architecture["stages"])
+        if plain
+        else models.create({**architecture, "dropout": 0.0})
+    )
+    # plain Flax crops nothing: both are to do the same work
+    side = min(side, architecture.get("crop", side))
     images = jax.random.uniform(jax.random.key(0), (batch, side, side, 1))
     labels = jnp.arange(batch) % 7
     variables = model.init(jax.random.key(1), images[:1])
@@ -35,9 +42,14 @@ def measure(plain: bool, batch: int, side: int, repeats: int) -> float:
 
     def loss_fn(params, statistics):
         logits, updates = model.apply(
-            {"params": params, "batch_stats": statistics}, images, train=True, mutable=["batch_stats"]
+            {"params": params, "batch_stats": statistics},
+            images,
+            train=True,
+            mutable=["batch_stats"],
         )
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates["batch_stats"]
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates[
+            "batch_stats"
+        ]
 
     def step(params, statistics, state):
         gradient, statistics = jax.grad(loss_fn, has_aux=True)(params, statistics)
@@ -73,7 +85,9 @@ def _plain_vgg(stages):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--side", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=10)
@@ -92,9 +106,22 @@ def main() -> None:
     seconds = {"plain": [], "tuned": []}
     for _ in range(args.rounds):
         for worker, found in seconds.items():
-            command = [sys.executable, __file__, "--worker", worker, "--batch", str(args.batch), "--side", str(args.side)]
+            command = [
+                sys.executable,
+                __file__,
+                "--worker",
+                worker,
+                "--batch",
+                str(args.batch),
+                "--side",
+                str(args.side),
+            ]
             command += ["--repeats", str(args.repeats)]
-            found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            found.append(
+                json.loads(
+                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                )
+            )
             print(f"{worker:6} {found[-1] * 1e3:8.0f} ms a step", flush=True)
     ratio = min(seconds["plain"]) / min(seconds["tuned"])
     print(f"fer_jax is {ratio:.2f} times as fast")

@@ -1,18 +1,24 @@
-"""FGSM from a random start (Wong et al., ICLR 2020): robust within 4/255 at less than twice the cost of ordinary training.
+"""FGSM from a random start (Wong et al., ICLR 2020): robust within 4/255 at less than twice the
+cost of ordinary training.
 
     python scripts/train.py --config experiments/vgg_fgsm_rs.py
 
-Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. On a network of half the deliverable's
-arithmetic: what is robust is attacked for hours. A step costs one more forward pass and a backward pass to the pixels. One
-H200 that eight other trainings shared: 50 epochs in 3 minutes. Shipped as results/robust/fgsm_rs.pkl; its figures are in
-results/robustness/table.md.
+Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. On a network of half
+the deliverable's arithmetic: what is robust is attacked for hours. A step costs one more forward
+pass and a backward pass to the pixels. One H200 that eight other trainings shared: 50 epochs in 3
+minutes. Shipped as results/robust/fgsm_rs.pkl; its figures are in results/robustness/table.md.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
 
 config = Config(
     name="vgg_fgsm_rs",
-    model={"family": "vgg", "stages": [[32], [96], [192, 192], [384, 384]], "dropout": 0.1, "crop": 40},
+    model={
+        "family": "vgg",
+        "stages": [[32], [96], [192, 192], [384, 384]],
+        "dropout": 0.1,
+        "crop": 40,
+    },
     epochs=50,
     batch_size=128,
     resolutions=((0.0, 40),),
@@ -20,6 +26,7 @@ config = Config(
     votes=0.7,  # noisy labels cost a robust network more than they cost others
     optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
     augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
-    adversary=Adversary(method="fgsm", eps=4 / 255, step_size=1.25),  # Wong et al.'s step; larger ones overfit
+    # Wong et al.'s step; larger ones overfit
+    adversary=Adversary(method="fgsm", eps=4 / 255, step_size=1.25),
     early_stopping=EarlyStopping(monitor="robust_accuracy", patience=20),
 )

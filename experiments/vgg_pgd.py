@@ -2,16 +2,22 @@
 
     python scripts/train.py --config experiments/vgg_pgd.py
 
-From random weights, on the deliverable's network. Three steps of PGD: what a step of training costs against an ordinary one
-is measured by benchmarks/robust_step.py. One H200 that three other trainings shared: 40 epochs in 2 minutes. Its network was
-shipped before that of vgg_balanced.py; results/robust/architecture.txt has its figures.
+From random weights, on the deliverable's network. Three steps of PGD: what a step of training costs
+against an ordinary one is measured by benchmarks/robust_step.py. One H200 that three other
+trainings shared: 40 epochs in 2 minutes. Its network was shipped before that of vgg_balanced.py;
+results/robust/architecture.txt has its figures.
 """
 
 from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
 
 config = Config(
     name="vgg_pgd",
-    model={"family": "vgg", "stages": [[32, 32], [96, 96], [256, 256], [512, 512]], "dropout": 0.1, "crop": 40},
+    model={
+        "family": "vgg",
+        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
+        "dropout": 0.1,
+        "crop": 40,
+    },
     epochs=40,
     batch_size=128,
     resolutions=((0.0, 40),),

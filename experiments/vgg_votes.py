@@ -1,11 +1,13 @@
-"""The large network on targets that FER+'s votes take noise out of: a teacher for experiments/vgg_distilled.py.
+"""The large network on targets that FER+'s votes take noise out of: a teacher for
+experiments/vgg_distilled.py.
 
     python scripts/train.py --config experiments/vgg_votes.py
 
-Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. Seven tenths of each target are what the votes
-of FER+'s ten annotators on the same picture let expect of FER-2013's label (`fer_jax.data.ferplus.expected_labels`); what
-is selected and reported on keeps FER-2013's own labels. One H200 that eight other trainings shared: 80 epochs in 4 minutes.
-Hold-out accuracy 0.688 (results/model/runs/vgg_votes).
+Needs fer2013new.csv (github.com/microsoft/FERPlus) beside the FER-2013 data. Seven tenths of each
+target are what the votes of FER+'s ten annotators on the same picture let expect of FER-2013's
+label (`fer_jax.data.ferplus.expected_labels`); what is selected and reported on keeps FER-2013's
+own labels. One H200 that eight other trainings shared: 80 epochs in 4 minutes. Hold-out accuracy
+0.688 (results/model/runs/vgg_votes).
 """
 
 from fer_jax.config import Augment, Config, EarlyStopping, Optimizer

@@ -8,19 +8,61 @@ import argparse
 import contextlib
 import math
 import os
+import runpy
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
+from fer_jax import files, runtime
 from fer_jax.errors import InputError
+
+# `fer-jax NAME` runs this script of scripts/.
+COMMANDS = {
+    "train": "train",
+    "predict": "predict",
+    "live": "predict_live_stream",
+    "hack": "hack_the_cnn",
+    "analyse": "analyse_video",
+    "preprocess": "preprocess",
+    "attack-bench": "attack_bench",
+    "certify": "certify",
+    "corruption-bench": "corruption_bench",
+    "robustness-table": "robustness_table",
+    "compare-runs": "compare_runs",
+    "describe-model": "describe_model",
+    "download-data": "download_data",
+    "prepare-data": "prepare_data",
+    "inspect-data": "inspect_data",
+}
+
+
+def main() -> int:
+    """Run the script that `fer-jax NAME` names: from the wheel, or from the checkout's scripts/."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("-h", "--help"):
+        print(f"usage: fer-jax COMMAND ...\n\ncommands: {', '.join(COMMANDS)}")
+        print("\nexample:\n  fer-jax predict --images holiday.jpg\n  fer-jax live --help")
+        return 0
+    if name not in COMMANDS:
+        print(f"error: unknown command {name!r}: known are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    packaged = Path(__file__).parent / "scripts"
+    folder = packaged if packaged.is_dir() else files.root() / "scripts"
+    sys.argv[:2] = [f"fer-jax {name}"]
+    runpy.run_path(str(folder / f"{COMMANDS[name]}.py"), run_name="__main__")
+    return 0  # not reached: a script ends in sys.exit
 
 
 def run(main: Callable[[], int | None]) -> int:
-    """Call `main`; its exit code, 2 after an `InputError` or a failed read or write, 128 + N after signal N."""
+    """Call `main`; its exit code, 2 after an `InputError` or a failed read or write, 128 + N after
+    signal N.
+    """
+    runtime.configure()
     try:
         with _signals_raised(), _warnings_in_one_line():
             code = main() or 0
@@ -29,11 +71,14 @@ def run(main: Callable[[], int | None]) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `... | head` closed our output: point stdout elsewhere so that its last flush is quiet
+    # `... | head` closed our output: point stdout elsewhere so that its last flush is quiet
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -56,7 +101,9 @@ def parse_eps(text: str) -> float:
     except (ValueError, ZeroDivisionError):
         value = math.nan
     if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number above 0 or a fraction such as 2/255, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be a number above 0 or a fraction such as 2/255, got {text!r}"
+        )
     return value
 
 
@@ -70,10 +117,11 @@ class _Stopped(BaseException):
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what runs here as Ctrl-C does: files are closed, temporary ones removed.
+    """SIGTERM and SIGHUP end what runs here as Ctrl-C does: files are closed, temporary ones
+    removed.
 
-    Later ones do not disturb that. Signals that somebody handles or ignores (nohup) stay theirs; only the main thread may
-    handle any.
+    Later ones do not disturb that. Signals that somebody handles or ignores (nohup) stay theirs;
+    only the main thread may handle any.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -101,7 +149,9 @@ def _signals_raised() -> Iterator[None]:
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    """A warning about somebody's data is for them to read: without the line of our code that raised it."""
+    """A warning about somebody's data is for them to read: without the line of our code that raised
+    it.
+    """
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:

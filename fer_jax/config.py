@@ -21,7 +21,8 @@ class Optimizer:
 
     learning_rate: float = 0.1  # the schedule's peak, for batches of `Config.batch_size`
     schedule: Literal["one-cycle", "cosine", "plateau"] = "one-cycle"
-    warmup: float = 0.25  # share of the run over which the rate rises to its peak (one-cycle and cosine)
+    # share of the run over which the rate rises to its peak (one-cycle and cosine)
+    warmup: float = 0.25
     momentum: float = 0.9
     weight_decay: float = 5e-4
     plateau_factor: float = 0.75  # plateau: the rate is multiplied by this ...
@@ -44,7 +45,9 @@ class Augment:
 
 @dataclass(frozen=True)
 class Adversary:
-    """Who changes the training images before the network sees them, and by how much; see `fer_jax.robust`."""
+    """Who changes the training images before the network sees them, and by how much; see
+    `fer_jax.robust`.
+    """
 
     method: Literal["none", "fgsm", "pgd", "trades", "noise", "smoothadv"] = "none"
     norm: Literal["linf", "l2"] = "linf"
@@ -52,16 +55,21 @@ class Adversary:
     step_size: float = 1.0  # as a share of eps
     steps: int = 1
     beta: float = 6.0  # trades: weight of the divergence against that of the clean images
-    awp: float = 0.0  # adversarial weight perturbation: length of the step as a share of each kernel's; 0 is off
+    # adversarial weight perturbation: length of the step as a share of each kernel's; 0 is off
+    awp: float = 0.0
     sigma: float = 0.25  # noise and smoothadv: standard deviation in pixel units
-    draws: int = 1  # smoothadv: of the noise, over which the smoothed classifier's answer is averaged
+    # smoothadv: of the noise, over which the smoothed classifier's answer is averaged
+    draws: int = 1
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """When a run ends before its last epoch. The weights of the best epoch are what it delivers, stopped or not."""
+    """When a run ends before its last epoch. The weights of the best epoch are what it delivers,
+    stopped or not.
+    """
 
-    # Of the hold-out; "robust_accuracy" needs an adversary. "last" keeps the last epoch: a small hold-out chooses by luck.
+    # Of the hold-out; "robust_accuracy" needs an adversary. "last" keeps the last epoch: a small
+    # hold-out chooses by luck.
     monitor: Literal["accuracy", "loss", "robust_accuracy", "last"] = "accuracy"
     min_delta: float = 0.0  # an epoch counts as better if it gains more than this
     patience: int = 10  # epochs without a better one
@@ -76,16 +84,23 @@ class Config:
     model: dict[str, Any]
     epochs: int
     batch_size: int = 128
-    protocol: Literal["train-only", "kaggle", "ferplus-majority", "ferplus-probability"] = "train-only"
+    protocol: Literal["train-only", "kaggle", "ferplus-majority", "ferplus-probability"] = (
+        "train-only"
+    )
     holdout: float = 0.1  # share of the training rows that train-only holds out
     seed: int = 0
     label_smoothing: float = 0.1
-    votes: float = 0.0  # share of the targets that is what FER+'s annotators' votes let expect, not the label itself
-    self_distillation: float = 0.0  # weight of the network's own earlier beliefs in the targets at the end of the run
-    teachers: tuple[str, ...] = ()  # model files whose mean probabilities, of the very views that are trained on, ...
+    # share of the targets that is what FER+'s annotators' votes let expect, not the label itself
+    votes: float = 0.0
+    # weight of the network's own earlier beliefs in the targets at the end of the run
+    self_distillation: float = 0.0
+    # model files whose mean probabilities, of the very views that are trained on, ...
+    teachers: tuple[str, ...] = ()
     teaching: float = 0.0  # ... take this share of the targets
-    ema: float = 0.998  # decay per step of the averaged weights, the ones that are evaluated and delivered
-    resolutions: tuple[tuple[float, int], ...] = ((0.0, 48),)  # (share of the run from which, side in pixels)
+    # decay per step of the averaged weights, the ones that are evaluated and delivered
+    ema: float = 0.998
+    # (share of the run from which, side in pixels)
+    resolutions: tuple[tuple[float, int], ...] = ((0.0, 48),)
     init_from: str = ""  # a model file to start from instead of random weights
     optimizer: Optimizer = field(default_factory=Optimizer)
     augment: Augment = field(default_factory=Augment)
@@ -129,12 +144,14 @@ _RULES = {
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Config:
-    """The `config` of an experiment file, with `key=value` overrides (dotted keys, Python literals or bare words).
+    """The `config` of an experiment file, with `key=value` overrides (dotted keys, Python literals
+    or bare words).
 
     The file is Python and is executed: load only what you would run.
 
     Raises:
-        InputError: no such file, no `config` in it, an unknown key, a value of another type or out of its range.
+        InputError: no such file, no `config` in it, an unknown key, a value of another type or out
+            of its range.
     """
     path = Path(path)
     if not path.is_file():
@@ -149,7 +166,9 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
-        raise InputError(f"{path}: defines no `config = Config(...)`, found {type(config).__name__}")
+        raise InputError(
+            f"{path}: defines no `config = Config(...)`, found {type(config).__name__}"
+        )
     for override in overrides or []:
         config = _override(config, override)
     return check(config)
@@ -170,7 +189,9 @@ def check(config: Config) -> Config:
             raise InputError(f"config key {key} must be in [{low}, {high}], received {value!r}")
     _check_resolutions(config.resolutions)
     if config.votes and config.protocol.startswith("ferplus"):
-        raise InputError(f"config key votes must be 0 where protocol is {config.protocol}: all targets are votes there")
+        raise InputError(
+            f"config key votes must be 0 where protocol is {config.protocol}: all targets are votes there"
+        )
     if config.self_distillation and config.augment.mixup:
         raise InputError("config key self_distillation must be 0 where augment.mixup is used")
     if bool(config.teachers) != bool(config.teaching):
@@ -178,13 +199,21 @@ def check(config: Config) -> Config:
             f"config key teaching must be above 0 where teachers are named, and only there, received {config.teaching}"
         )
     if not all(isinstance(path, str) for path in config.teachers):
-        raise InputError(f"config key teachers must be paths of model files, received {config.teachers!r}")
+        raise InputError(
+            f"config key teachers must be paths of model files, received {config.teachers!r}"
+        )
     if config.adversary.method in ("noise", "smoothadv") and not 0 < config.adversary.sigma <= 1:
-        raise InputError(f"config key adversary.sigma must be above 0 and at most 1, received {config.adversary.sigma}")
+        raise InputError(
+            f"config key adversary.sigma must be above 0 and at most 1, received {config.adversary.sigma}"
+        )
     if config.adversary.method == "smoothadv" and config.adversary.norm != "l2":
-        raise InputError(f"config key adversary.norm must be l2 where method is smoothadv, received {config.adversary.norm}")
+        raise InputError(
+            f"config key adversary.norm must be l2 where method is smoothadv, received {config.adversary.norm}"
+        )
     if config.early_stopping.monitor == "robust_accuracy" and config.adversary.method == "none":
-        raise InputError("config key early_stopping.monitor must not be robust_accuracy where adversary.method is none")
+        raise InputError(
+            "config key early_stopping.monitor must not be robust_accuracy where adversary.method is none"
+        )
     return config
 
 
@@ -205,7 +234,9 @@ def from_dict(values: dict[str, Any]) -> Config:
 def _build(kind: type, values: dict[str, Any], prefix: str) -> Any:
     hints, known = get_type_hints(kind), {f.name for f in dataclasses.fields(kind)}
     if unknown := sorted(set(values) - known):
-        raise InputError(f"unknown config key {prefix + unknown[0]}: known are {', '.join(sorted(known))}")
+        raise InputError(
+            f"unknown config key {prefix + unknown[0]}: known are {', '.join(sorted(known))}"
+        )
     built = {}
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
@@ -225,14 +256,16 @@ def _override(config: Any, override: str) -> Any:
         raise InputError(f"--set takes key=value, received {override!r}")
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # what literal_eval raises of odd texts
+    # what literal_eval raises of odd texts
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
     return _replaced(config, key.split("."), value, key)
 
 
 def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
     head, *rest = path
-    if isinstance(node, dict):  # an architecture, which may leave out what has a default: `models.create` checks its keys
+    # an architecture, which may leave out what has a default: `models.create` checks its keys
+    if isinstance(node, dict):
         old = node.get(head)
     elif head in (known := [f.name for f in dataclasses.fields(node)]):
         old = getattr(node, head)
@@ -244,7 +277,11 @@ def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
         value = _replaced(old, rest, value, key)
     elif isinstance(old, float) and type(value) is int:
         value = float(value)
-    return {**node, head: value} if isinstance(node, dict) else dataclasses.replace(node, **{head: value})
+    return (
+        {**node, head: value}
+        if isinstance(node, dict)
+        else dataclasses.replace(node, **{head: value})
+    )
 
 
 def _check_types(node: Any, prefix: str) -> None:
@@ -252,14 +289,20 @@ def _check_types(node: Any, prefix: str) -> None:
         value = getattr(node, name)
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             if not isinstance(value, hint):
-                raise InputError(f"config key {prefix}{name} must be {hint.__name__}(...), received {value!r}")
+                raise InputError(
+                    f"config key {prefix}{name} must be {hint.__name__}(...), received {value!r}"
+                )
             _check_types(value, f"{prefix}{name}.")
         elif get_origin(hint) is Literal:
             if value not in get_args(hint):
-                raise InputError(f"config key {prefix}{name} must be one of {get_args(hint)}, received {value!r}")
+                raise InputError(
+                    f"config key {prefix}{name} must be one of {get_args(hint)}, received {value!r}"
+                )
         elif not _is_a(value, get_origin(hint) or hint):
             expected = (get_origin(hint) or hint).__name__
-            raise InputError(f"config key {prefix}{name} must be of type {expected}, received {value!r}")
+            raise InputError(
+                f"config key {prefix}{name} must be of type {expected}, received {value!r}"
+            )
 
 
 def _is_a(value: Any, kind: type) -> bool:
@@ -271,7 +314,8 @@ def _is_a(value: Any, kind: type) -> bool:
 def _check_resolutions(resolutions: tuple) -> None:
     rule = "config key resolutions must be (share, side) pairs with shares rising from 0 and sides in 16..48"
     well_formed = resolutions and all(
-        isinstance(pair, tuple) and len(pair) == 2 and _is_a(pair[0], float) and _is_a(pair[1], int) for pair in resolutions
+        isinstance(pair, tuple) and len(pair) == 2 and _is_a(pair[0], float) and _is_a(pair[1], int)
+        for pair in resolutions
     )
     if not well_formed:
         raise InputError(f"{rule}, received {resolutions!r}")

@@ -1,4 +1,5 @@
-"""Outputs appear whole or not at all: written under a temporary name beside their place, then renamed.
+"""Outputs appear whole or not at all: written under a temporary name beside their place, then
+renamed.
 
 with files.replacing(Path("metrics.json")) as temporary:
     temporary.write_text("...")
@@ -16,13 +17,29 @@ from typing import Any
 
 from fer_jax.errors import InputError
 
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def root() -> Path:
+    """Return the folder of data, results and runs: the checkout of this package, or where we are.
+
+    Relative inside the checkout, so that printed paths stay short; an installed wheel has no
+    checkout and uses the working directory.
+    """
+    if not (_CHECKOUT / "pyproject.toml").is_file():
+        return Path()
+    here = Path.cwd()
+    inside = here.is_relative_to(_CHECKOUT)
+    return Path(os.path.relpath(_CHECKOUT, here)) if inside else _CHECKOUT
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in `path`'s folder (same suffix); on success it becomes `path`, on error it is deleted.
+    """Yield a temporary path in `path`'s folder (same suffix); on success it becomes `path`, on
+    error it is deleted.
 
-    On the disk before it is renamed, so that not even a power cut leaves half a file. An error of the system that names no
-    file (a full disk, at a write) is given `path`'s name.
+    On the disk before it is renamed, so that not even a power cut leaves half a file. An error of
+    the system that names no file (a full disk, at a write) is given `path`'s name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +68,12 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def write_json(path: Path, values: Any) -> None:
+    """Write builtins as indented JSON, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
@@ -67,7 +90,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def require_folder(folder: Path) -> None:
-    """Raise an `InputError` unless files can be made in `folder`, which is there or can be made. Leaves nothing behind."""
+    """Raise an `InputError` unless files can be made in `folder`, which is there or can be made.
+    Leaves nothing behind.
+    """
     existing = Path(folder)
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -82,8 +107,11 @@ def require_folder(folder: Path) -> None:
 def require_space(folder: Path, needed: int) -> None:
     """Raise an `InputError` unless `folder`, which exists, has `needed` bytes free.
 
-    Asked before a long write: libraries that write from threads of their own report a full disk in many ways.
+    Asked before a long write: libraries that write from threads of their own report a full disk in
+    many ways.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise InputError(f"{folder}: needs {needed / 2**20:,.0f} MiB of free disk space, has {free / 2**20:,.0f} MiB")
+        raise InputError(
+            f"{folder}: needs {needed / 2**20:,.0f} MiB of free disk space, has {free / 2**20:,.0f} MiB"
+        )

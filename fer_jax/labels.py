@@ -10,9 +10,11 @@ from fer_jax.errors import InputError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 NUM_CLASSES = len(EMOTIONS)
-# FER+ (Barsoum et al. 2016): our seven in our order, so that the first seven columns compare directly, then its eighth
+# FER+ (Barsoum et al. 2016): our seven in our order, so that the first seven columns compare
+# directly, then its eighth
 FERPLUS_EMOTIONS = (*EMOTIONS, "contempt")
-# Whether each of these is pleasant (1), unpleasant (-1) or neither by itself (0); a surprise may be either.
+# Whether each of these is pleasant (1), unpleasant (-1) or neither by itself (0); a surprise may be
+# either.
 VALENCE = (-1, -1, -1, 1, -1, 0, 0, -1)
 
 
@@ -25,11 +27,14 @@ def index(name: str) -> int:
     try:
         return EMOTIONS.index(name.strip().lower())
     except ValueError:
-        raise InputError(f"unknown emotion {name!r}: expected one of {', '.join(EMOTIONS)}") from None
+        raise InputError(
+            f"unknown emotion {name!r}: expected one of {', '.join(EMOTIONS)}"
+        ) from None
 
 
 def names(classes: int) -> tuple[str, ...]:
-    """What the outputs of a network with so many classes mean: FER-2013's seven emotions or FER+'s eight.
+    """What the outputs of a network with so many classes mean: FER-2013's seven emotions or FER+'s
+    eight.
 
     Raises:
         InputError: another number of classes.
@@ -37,4 +42,6 @@ def names(classes: int) -> tuple[str, ...]:
     for emotions in (EMOTIONS, FERPLUS_EMOTIONS):
         if len(emotions) == classes:
             return emotions
-    raise InputError(f"classes must be {len(EMOTIONS)} (FER-2013) or {len(FERPLUS_EMOTIONS)} (FER+), received {classes!r}")
+    raise InputError(
+        f"classes must be {len(EMOTIONS)} (FER-2013) or {len(FERPLUS_EMOTIONS)} (FER+), received {classes!r}"
+    )

@@ -1,7 +1,8 @@
 """Faces in, probabilities out.
 
 predictor = Predictor()                 # the shipped model
-probabilities = predictor(faces)        # uint8 [N, 48, 48] -> float32 [N, 7], in the order of labels.EMOTIONS
+probabilities = predictor(faces)        # uint8 [N, 48, 48] -> float32 [N, 7], in the order of
+labels.EMOTIONS
 """
 
 import functools
@@ -14,12 +15,15 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy.special import softmax
 
-from fer_jax import evaluate, model_file, models
+from fer_jax import models
 from fer_jax.errors import InputError
-from fer_jax.model_file import ModelFile
+from fer_jax.evaluation.logits import check_images, predict_logits
+from fer_jax.models import model_file
+from fer_jax.models.model_file import ModelFile
 from fer_jax.types import IMAGE_SIZE
 
-# A batch is padded to the next of these: a video with a changing number of faces compiles at most four programs.
+# A batch is padded to the next of these: a video with a changing number of faces compiles at most
+# four programs.
 BUCKETS = (1, 8, 64, 256)
 _SHIFT = 2  # pixels
 _SHIFTS = ((0, 0), (-_SHIFT, 0), (_SHIFT, 0), (0, -_SHIFT), (0, _SHIFT))
@@ -28,7 +32,11 @@ _SHIFTS = ((0, 0), (-_SHIFT, 0), (_SHIFT, 0), (0, -_SHIFT), (0, _SHIFT))
 def default_model_path() -> Path:
     """The model that an installed package carries, else the one that a checkout holds."""
     packaged = Path(str(resources.files("fer_jax"))) / "assets" / "my_own_model.pkl"
-    return packaged if packaged.is_file() else Path(__file__).parents[1] / "results" / "model" / "my_own_model.pkl"
+    return (
+        packaged
+        if packaged.is_file()
+        else Path(__file__).parents[1] / "results" / "model" / "my_own_model.pkl"
+    )
 
 
 def load_model(path: str | Path | None = None) -> ModelFile:
@@ -38,27 +46,33 @@ def load_model(path: str | Path | None = None) -> ModelFile:
         InputError: as `model_file.load`.
     """
     if path is None and not default_model_path().is_file():
-        raise InputError(f"{default_model_path()}: no model is shipped; train one (scripts/train.py) or give a path")
+        raise InputError(
+            f"{default_model_path()}: no model is shipped; train one (scripts/train.py) or give a path"
+        )
     return model_file.load(default_model_path() if path is None else path)
 
 
 class Predictor:
     """A trained model as a function of faces, compiled once per batch size of `BUCKETS`.
 
-    With `tta` (test-time augmentation) the probabilities are the mean over ten views of each face: centred and shifted
-    by two pixels up, down, left and right (edge pixels repeated), each as it is and mirrored. It costs ten times the
-    time.
+    With `tta` (test-time augmentation) the probabilities are the mean over ten views of each face:
+    centred and shifted by two pixels up, down, left and right (edge pixels repeated), each as it is
+    and mirrored. It costs ten times the time.
     """
 
     def __init__(self, model: str | Path | ModelFile | None = None, tta: bool = False):
         self.model = model if isinstance(model, ModelFile) else load_model(model)
         self.tta = tta
         self.emotions = self.model.emotions
-        apply = jax.jit(functools.partial(models.create(self.model.architecture).apply, train=False))
-        self.logits_fn = Partial(apply, jax.device_put(self.model.variables))  # unscaled; what attacks take
+        apply = jax.jit(
+            functools.partial(models.create(self.model.architecture).apply, train=False)
+        )
+        # unscaled; what attacks take
+        self.logits_fn = Partial(apply, jax.device_put(self.model.variables))
 
     def __call__(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
-        """Probabilities, float32 [N, C], rows summing to 1, of grey faces, uint8 [N, 48, 48]; N may be 0.
+        """Probabilities, float32 [N, C], rows summing to 1, of grey faces, uint8 [N, 48, 48]; N may
+        be 0.
 
         Columns are in the order of `emotions`; they are scaled by the model's temperature.
 
@@ -69,11 +83,14 @@ class Predictor:
 
     def logits(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
         """Unscaled logits of every view, float32 [views, N, C]; see `__call__`."""
-        evaluate.check_images(faces)
-        buckets = BUCKETS[:-1] if jax.default_backend() == "cpu" else BUCKETS  # 256 images leave a CPU's caches
+        check_images(faces)
+        # 256 images leave a CPU's caches
+        buckets = BUCKETS[:-1] if jax.default_backend() == "cpu" else BUCKETS
         batch_size = next((size for size in buckets if size >= len(faces)), buckets[-1])
         views = tuple(_views(faces)) if self.tta else (faces,)
-        logits = evaluate.predict_logits(self.logits_fn, np.concatenate(views), batch_size, progress, len(self.emotions))
+        logits = predict_logits(
+            self.logits_fn, np.concatenate(views), batch_size, progress, len(self.emotions)
+        )
         return logits.reshape(len(views), len(faces), len(self.emotions))
 
     @staticmethod

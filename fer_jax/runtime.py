@@ -1,11 +1,12 @@
-"""Process start-up: what makes JAX fast on a CPU, and a compilation cache that outlives the process.
+"""Process start-up: what makes JAX fast on a CPU, and a compilation cache that outlives the
+process.
 
     from fer_jax import runtime
     runtime.configure()      # before anything imports jax
     import jax
 
-Nothing here changes a result beyond rounding. On a GPU, on other platforms and on jax versions that were not measured the
-CPU settings stay off; `FER_JAX_TUNE=0` turns them off everywhere.
+Nothing here changes a result beyond rounding. On a GPU, on other platforms and on jax versions that
+were not measured the CPU settings stay off; `FER_JAX_TUNE=0` turns them off everywhere.
 """
 
 import ctypes
@@ -18,11 +19,15 @@ from pathlib import Path
 
 # The XLA flag is known to these: an unknown flag would stop the process.
 MEASURED_JAX = ("0.10.", "0.11.", "0.12.")
-# An empty list of fusion types sends convolutions to Eigen, which is faster than XLA's YNN library, most of all backwards.
+# An empty list of fusion types sends convolutions to Eigen, which is faster than XLA's YNN library,
+# most of all backwards.
 CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type="
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # mallopt's parameter numbers in glibc's malloc.h
+# mallopt's parameter numbers in glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _MADV_HUGEPAGE = 14  # in Linux's mman.h
-HUGE = 3 << 29  # bytes of addresses, 1.5 GiB, whose memory is in huge pages once it is used: less than the threshold below
+# bytes of addresses, 1.5 GiB, whose memory is in huge pages once it is used: less than the
+# threshold below
+HUGE = 3 << 29
 
 
 def configure() -> None:
@@ -45,16 +50,23 @@ def configure() -> None:
 
 
 def tuned() -> bool:
-    """Whether the CPU settings apply: a measured jax on x86-64 Linux that will run on the CPU, and not turned off."""
+    """Whether the CPU settings apply: a measured jax on x86-64 Linux that will run on the CPU, and
+    not turned off.
+    """
     if os.environ.get("FER_JAX_TUNE") == "0":
         return False
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
-    return importlib.metadata.version("jaxlib").startswith(MEASURED_JAX) and not _accelerator_expected()
+    return (
+        importlib.metadata.version("jaxlib").startswith(MEASURED_JAX)
+        and not _accelerator_expected()
+    )
 
 
 def cache_folder() -> Path:
-    """Where this package keeps what can be fetched or computed again: a folder of its own in the user's cache."""
+    """Where this package keeps what can be fetched or computed again: a folder of its own in the
+    user's cache.
+    """
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fer_jax"
 
 
@@ -68,7 +80,9 @@ def _accelerator_expected() -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Stop glibc from giving large buffers back after every step: faulting them in again costs as much as the arithmetic."""
+    """Stop glibc from giving large buffers back after every step: faulting them in again costs as
+    much as the arithmetic.
+    """
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(_M_MMAP_MAX, 0)
@@ -80,7 +94,8 @@ def _keep_freed_memory() -> None:
 
 
 def _use_huge_pages(libc: ctypes.CDLL) -> None:
-    """Have the heap grow into huge pages: with small ones, looking up addresses takes a tenth of a step and more.
+    """Have the heap grow into huge pages: with small ones, looking up addresses takes a tenth of a
+    step and more.
 
     Reserves addresses, not memory; where even that is refused, pages stay small.
     """
@@ -94,6 +109,8 @@ def _use_huge_pages(libc: ctypes.CDLL) -> None:
 
 
 def _use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, so that a second start does not compile again."""
+    """Keep compiled programs in the user's cache folder, so that a second start does not compile
+    again.
+    """
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "xla"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

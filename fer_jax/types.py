@@ -14,6 +14,9 @@ Logits = jax.Array  # float32 [B, 7], unnormalised log-probabilities
 Labels = jax.Array | np.ndarray  # int [B] in 0..6
 Variables = dict[str, Any]  # flax variables: {"params": ..., "batch_stats": ...}
 LogitsFn = Callable[[Images], Logits]
-Attack = Callable[[jax.Array, LogitsFn, Images, Labels], Images]  # (key, logits_fn, images, labels) -> images
+# (key, logits_fn, images, labels) -> images
+Attack = Callable[[jax.Array, LogitsFn, Images, Labels], Images]
 
 IMAGE_SIZE = 48
+# No network that learned anything needs another; a model file with another one is refused.
+TEMPERATURES = (0.05, 20.0)

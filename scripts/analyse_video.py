@@ -1,6 +1,8 @@
-"""Turn recordings into reports: a table of every face, a picture for each person, a summary and one HTML page.
+"""Turn recordings into reports: a table of every face, a picture for each person, a summary and one
+HTML page.
 
-The EU AI Act, Art. 5(1)(f), forbids inferring the emotions of people at work and in education, hiring included.
+The EU AI Act, Art. 5(1)(f), forbids inferring the emotions of people at work and in education,
+hiring included.
 """
 
 import argparse
@@ -10,8 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fer_jax import cli, faces, files, runtime, stream
+from fer_jax import cli, faces, files, runtime
 from fer_jax.errors import InputError
+from fer_jax.video import stream
 
 EPILOG = """\
 example:
@@ -28,8 +31,8 @@ def main() -> int:
     files.require_folder(arguments.out)
     detector = faces.detector(arguments.detector, arguments.detector_model)
     runtime.configure()
-    from fer_jax import report
     from fer_jax.predict import Predictor  # brings JAX: only after the arguments have proved good
+    from fer_jax.video import report
 
     predictor = Predictor(arguments.model)
     about = report.describe_model(predictor.model.metadata)
@@ -38,7 +41,9 @@ def main() -> int:
 
     def analyse(path: Path, name: str, advance: Callable[[float], object]) -> str:
         summary = report.analyse(path, arguments.out, name, reader, advance)
-        return f"{printable(path)}: {report.describe(summary)}  {printable(arguments.out / name)}.html"
+        return (
+            f"{printable(path)}: {report.describe(summary)}  {printable(arguments.out / name)}.html"
+        )
 
     return for_each(arguments.files, names, analyse)
 
@@ -47,19 +52,33 @@ def parse_arguments() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
     parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="a recording")
-    parser.add_argument("--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help="default: 1")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("reports"), help="default: reports")
+    parser.add_argument(
+        "--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help="default: 1"
+    )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, default=Path("reports"), help="default: reports"
+    )
     faces.add_detector(parser)
-    parser.add_argument("--model", metavar="FILE", help="default: the model that comes with the code")
+    parser.add_argument(
+        "--model", metavar="FILE", help="default: the model that comes with the code"
+    )
     return parser.parse_args()
 
 
 def for_each(
-    files: Sequence[Path], names: Sequence[str], analyse: Callable[[Path, str, Callable[[float], object]], str]
+    files: Sequence[Path],
+    names: Sequence[str],
+    analyse: Callable[[Path, str, Callable[[float], object]], str],
 ) -> int:
     """Analyse each file, whatever becomes of the others; the exit code."""
-    lengths, failures, broken = [length_of(path) for path in files], [], (ValueError, faces.opencv().error)
-    with tqdm(total=sum(lengths) or None, unit="s", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+    lengths, failures, broken = (
+        [length_of(path) for path in files],
+        [],
+        (ValueError, faces.opencv().error),
+    )
+    with tqdm(
+        total=sum(lengths) or None, unit="s", unit_scale=True, disable=not sys.stderr.isatty()
+    ) as bar:
         for number, (path, name) in enumerate(zip(files, names, strict=True), 1):
             bar.set_description(f"{number}/{len(files)} {printable(name)}")
             try:
@@ -69,10 +88,13 @@ def for_each(
             except OSError as error:
                 failures.append(InputError(f"{error.filename or path}: {error.strerror or error}"))
             except broken as error:  # of a file that OpenCV opens but cannot digest
-                failures.append(InputError(f"{path}: cannot be analysed: {' '.join(str(error).split())[:200]}"))
+                failures.append(
+                    InputError(f"{path}: cannot be analysed: {' '.join(str(error).split())[:200]}")
+                )
             else:
                 tqdm.write(said)
-            bar.n = sum(lengths[:number])  # a file without a stated length, or one that failed half-way
+            # a file without a stated length, or one that failed half-way
+            bar.n = sum(lengths[:number])
             bar.refresh()
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
@@ -80,7 +102,9 @@ def for_each(
 
 
 def length_of(path: Path) -> float:
-    """Seconds of video for the progress bar; 0 where the file does not say, or cannot be read, which is told later."""
+    """Seconds of video for the progress bar; 0 where the file does not say, or cannot be read,
+    which is told later.
+    """
     try:
         with stream.Video(path) as video:
             return video.duration or 0.0

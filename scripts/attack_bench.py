@@ -1,4 +1,6 @@
-"""Robust accuracy: how often the network is still right when an attack may change each image by at most eps."""
+"""Robust accuracy: how often the network is still right when an attack may change each image by at
+most eps.
+"""
 
 import argparse
 import functools
@@ -11,9 +13,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fer_jax import cli, files, metrics, runtime
+from fer_jax import cli, files, runtime
 from fer_jax.errors import InputError
-from fer_jax.journal import Journal
+from fer_jax.evaluation import metrics
+from fer_jax.robustness.journal import Journal
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Split
@@ -43,12 +46,17 @@ def main() -> None:
     predictor = Predictor(path)
     surrogate = Predictor(args.surrogate) if args.surrogate else None
     if surrogate and surrogate.emotions != predictor.emotions:
-        raise InputError(f"{args.surrogate}: the surrogate must know the model's classes, received {surrogate.emotions}")
+        raise InputError(
+            f"{args.surrogate}: the surrogate must know the model's classes, received {surrogate.emotions}"
+        )
     test, _ = data.reported_by(predictor.model.metadata, fer, args.data)
     rows = data.sample(test, args.n)
     settings = {
         "model": files.digest(Path(path)),
-        **{name: getattr(args, name) for name in ("attack", "norm", "n", "steps", "restarts", "queries", "seed")},
+        **{
+            name: getattr(args, name)
+            for name in ("attack", "norm", "n", "steps", "restarts", "queries", "seed")
+        },
         **({"surrogate": files.digest(args.surrogate)} if args.surrogate else {}),
         "data": fer.digest,
     }
@@ -56,7 +64,9 @@ def main() -> None:
     passes = search(args, predictor.logits_fn, surrogate and surrogate.logits_fn, test, rows, found)
     write(args, settings, tabulate(found.table, list(make_stages(args, 1.0)), args.eps))
     for stage, (images, forward, backward) in passes.items():
-        print(f"{stage}: {forward / images:,.1f} forward and {backward / images:,.1f} backward passes per attacked image")
+        print(
+            f"{stage}: {forward / images:,.1f} forward and {backward / images:,.1f} backward passes per attacked image"
+        )
     if args.check_masking:
         check_masking(args, predictor.logits_fn, surrogate and surrogate.logits_fn, test, rows)
 
@@ -69,21 +79,33 @@ def search(
     rows: np.ndarray,
     found: Journal,
 ) -> dict[str, np.ndarray]:
-    """Attack what `found` does not know yet; with --count-passes, by stage: images attacked, forward and backward passes."""
+    """Attack what `found` does not know yet; with --count-passes, by stage: images attacked,
+    forward and backward passes.
+    """
     import jax
 
-    from fer_jax import evaluate, scorecard
     from fer_jax.attacks import NORMS, Counted, transferred
+    from fer_jax.evaluation.attacked import broken_by
+    from fer_jax.robustness import scorecard
 
     passes = {}
-    chunks = [(eps, chunk) for eps in args.eps for chunk in np.array_split(rows, -(-len(rows) // scorecard.kept()))]
+    chunks = [
+        (eps, chunk)
+        for eps in args.eps
+        for chunk in np.array_split(rows, -(-len(rows) // scorecard.kept()))
+    ]
     for eps, chunk in tqdm(chunks, desc=args.attack, unit="batch", disable=None):
         known = found.table["row"][np.isclose(found.table["eps"].astype(float), eps, rtol=1e-9)]
         if not len(chunk := chunk[~np.isin(chunk, known)]):
             continue
-        made = {name: Counted(attack) if args.count_passes else attack for name, attack in make_stages(args, eps).items()}
-        broken = evaluate.broken_by(
-            {name: transferred(attack, surrogate_fn) for name, attack in made.items()} if surrogate_fn else made,
+        made = {
+            name: Counted(attack) if args.count_passes else attack
+            for name, attack in make_stages(args, eps).items()
+        }
+        broken = broken_by(
+            {name: transferred(attack, surrogate_fn) for name, attack in made.items()}
+            if surrogate_fn
+            else made,
             logits_fn,
             test.images[chunk],
             test.labels[chunk],
@@ -101,17 +123,27 @@ def search(
 
 
 def check_masking(
-    args: argparse.Namespace, logits_fn: "LogitsFn", surrogate_fn: "LogitsFn | None", test: "Split", rows: np.ndarray
+    args: argparse.Namespace,
+    logits_fn: "LogitsFn",
+    surrogate_fn: "LogitsFn | None",
+    test: "Split",
+    rows: np.ndarray,
 ) -> None:
-    """Print what is suspicious at the smallest eps, or below it: where nothing is left there is nothing to compare."""
+    """Print what is suspicious at the smallest eps, or below it: where nothing is left there is
+    nothing to compare.
+    """
     import jax
 
-    from fer_jax import masking, scorecard
     from fer_jax.attacks import NORMS
+    from fer_jax.robustness import masking, scorecard
 
     few = np.random.default_rng(1).permutation(rows)[:CHECKED]
     images, labels = test.images[few], test.labels[few]
-    options = {"key": jax.random.key(args.seed), "norm": NORMS[args.norm], "batch_size": scorecard.at_once()}
+    options = {
+        "key": jax.random.key(args.seed),
+        "norm": NORMS[args.norm],
+        "batch_size": scorecard.at_once(),
+    }
     eps = masking.telling_eps(logits_fn, images, labels, largest=min(args.eps), **options)
     found = masking.measure(logits_fn, images, labels, eps=eps, surrogate=surrogate_fn, **options)
     print(f"masked gradients, looked for at eps {found.eps:.3g} in {found.n} images:")
@@ -130,16 +162,24 @@ def make_stages(args: argparse.Namespace, eps: float) -> dict[str, "Attack"]:
         "noise": functools.partial(attacks.uniform, eps=eps, norm=norm),
         "fgsm": functools.partial(attacks.fgsm, eps=eps),
         "pgd": functools.partial(
-            attacks.pgd, eps=eps, step_size=step_size, steps=args.steps, norm=norm, restarts=args.restarts
+            attacks.pgd,
+            eps=eps,
+            step_size=step_size,
+            steps=args.steps,
+            norm=norm,
+            restarts=args.restarts,
         ),
-        "apgd": functools.partial(attacks.apgd, eps=eps, steps=args.steps, norm=norm, restarts=args.restarts),
+        "apgd": functools.partial(
+            attacks.apgd, eps=eps, steps=args.steps, norm=norm, restarts=args.restarts
+        ),
         "square": functools.partial(attacks.square, eps=eps, norm=norm, queries=args.queries),
     }
     return {args.attack: build[args.attack]}
 
 
 def tabulate(found: pd.DataFrame, stages: list[str], levels: list[float]) -> pd.DataFrame:
-    """One row per eps and stage: the accuracy that it leaves, with a 95 % interval; stage "clean" is before all.
+    """One row per eps and stage: the accuracy that it leaves, with a 95 % interval; stage "clean"
+    is before all.
 
     What a stage breaks within one ball it breaks within every larger one, which holds the smaller.
     """
@@ -150,7 +190,13 @@ def tabulate(found: pd.DataFrame, stages: list[str], levels: list[float]) -> pd.
         for number, stage in enumerate(["clean", *stages]):
             robust = int((broken >= number).sum())
             low, high = metrics.wilson(robust, len(broken))
-            row = {"eps": eps, "stage": stage, "robust": robust, "n": len(broken), "accuracy": robust / len(broken)}
+            row = {
+                "eps": eps,
+                "stage": stage,
+                "robust": robust,
+                "n": len(broken),
+                "accuracy": robust / len(broken),
+            }
             rows.append({**row, "low": low, "high": high})
     return pd.DataFrame(rows)
 
@@ -164,10 +210,14 @@ def write(args: argparse.Namespace, settings: dict, table: pd.DataFrame) -> None
         told = {**settings, "results": table.to_dict("records")}
         temporary.write_text(json.dumps(told, indent=2) + "\n")
     with files.replacing(args.out / "robustness.png") as temporary:
-        plots.robust_accuracy(table, f"{args.attack}, {args.norm}, {args.n:,} test images").savefig(temporary)
+        plots.robust_accuracy(table, f"{args.attack}, {args.norm}, {args.n:,} test images").savefig(
+            temporary
+        )
     for _, row in table.iterrows():
         size = f"{row.eps * 255:.3g}/255" if args.norm == "linf" else f"{row.eps:.3g}"
-        print(f"{args.norm} {size:8} {row.stage:10} {row.accuracy:7.2%}  95% interval {row.low:.2%} to {row.high:.2%}")
+        print(
+            f"{args.norm} {size:8} {row.stage:10} {row.accuracy:7.2%}  95% interval {row.low:.2%} to {row.high:.2%}"
+        )
     print(f"wrote {args.out}/robustness.csv, robustness.json, robustness.png")
 
 
@@ -185,16 +235,37 @@ def parse_arguments() -> argparse.Namespace:
         help="largest change of pixels in [0, 1]; fractions such as 2/255 too (default: 2/255 4/255 8/255)",
     )
     parser.add_argument("--n", type=int, default=1000, help="how many test images (default: 1000)")
-    parser.add_argument("--steps", type=int, help="of gradient attacks (default: 50; autoattack 100)")
-    parser.add_argument("--restarts", type=int, default=1, help="random starts of pgd and apgd (default: 1)")
+    parser.add_argument(
+        "--steps", type=int, help="of gradient attacks (default: 50; autoattack 100)"
+    )
+    parser.add_argument(
+        "--restarts", type=int, default=1, help="random starts of pgd and apgd (default: 1)"
+    )
     parser.add_argument("--queries", type=int, default=5000, help="of square (default: 5000)")
-    parser.add_argument("--surrogate", type=Path, metavar="FILE", help="make the attack on this model, judge it on --model")
-    parser.add_argument("--count-passes", action="store_true", help="print the passes of the network that an image takes")
-    parser.add_argument("--check-masking", action="store_true", help="also look for signs of masked gradients")
+    parser.add_argument(
+        "--surrogate",
+        type=Path,
+        metavar="FILE",
+        help="make the attack on this model, judge it on --model",
+    )
+    parser.add_argument(
+        "--count-passes",
+        action="store_true",
+        help="print the passes of the network that an image takes",
+    )
+    parser.add_argument(
+        "--check-masking", action="store_true", help="also look for signs of masked gradients"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: runs/attack_bench/ATTACK-NORM")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)"
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="model file (default: the shipped model)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="default: runs/attack_bench/ATTACK-NORM"
+    )
     args = parser.parse_args()
     if args.steps is None:
         args.steps = 100 if args.attack == "autoattack" else 50
@@ -203,7 +274,9 @@ def parse_arguments() -> argparse.Namespace:
     if args.attack == "fgsm" and args.norm != "linf":
         parser.error(f"--attack fgsm is made for linf, not for {args.norm}")
     if args.norm == "linf" and max(args.eps) > 1:
-        parser.error(f"--eps must be at most 1 for linf, pixels being in [0, 1], received {max(args.eps):g}")
+        parser.error(
+            f"--eps must be at most 1 for linf, pixels being in [0, 1], received {max(args.eps):g}"
+        )
     if min(args.steps, args.restarts, args.queries) < 1:
         parser.error("--steps, --restarts and --queries must be at least 1")
     return args

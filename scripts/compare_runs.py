@@ -1,4 +1,6 @@
-"""Compare training runs: a table of what they reached and of the config keys in which they differ, and their curves."""
+"""Compare training runs: a table of what they reached and of the config keys in which they differ,
+and their curves.
+"""
 
 import argparse
 import sys
@@ -18,11 +20,14 @@ EPILOG = """examples:
 A run's folder is what scripts/train.py writes: config.json, and from the first epoch on run.json and history.csv.
 """
 COLUMNS = ["epoch", "lr", "holdout_loss", "holdout_accuracy", "seconds"]
-CONFIG = {"name": str, "protocol": str, "seed": int, "epochs": int}  # what is needed; the rest may be another version's
+# what is needed; the rest may be another version's
+CONFIG = {"name": str, "protocol": str, "seed": int, "epochs": int}
 
 
 class Run(NamedTuple):
-    """One folder. `log` is run.json and `history` has `COLUMNS`; both are empty before the first epoch has ended."""
+    """One folder. `log` is run.json and `history` has `COLUMNS`; both are empty before the first
+    epoch has ended.
+    """
 
     label: str
     config: dict[str, Any]  # by dotted key
@@ -62,7 +67,9 @@ def read(folder: Path, label: str) -> Run:
         InputError: the folder holds no run, or a damaged one.
     """
     if not (folder / "config.json").is_file():
-        raise InputError(f"{folder}: no run there: scripts/train.py writes config.json, run.json and history.csv")
+        raise InputError(
+            f"{folder}: no run there: scripts/train.py writes config.json, run.json and history.csv"
+        )
     config = flat(files.read_json(folder / "config.json"))
     for key, kind in CONFIG.items():
         if not isinstance(config.get(key), kind):
@@ -73,7 +80,9 @@ def read(folder: Path, label: str) -> Run:
         return Run(label, config, {}, pd.DataFrame(columns=COLUMNS))
     history, log = read_history(folder / "history.csv"), files.read_json(folder / "run.json")
     if log.get("best_epoch") not in history["epoch"].tolist():
-        raise InputError(f"{folder / 'run.json'}: best_epoch must be one of the log's, received {log.get('best_epoch')!r}")
+        raise InputError(
+            f"{folder / 'run.json'}: best_epoch must be one of the log's, received {log.get('best_epoch')!r}"
+        )
     return Run(label, config, log, history)
 
 
@@ -82,24 +91,39 @@ def read_history(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: missing; scripts/train.py writes it beside run.json")
     try:
-        return pd.read_csv(path).loc[:, COLUMNS].astype({"epoch": int, **dict.fromkeys(COLUMNS[1:], float)})
-    except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors, a missing column is a KeyError
+        return (
+            pd.read_csv(path)
+            .loc[:, COLUMNS]
+            .astype({"epoch": int, **dict.fromkeys(COLUMNS[1:], float)})
+        )
+    # pandas' parser errors are ValueErrors, a missing column is a KeyError
+    except (ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: a training log needs numbers in columns {', '.join(COLUMNS)}: {reason}") from None
+        raise InputError(
+            f"{path}: a training log needs numbers in columns {', '.join(COLUMNS)}: {reason}"
+        ) from None
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"optimizer": {"momentum": 0.9}} as {"optimizer.momentum": 0.9}."""
     leaves = {}
     for key, value in values.items():
-        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        leaves |= (
+            flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        )
     return leaves
 
 
 def table(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per run, indexed by its label: outcome, provenance, and the config keys that are not the same in all."""
+    """One row per run, indexed by its label: outcome, provenance, and the config keys that are not
+    the same in all.
+    """
     keys = dict.fromkeys(key for run in runs for key in run.config)
-    differ = [key for key in keys if len({str(run.config.get(key, "")) for run in runs}) > 1 and key != "epochs"]
+    differ = [
+        key
+        for key in keys
+        if len({str(run.config.get(key, "")) for run in runs}) > 1 and key != "epochs"
+    ]
     rows = [{key: run.config.get(key, "") for key in differ} for run in runs]
     rows = [summary(run) | row for run, row in zip(runs, rows, strict=True)]
     return pd.DataFrame(rows, index=[run.label for run in runs], dtype=object)
@@ -108,7 +132,10 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
 def summary(run: Run) -> dict[str, Any]:
     """What a run reached and what it was made from; "" for what it has not got yet."""
     best = run.history[run.history["epoch"] == run.log.get("best_epoch")]
-    accuracy, loss = ("".join(f"{value:.4f}" for value in best[key]) for key in ("holdout_accuracy", "holdout_loss"))
+    accuracy, loss = (
+        "".join(f"{value:.4f}" for value in best[key])
+        for key in ("holdout_accuracy", "holdout_loss")
+    )
     minutes = round(run.history["seconds"].sum() / 60)
     return {
         **{key: run.config[key] for key in ("name", "protocol", "seed")},
@@ -124,7 +151,9 @@ def summary(run: Run) -> dict[str, Any]:
 
 
 def state(run: Run) -> str:
-    """Whether the last epoch was reached, early stopping ended the run, or it goes on still or was cut."""
+    """Whether the last epoch was reached, early stopping ended the run, or it goes on still or was
+    cut.
+    """
     if len(run.history) >= run.config["epochs"]:
         return "finished"
     return "stopped early" if run.log.get("stopped") else "unfinished"
@@ -134,7 +163,9 @@ def parse_arguments() -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="draw the hold-out curves (.png, .pdf or .svg)")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="draw the hold-out curves (.png, .pdf or .svg)"
+    )
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the table, one row per run")
     return parser.parse_args()
 

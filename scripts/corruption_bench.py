@@ -1,4 +1,6 @@
-"""Accuracy under what cameras do to faces: noise, blur, light, occlusion and more, in five severities."""
+"""Accuracy under what cameras do to faces: noise, blur, light, occlusion and more, in five
+severities.
+"""
 
 import argparse
 import json
@@ -10,7 +12,8 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from fer_jax import cli, files, metrics, runtime
+from fer_jax import cli, files, runtime
+from fer_jax.evaluation import metrics
 
 EPILOG = """examples:
   python scripts/corruption_bench.py
@@ -26,8 +29,8 @@ def main() -> None:
     args = parse_arguments()
     runtime.configure()
     from fer_jax import data
-    from fer_jax.corruptions import CORRUPTIONS, SEVERITIES
     from fer_jax.predict import Predictor, default_model_path
+    from fer_jax.robustness.corruptions import CORRUPTIONS, SEVERITIES
 
     paths = list(dict.fromkeys(args.model or [default_model_path()]))
     predictors = dict(zip(names(paths), map(Predictor, paths), strict=True))
@@ -41,7 +44,15 @@ def main() -> None:
             images, labels = test.images[rows], test.labels[rows]
             for kind, severity, worse in corrupted(images, args.seed):
                 right = int((predictor.logits(worse)[0].argmax(axis=1) == labels).sum())
-                tables.append({"model": name, "corruption": kind, "severity": severity, "correct": right, "n": args.n})
+                tables.append(
+                    {
+                        "model": name,
+                        "corruption": kind,
+                        "severity": severity,
+                        "correct": right,
+                        "n": args.n,
+                    }
+                )
                 progress.update()
     write(args, pd.DataFrame(tables), dict(zip(predictors, paths, strict=True)), fer.digest)
 
@@ -54,7 +65,7 @@ def names(paths: list[Path]) -> list[str]:
 
 def corrupted(images: np.ndarray, seed: int) -> Iterator[tuple[str, int, np.ndarray]]:
     """(corruption, severity, images) of every setting, the clean one first."""
-    from fer_jax.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+    from fer_jax.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 
     yield "clean", 0, images
     for name in CORRUPTIONS:
@@ -62,14 +73,19 @@ def corrupted(images: np.ndarray, seed: int) -> Iterator[tuple[str, int, np.ndar
             yield name, severity, corrupt(name, images, severity, seed)
 
 
-def write(args: argparse.Namespace, table: pd.DataFrame, paths: dict[str, Path], digest: str) -> None:
+def write(
+    args: argparse.Namespace, table: pd.DataFrame, paths: dict[str, Path], digest: str
+) -> None:
     from fer_jax import plots
 
-    intervals = [metrics.wilson(right, n) for right, n in zip(table["correct"], table["n"], strict=True)]
+    intervals = [
+        metrics.wilson(right, n) for right, n in zip(table["correct"], table["n"], strict=True)
+    ]
     table = table.assign(accuracy=table["correct"] / table["n"])
     table[["low", "high"]] = intervals
     models = {
-        name: {"model": files.digest(path), **summary(table.loc[table["model"] == name])} for name, path in paths.items()
+        name: {"model": files.digest(path), **summary(table.loc[table["model"] == name])}
+        for name, path in paths.items()
     }
     with files.replacing(args.out / "corruptions.csv") as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
@@ -79,16 +95,22 @@ def write(args: argparse.Namespace, table: pd.DataFrame, paths: dict[str, Path],
     with files.replacing(args.out / "corruptions.png") as temporary:
         plots.corruption_accuracy(table, f"{args.n:,} test images").savefig(temporary)
     for name, figures in models.items():
-        print(f"{name}: clean {figures['clean']:.2%}, mean corruption accuracy {figures['mean_corruption_accuracy']:.2%}")
+        print(
+            f"{name}: clean {figures['clean']:.2%}, mean corruption accuracy {figures['mean_corruption_accuracy']:.2%}"
+        )
         for kind, accuracies in figures["by_severity"].items():
             print(f"  {kind:16}" + "".join(f"{accuracy:8.1%}" for accuracy in accuracies))
     print(f"wrote {args.out}/corruptions.csv, corruptions.json, corruptions.png")
 
 
 def summary(table: pd.DataFrame) -> dict:
-    """One model's accuracy on clean pictures, its mean under corruption, and each corruption's by severity."""
+    """One model's accuracy on clean pictures, its mean under corruption, and each corruption's by
+    severity.
+    """
     clean, worse = table.loc[table["severity"] == 0], table.loc[table["severity"] > 0]
-    by_severity = {kind: list(rows["accuracy"]) for kind, rows in worse.groupby("corruption", sort=False)}
+    by_severity = {
+        kind: list(rows["accuracy"]) for kind, rows in worse.groupby("corruption", sort=False)
+    }
     (accuracy,), mean = clean["accuracy"].tolist(), worse["accuracy"].to_numpy().mean()
     return {"clean": accuracy, "mean_corruption_accuracy": float(mean), "by_severity": by_severity}
 
@@ -96,10 +118,18 @@ def summary(table: pd.DataFrame) -> dict:
 def parse_arguments() -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
-    parser.add_argument("--model", type=Path, nargs="+", metavar="FILE", help="model files (default: the shipped model)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="model files (default: the shipped model)",
+    )
     parser.add_argument("--n", type=int, default=1000, help="how many test images (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions (default: 0)")
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)"
+    )
     out = Path("runs") / "corruption_bench"
     parser.add_argument("--out", type=Path, default=out, metavar="FOLDER", help=f"default: {out}")
     args = parser.parse_args()

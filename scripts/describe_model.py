@@ -13,7 +13,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, metavar="FILE", help="model file (default: the shipped model)")
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="model file (default: the shipped model)"
+    )
     args = parser.parse_args()
     runtime.configure()
     from fer_jax.models import describe

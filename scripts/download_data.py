@@ -1,4 +1,6 @@
-"""Get the challenge's archive (FER-2013) into the data folder; the same command resumes a download that was cut."""
+"""Get the challenge's archive (FER-2013) into the data folder; the same command resumes a download
+that was cut.
+"""
 
 import argparse
 import sys
@@ -36,7 +38,13 @@ def parse_arguments() -> argparse.Namespace:
         metavar="FILE|URL",
         help="the zip or fer2013.tar.gz: a file, or a file://, http:// or https:// URL (default: the course's copy)",
     )
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="where it goes (default: data)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data"),
+        metavar="DIR",
+        help="where it goes (default: data)",
+    )
     return parser.parse_args()
 
 

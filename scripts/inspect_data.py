@@ -33,11 +33,20 @@ def main() -> None:
     path = args.data / ferplus.FILE
     votes = ferplus.read(path, faces) if path.is_file() else None
     findings = inspect.inspect(faces, votes)
-    counted = {usage: np.bincount(split.labels, minlength=NUM_CLASSES) for usage, split in faces.splits.items()}
+    counted = {
+        usage: np.bincount(split.labels, minlength=NUM_CLASSES)
+        for usage, split in faces.splits.items()
+    }
     classes = pd.DataFrame.from_dict(counted, orient="index", columns=EMOTIONS)
-    counts, rules = inspect.counts(faces, findings), {finding.name: finding.rule for finding in findings}
+    counts, rules = (
+        inspect.counts(faces, findings),
+        {finding.name: finding.rule for finding in findings},
+    )
     print(classes.assign(all=classes.sum(axis=1)).to_string())
-    print(f"\n{counts.fillna('').to_string()}\n\n" + "\n".join(f"{name}: {rule}" for name, rule in rules.items()))
+    print(
+        f"\n{counts.fillna('').to_string()}\n\n"
+        + "\n".join(f"{name}: {rule}" for name, rule in rules.items())
+    )
     if votes is None:
         print(f"not_a_face: not looked for: {path} is not there, download it from {ferplus.PAGE}")
     report = {"digest": faces.digest, "classes": classes.T.to_dict(), "rules": rules}
@@ -64,7 +73,10 @@ def write_pictures(folder: Path, faces, findings) -> None:
         path.unlink(missing_ok=True)  # an earlier run's, should there be nothing to show now
         shown = finding._replace(rows=finding.rows[:EXAMPLES], values=finding.values[:EXAMPLES])
         cells = inspect.table(faces, [shown]).to_dict("records")
-        titles = [f"{c['split']} {c['row']}\n{c['emotion']}, {c['measure']} {round(c['value'], 3):g}" for c in cells]
+        titles = [
+            f"{c['split']} {c['row']}\n{c['emotion']}, {c['measure']} {round(c['value'], 3):g}"
+            for c in cells
+        ]
         if titles:
             title = f"{finding.name}, {len(titles)} of {len(finding.rows):,} rows: {finding.rule}"
             with files.replacing(path) as temporary:
@@ -75,8 +87,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)")
-    parser.add_argument("--out", type=Path, default=Path("data/inspection"), help="default: data/inspection")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("data/inspection"), help="default: data/inspection"
+    )
     return parser.parse_args()
 
 

@@ -1,4 +1,6 @@
-"""Make the clip that comes with the code: 20 s of a camera moving over the public-domain astronaut photograph."""
+"""Make the clip that comes with the code: 20 s of a camera moving over the public-domain astronaut
+photograph.
+"""
 
 import argparse
 import math
@@ -24,7 +26,9 @@ scikit-image write the same bytes.
 def main() -> None:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
-    parser.add_argument("--out", metavar="FILE", type=Path, default=CLIP, help="default: the clip of the repository")
+    parser.add_argument(
+        "--out", metavar="FILE", type=Path, default=CLIP, help="default: the clip of the repository"
+    )
     out = parser.parse_args().out
     from skimage.data import astronaut
 
@@ -32,7 +36,9 @@ def main() -> None:
     photograph = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
     with files.replacing(out) as temporary:
         # MPEG-4 part 2: the one codec that OpenCV's wheels both write and read on every platform
-        writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), RATE, SIZE)
+        writer = cv2.VideoWriter(
+            str(temporary), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), RATE, SIZE
+        )
         for index in range(FRAMES):
             writer.write(view(photograph, index / RATE))
         writer.release()
@@ -40,7 +46,9 @@ def main() -> None:
 
 
 def view(photograph: np.ndarray, seconds: float) -> np.ndarray:
-    """What the camera sees, BGR uint8 [384, 512, 3]: it pans, tilts by 6 degrees, zooms, and the light changes."""
+    """What the camera sees, BGR uint8 [384, 512, 3]: it pans, tilts by 6 degrees, zooms, and the
+    light changes.
+    """
     cv2 = faces.opencv()
 
     def swing(period: float, phase: float = 0.0) -> float:
@@ -48,9 +56,12 @@ def view(photograph: np.ndarray, seconds: float) -> np.ndarray:
 
     zoom = 1.5 + 0.3 * swing(20, 0.25)
     affine = cv2.getRotationMatrix2D(FACE, 6 * swing(10), zoom)
-    eyes = 256 + 55 * swing(13), FACE[1] * zoom - 12 + 12 * swing(9)  # the photograph's upper edge stays out of view
+    # the photograph's upper edge stays out of view
+    eyes = 256 + 55 * swing(13), FACE[1] * zoom - 12 + 12 * swing(9)
     affine[:, 2] += eyes[0] - FACE[0], eyes[1] - FACE[1]
-    seen = cv2.warpAffine(photograph, affine, SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = cv2.warpAffine(
+        photograph, affine, SIZE, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return cv2.convertScaleAbs(seen, alpha=1 + 0.2 * swing(7), beta=12 * swing(17))
 
 

@@ -1,10 +1,13 @@
-"""Draw results/demo.png, the README's picture: moments of the shipped clip, the faces cut from them, the probabilities."""
+"""Draw results/demo.png, the README's picture: moments of the shipped clip, the faces cut from
+them, the probabilities.
+"""
 
 import argparse
 import sys
 from pathlib import Path
 
-from fer_jax import cli, faces, files, runtime, stream
+from fer_jax import cli, faces, files, runtime
+from fer_jax.video import stream
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 EPILOG = "example:\n  python scripts/make_demo_picture.py"
@@ -13,7 +16,9 @@ EVERY = 5.0  # seconds of the clip between two moments
 
 def main() -> None:
     formatter = argparse.RawDescriptionHelpFormatter
-    argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, epilog=EPILOG, formatter_class=formatter
+    ).parse_args()
     runtime.configure()
     from fer_jax import plots
     from fer_jax.labels import EMOTIONS
@@ -25,7 +30,9 @@ def main() -> None:
             for seen in stream.read_emotions(frame, predictor, detector)[:1]:  # the largest face
                 said = f"{stream.time_of_day(moment, live=False)}s : {stream.said(seen)}"
                 face = faces.crop(frame, seen.box)
-                moments.append(plots.Moment(said, frame[..., ::-1], seen.box, face, seen.probabilities))
+                moments.append(
+                    plots.Moment(said, frame[..., ::-1], seen.box, face, seen.probabilities)
+                )
     with files.replacing(RESULTS / "demo.png") as temporary:
         plots.predictions(moments, EMOTIONS).savefig(temporary)
     print(RESULTS / "demo.png")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fer_jax import cli, faces, labels, overlay, record, runtime, stream
+from fer_jax import cli, faces, labels, runtime
 from fer_jax.errors import InputError
+from fer_jax.video import overlay, record, stream
 
 if TYPE_CHECKING:
     from fer_jax.predict import Predictor
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parents[1] / "results" / "preprocessing_test"
 CLIP = SHIPPED / "input_video.mp4"
 EPS = 8 / 255
-FITTED, STEPS, TOGETHER = 2000, 40, 32  # of a universal perturbation: faces at most, steps, and faces in a step
+# of a universal perturbation: faces at most, steps, and faces in a step
+FITTED, STEPS, TOGETHER = 2000, 40, 32
 EPILOG = """\
 examples:
   python scripts/predict_live_stream.py                         the first camera, else the clip that comes with the code
@@ -46,7 +48,8 @@ prohibited, except for medical or safety reasons (Regulation (EU) 2024/1689, art
 def main() -> None:
     arguments = parse_arguments()
     check_outputs(arguments)
-    with ThreadPoolExecutor(1) as background:  # the camera and the model take a second each to start
+    # the camera and the model take a second each to start
+    with ThreadPoolExecutor(1) as background:
         loading = background.submit(load, arguments)
         with open_video(arguments.source) as video:
             detector = faces.detector(arguments.detector, arguments.detector_model)
@@ -59,21 +62,48 @@ def parse_arguments() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
     fallback = "default: the first camera, else the clip that comes with the code"
-    parser.add_argument("--source", metavar="INDEX|FILE|URL", type=stream.parse_source, help=fallback)
-    parser.add_argument("--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help="default: 1")
-    parser.add_argument("--model", metavar="FILE", help="default: the model that comes with the code")
-    faces.add_detector(parser)
-    parser.add_argument("--fast", action="store_true", help="read a recording as fast as possible, not in real time")
-    parser.add_argument("--display", action="store_true", help="a window with boxes, names and probabilities")
-    parser.add_argument("--save", metavar="FILE", type=Path, help="write what the window shows: .mp4 or .avi")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="write a row per face and look; without a face its time")
-    text = "average probabilities over time, with this time constant"
-    parser.add_argument("--smooth", metavar="SECONDS", type=stream.parse_period, default=0.0, help=text)
-    text = "from 0 to 1: say `uncertain` below it (default: 0)"
-    parser.add_argument("--min-confidence", metavar="P", type=stream.parse_probability, default=0.0, help=text)
-    parser.add_argument("--all-faces", action="store_true", help="number the people even while there is only one")
     parser.add_argument(
-        "--max-seconds", metavar="SECONDS", type=stream.parse_period, default=math.inf, help="stop after so much video"
+        "--source", metavar="INDEX|FILE|URL", type=stream.parse_source, help=fallback
+    )
+    parser.add_argument(
+        "--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help="default: 1"
+    )
+    parser.add_argument(
+        "--model", metavar="FILE", help="default: the model that comes with the code"
+    )
+    faces.add_detector(parser)
+    parser.add_argument(
+        "--fast", action="store_true", help="read a recording as fast as possible, not in real time"
+    )
+    parser.add_argument(
+        "--display", action="store_true", help="a window with boxes, names and probabilities"
+    )
+    parser.add_argument(
+        "--save", metavar="FILE", type=Path, help="write what the window shows: .mp4 or .avi"
+    )
+    parser.add_argument(
+        "--csv",
+        metavar="FILE",
+        type=Path,
+        help="write a row per face and look; without a face its time",
+    )
+    text = "average probabilities over time, with this time constant"
+    parser.add_argument(
+        "--smooth", metavar="SECONDS", type=stream.parse_period, default=0.0, help=text
+    )
+    text = "from 0 to 1: say `uncertain` below it (default: 0)"
+    parser.add_argument(
+        "--min-confidence", metavar="P", type=stream.parse_probability, default=0.0, help=text
+    )
+    parser.add_argument(
+        "--all-faces", action="store_true", help="number the people even while there is only one"
+    )
+    parser.add_argument(
+        "--max-seconds",
+        metavar="SECONDS",
+        type=stream.parse_period,
+        default=math.inf,
+        help="stop after so much video",
     )
     text = "also say what each face shows with a perturbation that is to make it this"
     parser.add_argument("--hack", metavar="EMOTION", type=str.lower, help=text)
@@ -81,7 +111,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--eps", type=cli.parse_eps, help=text)
     arguments = parser.parse_args()
     if arguments.eps and not (arguments.hack and arguments.eps <= 1):
-        parser.error(f"--eps goes with --hack and must be at most 1: pixels lie in [0, 1], got {arguments.eps:g}")
+        parser.error(
+            f"--eps goes with --hack and must be at most 1: pixels lie in [0, 1], got {arguments.eps:g}"
+        )
     return arguments
 
 
@@ -114,15 +146,23 @@ def load_predictor(model: str | None) -> "Predictor":
 
 
 def fit_perturbation(predictor: "Predictor", emotion: str, eps: float) -> np.ndarray:
-    """One change for all faces, in grey levels of 255, float32 [48, 48], that is to make them show an emotion."""
+    """One change for all faces, in grey levels of 255, float32 [48, 48], that is to make them show
+    an emotion.
+    """
     import jax
 
     from fer_jax import attacks
 
     if emotion not in predictor.emotions:
-        raise InputError(f"--hack: unknown emotion {emotion!r}: the network tells {', '.join(predictor.emotions)} apart")
+        raise InputError(
+            f"--hack: unknown emotion {emotion!r}: the network tells {', '.join(predictor.emotions)} apart"
+        )
     images, which = faces_to_fit()
-    print(f"--hack: fitting a perturbation to {len(images):,} {which} ...", file=sys.stderr, flush=True)
+    print(
+        f"--hack: fitting a perturbation to {len(images):,} {which} ...",
+        file=sys.stderr,
+        flush=True,
+    )
     found = attacks.universal_perturbation(
         jax.random.key(0),
         predictor.logits_fn,
@@ -138,18 +178,24 @@ def fit_perturbation(predictor: "Predictor", emotion: str, eps: float) -> np.nda
 
 
 def faces_to_fit() -> tuple[np.ndarray, str]:
-    """Training images uint8 [N, 48, 48] if there are any, else those that come with the code; and which they are."""
+    """Training images uint8 [N, 48, 48] if there are any, else those that come with the code; and
+    which they are.
+    """
     from fer_jax import data
 
     folder = Path("data")
     if not data.any_in(folder):
-        return np.stack([faces.read_image(path) for path in sorted(SHIPPED.glob("image*.png"))]), "shipped faces"
+        return np.stack(
+            [faces.read_image(path) for path in sorted(SHIPPED.glob("image*.png"))]
+        ), "shipped faces"
     images = data.load(folder).train.images
     return images[np.random.default_rng(0).permutation(len(images))[:FITTED]], "training images"
 
 
 def beside(predictor: stream.Predict, change: np.ndarray) -> stream.Predict:
-    """What is seen in each face as it is and, beside it, with a change in grey levels, rounded: float32 [N, 2, C]."""
+    """What is seen in each face as it is and, beside it, with a change in grey levels, rounded:
+    float32 [N, 2, C].
+    """
 
     def predict(batch: np.ndarray) -> np.ndarray:
         hacked = np.clip(np.rint(batch + change), 0, 255).astype(np.uint8)
@@ -171,11 +217,20 @@ def open_video(source: int | str | None) -> stream.Video:
         return stream.Video(CLIP)
 
 
-def watch(video: stream.Video, predictor: stream.Predict, detector: faces.Detector, arguments: argparse.Namespace) -> None:
+def watch(
+    video: stream.Video,
+    predictor: stream.Predict,
+    detector: faces.Detector,
+    arguments: argparse.Namespace,
+) -> None:
     """Say, keep and show what is seen until the stream or the user's patience ends."""
     with contextlib.ExitStack() as outputs:
         window = outputs.enter_context(overlay.Window(video.name)) if arguments.display else None
-        saved = outputs.enter_context(record.VideoFile(arguments.save, video.rate)) if arguments.save else None
+        saved = (
+            outputs.enter_context(record.VideoFile(arguments.save, video.rate))
+            if arguments.save
+            else None
+        )
         table = None
         if arguments.csv:
             names = labels.names(predictor(np.zeros((1, 48, 48), np.uint8)).shape[-1])
@@ -190,7 +245,9 @@ def watch(video: stream.Video, predictor: stream.Predict, detector: faces.Detect
             if window or saved:
                 status = stream.time_of_day(event.time, live=video.live)
                 status += f"  {window.rate():.0f} frames/s" if window else ""
-                drawn = overlay.draw(event.frame, event.predictions, numbered=arguments.all_faces, status=status)
+                drawn = overlay.draw(
+                    event.frame, event.predictions, numbered=arguments.all_faces, status=status
+                )
                 if saved:
                     saved.write(event.moment, drawn)
                 if window and not window.show(drawn):
@@ -202,7 +259,9 @@ def in_one_row(event: stream.Event) -> stream.Event:
     hacked = [one.hacked.probabilities if one.hacked else [] for one in event.predictions]
     pairs = zip(event.predictions, hacked, strict=True)
     return event._replace(
-        predictions=tuple(one._replace(probabilities=np.append(one.probabilities, more)) for one, more in pairs)
+        predictions=tuple(
+            one._replace(probabilities=np.append(one.probabilities, more)) for one, more in pairs
+        )
     )
 
 
@@ -219,7 +278,8 @@ def events(
         detector,
         arguments.every,
         real_time=not arguments.fast,
-        each_frame=bool(arguments.display or arguments.save or arguments.smooth),  # looks a second apart have no average
+        # looks a second apart have no average
+        each_frame=bool(arguments.display or arguments.save or arguments.smooth),
         smooth=arguments.smooth,
         min_confidence=arguments.min_confidence,
         idle=window.wait if window else None,

@@ -28,7 +28,9 @@ def main() -> None:
     for usage, split in faces.splits.items():
         counts = np.bincount(split.labels, minlength=NUM_CLASSES)
         print(f"{usage:12}" + "".join(f"{n:>10,}" for n in (*counts, counts.sum())))
-    groups = protocols.pixel_groups(np.concatenate([split.images for split in faces.splits.values()]))
+    groups = protocols.pixel_groups(
+        np.concatenate([split.images for split in faces.splits.values()])
+    )
     seen = int(data.seen_in_training(faces.test, faces.train).sum())
     print(f"surplus copies of an image: {len(groups) - groups.max(initial=-1) - 1:,}")
     print(f"test rows whose pixels also occur in Training: {seen:,} of {len(faces.test.labels):,}")
@@ -42,7 +44,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)"
+    )
     parser.add_argument("--npz", type=Path, help="also write the arrays to this portable file")
     return parser.parse_args()
 

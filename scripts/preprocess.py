@@ -14,8 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import cli, faces, files, pictures, stream
+from fer_jax import cli, faces, files
 from fer_jax.errors import InputError
+from fer_jax.faces import pictures
+from fer_jax.video import stream
 
 FOLDER = Path(__file__).resolve().parents[1] / "results" / "preprocessing_test"
 EPILOG = """\
@@ -31,12 +33,15 @@ The faces of an earlier run are replaced: the imageN.png that bear this script's
 come with the code. Another imageN.png in the folder is an error, all other files stay.
 """
 _TEXT = b"tEXtSoftware\0fer_jax preprocess"
-MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))  # a PNG chunk
+# a PNG chunk
+MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))
 _HEADER = 33  # bytes: a PNG's signature and its first chunk
 
 
 class Source(NamedTuple):
-    """Frames, of how many if that is known, the name the user knows, and whether only Ctrl-C ends them."""
+    """Frames, of how many if that is known, the name the user knows, and whether only Ctrl-C ends
+    them.
+    """
 
     frames: Iterable[faces.Frame]
     total: int | None
@@ -66,7 +71,9 @@ def parse_arguments() -> argparse.Namespace:
     text = "camera, video, or folder of pictures; default: the clip that comes with the code"
     parser.add_argument("--source", **sources, default=str(FOLDER / "input_video.mp4"), help=text)
     text = "period of a video's samples; default: 1"
-    parser.add_argument("--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help=text)
+    parser.add_argument(
+        "--every", metavar="SECONDS", type=stream.parse_period, default=1.0, help=text
+    )
     text = "default: results/preprocessing_test"
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=FOLDER, help=text)
     faces.add_detector(parser)
@@ -79,15 +86,21 @@ def earlier_faces(folder: Path) -> list[Path]:
     Raises:
         InputError: an imageN.png that no run of this script wrote; it would be lost.
     """
-    paths = [path for path in folder.glob("image*.png") if re.fullmatch(r"image\d+\.png", path.name)]
+    paths = [
+        path for path in folder.glob("image*.png") if re.fullmatch(r"image\d+\.png", path.name)
+    ]
     for path in paths:
         if not faces.is_face_file(path) or not (is_shipped(folder) or is_marked(path)):
-            raise InputError(f"{path}: is no face of an earlier run of this script and would be lost: choose another --out")
+            raise InputError(
+                f"{path}: is no face of an earlier run of this script and would be lost: choose another --out"
+            )
     return paths
 
 
 def is_shipped(folder: Path) -> bool:
-    """Whether it is the folder that comes with the code, whose faces are all this script's and bear no mark."""
+    """Whether it is the folder that comes with the code, whose faces are all this script's and bear
+    no mark.
+    """
     return folder.resolve() == FOLDER
 
 
@@ -101,18 +114,27 @@ def opened(arguments: argparse.Namespace) -> Iterator[Source]:
     if isinstance(arguments.source, str) and (folder := Path(arguments.source)).is_dir():
         paths = pictures.in_folder(folder)
         if folder.resolve() == arguments.out.resolve():
-            raise InputError(f"{folder}: the pictures and the faces must lie in two folders: choose another --out")
+            raise InputError(
+                f"{folder}: the pictures and the faces must lie in two folders: choose another --out"
+            )
         yield Source(map(faces.read_image, paths), len(paths), str(folder), endless=False)
         return
     with stream.Video(arguments.source) as video:
         total = None if video.duration is None else int(video.duration / arguments.every) + 1
-        yield Source((frame for _, frame in video.frames(arguments.every)), total, video.name, endless=video.live)
+        yield Source(
+            (frame for _, frame in video.frames(arguments.every)),
+            total,
+            video.name,
+            endless=video.live,
+        )
 
 
 def cut_faces(source: Source, detector: faces.Detector, work: Path, mark: bytes) -> int:
     """Write the largest face of each frame to the folder `work`, with `mark`; the number of frames."""
     samples = 0
-    shown = tqdm(source.frames, "cutting faces", source.total, unit="sample", disable=not sys.stderr.isatty())
+    shown = tqdm(
+        source.frames, "cutting faces", source.total, unit="sample", disable=not sys.stderr.isatty()
+    )
     with contextlib.suppress(KeyboardInterrupt) if source.endless else contextlib.nullcontext():
         for samples, frame in enumerate(shown, 1):
             if box := faces.largest(detector(frame)):
@@ -128,9 +150,11 @@ def write_face(path: Path, face: np.ndarray, mark: bytes) -> None:
 
 @contextlib.contextmanager
 def appearing_in(out: Path, earlier: list[Path]) -> Iterator[Path]:
-    """A hidden folder whose files take the place of the `earlier` ones in `out` at the end; on an error they vanish.
+    """A hidden folder whose files take the place of the `earlier` ones in `out` at the end; on an
+    error they vanish.
 
-    It lies in `out`, or where `out` will be made: a source may fail at its end, and then there is to be none.
+    It lies in `out`, or where `out` will be made: a source may fail at its end, and then there is
+    to be none.
     """
     existing = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     with tempfile.TemporaryDirectory(prefix=".faces-", dir=existing) as work:

@@ -16,18 +16,19 @@ from tqdm import tqdm
 
 from fer_jax import cli, files, labels, runtime
 from fer_jax.errors import InputError
-from fer_jax.journal import Journal
+from fer_jax.robustness.journal import Journal
 
 if TYPE_CHECKING:  # what imports jax is imported by the functions below, after `runtime.configure`
     from fer_jax.data import Fer2013, Split
     from fer_jax.predict import Predictor
-    from fer_jax.scorecard import Measure, Subject
+    from fer_jax.robustness.scorecard import Measure, Subject
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTANT = "constant"
 CHECKED = 128  # images on which gradients are looked at
 ENOUGH = 0.9  # of a measure's images, for a table of what is known so far
-LARGEST = 8 / 255  # eps at which they are, or at a fraction of it that leaves the network some accuracy
+# eps at which they are, or at a fraction of it that leaves the network some accuracy
+LARGEST = 8 / 255
 COLUMNS = ["model", "attacked", "measure", "value", "n", "low", "high", "sha256", "command"]
 NOTE = """\
 All figures lie in [0, 1]. Clean accuracy, macro recall and calibration error are of the whole test set (PublicTest and
@@ -79,7 +80,10 @@ def main() -> None:
     fer = data.load(args.data)
     data.sample(fer.test, args.certify, "--certify")
     few = np.random.default_rng(1).permutation(data.sample(fer.test, args.n))[:CHECKED]
-    rows = [make_row(name, predictor, digest, fer, args) for name, (predictor, digest) in networks.items()]
+    rows = [
+        make_row(name, predictor, digest, fer, args)
+        for name, (predictor, digest) in networks.items()
+    ]
     rows.append(make_row(CONSTANT, None, "", fer, args))
     parts, gradients = [], {}
     for row in rows:
@@ -87,22 +91,26 @@ def main() -> None:
             fill(row, fer.test)
         parts.append(figures(row, fer.test, args.so_far))
         other = next((each for each in rows if not each.subject.constant and each is not row), None)
-        look = None if args.so_far else functools.partial(look_at_gradient, row, other, fer.test, few)
+        look = (
+            None if args.so_far else functools.partial(look_at_gradient, row, other, fer.test, few)
+        )
         gradients[row.name] = known_gradient(row, other, look)
     write(pd.concat(parts, ignore_index=True).assign(command=command_of(args)), gradients, args.out)
 
 
 def load(path: Path) -> "tuple[Predictor, str]":
     """A network that can stand in the table, and its file's hash."""
-    from fer_jax import smoothing
     from fer_jax.predict import Predictor
+    from fer_jax.robustness import smoothing
 
     predictor = Predictor(path)
     metadata = predictor.model.metadata
     if metadata.get("protocol", "train-only") != "train-only":
         raise InputError(f"{path}: the table is of the train-only protocol, this model has another")
     if predictor.emotions != labels.EMOTIONS:
-        raise InputError(f"{path}: the table is of {', '.join(labels.EMOTIONS)}, this model knows other emotions")
+        raise InputError(
+            f"{path}: the table is of {', '.join(labels.EMOTIONS)}, this model knows other emotions"
+        )
     if smoothing.trained_with_noise(metadata):
         try:
             smoothing.check_sigma(smoothing.trained_sigma(metadata))
@@ -113,29 +121,51 @@ def load(path: Path) -> "tuple[Predictor, str]":
 
 def check(args: argparse.Namespace) -> None:
     """Refuse now what would be refused after hours of attacks."""
-    from fer_jax import scorecard, smoothing
+    from fer_jax.robustness import scorecard, smoothing
 
     if args.copies < (needed := smoothing.smallest_n(scorecard.ALPHA)):
-        rule = f"--copies must be at least {needed} to certify anything with alpha {scorecard.ALPHA:g}"
+        rule = (
+            f"--copies must be at least {needed} to certify anything with alpha {scorecard.ALPHA:g}"
+        )
         raise InputError(f"{rule}, received {args.copies}")
     files.require_folder(args.out)
 
 
-def make_row(name: str, predictor: "Predictor | None", digest: str, fer: "Fer2013", args: argparse.Namespace) -> Row:
-    """A network's row; without one the constant classifier's. Its journal refuses findings of other settings."""
-    from fer_jax import scorecard, smoothing
+def make_row(
+    name: str, predictor: "Predictor | None", digest: str, fer: "Fer2013", args: argparse.Namespace
+) -> Row:
+    """A network's row; without one the constant classifier's. Its journal refuses findings of other
+    settings.
+    """
+    from fer_jax.robustness import scorecard, smoothing
 
-    measures = [*scorecard.attack_measures(args.n, args.queries), scorecard.corruption_measure(args.n)]
+    measures = [
+        *scorecard.attack_measures(args.n, args.queries),
+        scorecard.corruption_measure(args.n),
+    ]
     if predictor is None:
-        frequencies = np.bincount(fer.train.labels, minlength=len(labels.EMOTIONS)) / len(fer.train.labels)
-        subject, attacked, sigma = scorecard.constant(frequencies), "constant classifier", 1.0  # any noise is as good
+        frequencies = np.bincount(fer.train.labels, minlength=len(labels.EMOTIONS)) / len(
+            fer.train.labels
+        )
+        # any noise is as good
+        subject, attacked, sigma = scorecard.constant(frequencies), "constant classifier", 1.0
     else:
-        subject, attacked, sigma = scorecard.Subject(predictor.logits_fn, predictor.model.temperature), "network", None
+        subject, attacked, sigma = (
+            scorecard.Subject(predictor.logits_fn, predictor.model.temperature),
+            "network",
+            None,
+        )
         if smoothing.trained_with_noise(predictor.model.metadata):
             attacked, sigma = "base classifier", smoothing.trained_sigma(predictor.model.metadata)
     if sigma is not None:
         measures.append(scorecard.certified_measure(args.certify, sigma, args.copies))
-    settings = {"model": digest, "data": fer.digest, "n": args.n, "queries": args.queries, "copies": args.copies}
+    settings = {
+        "model": digest,
+        "data": fer.digest,
+        "n": args.n,
+        "queries": args.queries,
+        "copies": args.copies,
+    }
     journal = Journal(args.work / f"{name}-{digest[:8]}", settings, ("measure", "row", "value"))
     return Row(name, subject, attacked, digest, measures, journal)
 
@@ -144,12 +174,15 @@ def fill(row: Row, test: "Split") -> None:
     """Measure what the journal does not know yet."""
     import jax
 
-    from fer_jax import data, scorecard
+    from fer_jax import data
+    from fer_jax.robustness import scorecard
 
     chunks = [
         (number, measure, chunk)
         for number, measure in enumerate(row.measures)
-        for chunk in np.array_split(data.sample(test, measure.images), -(-measure.images // measure.together))
+        for chunk in np.array_split(
+            data.sample(test, measure.images), -(-measure.images // measure.together)
+        )
     ]
     for number, measure, chunk in tqdm(chunks, desc=row.name, unit="batch", disable=None):
         found = row.found.table
@@ -159,37 +192,59 @@ def fill(row: Row, test: "Split") -> None:
         left = found[(found["measure"] == measure.smaller) & (found["value"] > 0)]
         alive = np.isin(chunk, left["row"]) if measure.smaller else np.ones(len(chunk), bool)
         key = jax.random.fold_in(jax.random.key(number), int(chunk[0]))
-        values = scorecard.run(measure, key, row.subject, test.images[chunk], test.labels[chunk], alive)
+        values = scorecard.run(
+            measure, key, row.subject, test.images[chunk], test.labels[chunk], alive
+        )
         row.found.add(measure=measure.name, row=chunk, value=values)
 
 
 def figures(row: Row, test: "Split", so_far: bool) -> pd.DataFrame:
-    """One network's figures, long form; the journal may know more images than this command asks for.
+    """One network's figures, long form; the journal may know more images than this command asks
+    for.
 
-    `so_far`: it may know fewer, too. The sample is in the order of the test set: its first part is no random one.
+    `so_far`: it may know fewer, too. The sample is in the order of the test set: its first part is
+    no random one.
     """
-    from fer_jax import data, evaluate, scorecard
+    from fer_jax import data
+    from fer_jax.evaluation.logits import predict_logits
+    from fer_jax.robustness import scorecard
 
     found, parts = row.found.table, []
     for measure in row.measures:
-        part = found[(found["measure"] == measure.name) & np.isin(found["row"], data.sample(test, measure.images))]
+        part = found[
+            (found["measure"] == measure.name)
+            & np.isin(found["row"], data.sample(test, measure.images))
+        ]
         if not so_far or len(part) >= ENOUGH * measure.images:
             parts.append(part)
-    logits = evaluate.predict_logits(row.subject.logits_fn, test.images, progress=True)
+    logits = predict_logits(row.subject.logits_fn, test.images, progress=True)
     plain = scorecard.of_predictions(row.subject, logits, test.labels)
-    table = pd.concat([plain, *([scorecard.tabulate(pd.concat(parts))] if parts else [])], ignore_index=True)
+    table = pd.concat(
+        [plain, *([scorecard.tabulate(pd.concat(parts))] if parts else [])], ignore_index=True
+    )
     smoothed = table["measure"].str.startswith("certified") & (not row.subject.constant)
-    return table.assign(model=row.name, attacked=np.where(smoothed, "smoothed classifier", row.attacked), sha256=row.digest)
+    return table.assign(
+        model=row.name,
+        attacked=np.where(smoothed, "smoothed classifier", row.attacked),
+        sha256=row.digest,
+    )
 
 
-def known_gradient(row: Row, other: Row | None, look: Callable[[], dict[str, Any]] | None) -> dict[str, Any]:
-    """What `look` found of this network with this other one's images before, or finds now: it takes minutes on a CPU.
+def known_gradient(
+    row: Row, other: Row | None, look: Callable[[], dict[str, Any]] | None
+) -> dict[str, Any]:
+    """What `look` found of this network with this other one's images before, or finds now: it takes
+    minutes on a CPU.
 
     Without `look`, what was found of it with whatever images.
     """
     path = row.found.path.with_name("gradient.json")
     wanted = {"name": other and other.name, "sha256": other and other.digest}
-    told = files.read_json(path) if path.exists() else {"transfer": None, "found": {"says": "not checked yet."}}
+    told = (
+        files.read_json(path)
+        if path.exists()
+        else {"transfer": None, "found": {"says": "not checked yet."}}
+    )
     if look is None or told["transfer"] == wanted:
         return told["found"]
     found = look()
@@ -199,10 +254,12 @@ def known_gradient(row: Row, other: Row | None, look: Callable[[], dict[str, Any
 
 
 def look_at_gradient(row: Row, other: Row | None, test: "Split", few: np.ndarray) -> dict[str, Any]:
-    """Signs of a masked gradient in words ("says"), and the figures behind them; `other` makes the images that transfer."""
+    """Signs of a masked gradient in words ("says"), and the figures behind them; `other` makes the
+    images that transfer.
+    """
     import jax
 
-    from fer_jax import masking
+    from fer_jax.robustness import masking
 
     logits_fn, images, true = row.subject.logits_fn, test.images[few], test.labels[few]
     key, surrogate = jax.random.key(0), other.subject.logits_fn if other else None
@@ -216,7 +273,11 @@ def look_at_gradient(row: Row, other: Row | None, test: "Split", few: np.ndarray
         says.append("So little is left that there is little to compare.")
     left = f"PGD at eps {255 * eps:.3g}/255 leaves {found.by_eps[eps]:.1%} of {found.n} images"
     transfer = f"transfer from {other.name}" if other else "no transfer: there is no other network"
-    return {"says": f"{' '.join(says)} ({left}; {transfer})", "transfer_from": other and other.name, **found._asdict()}
+    return {
+        "says": f"{' '.join(says)} ({left}; {transfer})",
+        "transfer_from": other and other.name,
+        **found._asdict(),
+    }
 
 
 def write(table: pd.DataFrame, gradients: dict[str, dict], out: Path) -> None:
@@ -242,26 +303,39 @@ def command_of(args: argparse.Namespace) -> str:
         place = path.resolve()
         return (place.relative_to(ROOT) if place.is_relative_to(ROOT) else place).as_posix()
 
-    numbers = [part for name in ("n", "queries", "certify", "copies") for part in (f"--{name}", str(getattr(args, name)))]
+    numbers = [
+        part
+        for name in ("n", "queries", "certify", "copies")
+        for part in (f"--{name}", str(getattr(args, name)))
+    ]
     models = [f"{name}={own(path)}" for name, path in args.models.items()]
     so_far = ["--so-far", "--work", own(args.work)] if args.so_far else []
-    return shlex.join(["python", "scripts/robustness_table.py", "--models", *models, *numbers, *so_far])
+    return shlex.join(
+        ["python", "scripts/robustness_table.py", "--models", *models, *numbers, *so_far]
+    )
 
 
 def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Accuracy under AutoAttack by eps (Linf), of each network."""
-    from fer_jax import scorecard
+    from fer_jax.robustness import scorecard
 
-    levels = pd.DataFrame({"measure": ["clean", *scorecard.AUTOATTACK], "eps": [0.0, *scorecard.AUTOATTACK.values()]})
+    levels = pd.DataFrame(
+        {"measure": ["clean", *scorecard.AUTOATTACK], "eps": [0.0, *scorecard.AUTOATTACK.values()]}
+    )
     found = levels.merge(table, on="measure").rename(columns={"value": "accuracy"})
     return {str(model): rows for model, rows in found.groupby("model", sort=False)}
 
 
 def document(table: pd.DataFrame, says: list[str]) -> str:
-    """table.md: the figures, their intervals, whose they are, what their gradients look like, and how they were made."""
+    """table.md: the figures, their intervals, whose they are, what their gradients look like, and
+    how they were made.
+    """
     networks = table.drop_duplicates("model")
     columns = (networks[column] for column in ("model", "attacked", "sha256"))
-    lines = [f"| {model} | {attacked} | {sha256 or '-'} |\n" for model, attacked, sha256 in zip(*columns, strict=True)]
+    lines = [
+        f"| {model} | {attacked} | {sha256 or '-'} |\n"
+        for model, attacked, sha256 in zip(*columns, strict=True)
+    ]
     return "\n".join(
         [
             markdown(table, value_of),
@@ -282,7 +356,11 @@ def value_of(figure: pd.Series) -> str:
 
 
 def interval_of(figure: pd.Series) -> str:
-    return "" if np.isnan(figure["value"]) else f"{figure['low']:.3f} to {figure['high']:.3f}, {figure['n']:,}"
+    return (
+        ""
+        if np.isnan(figure["value"])
+        else f"{figure['low']:.3f} to {figure['high']:.3f}, {figure['n']:,}"
+    )
 
 
 def markdown(table: pd.DataFrame, cell: Callable[[pd.Series], str]) -> str:
@@ -308,16 +386,34 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
     standard = ("standard", ROOT / "results" / "model" / "my_own_model.pkl")
     text = "networks by name (default: the shipped one)"
-    parser.add_argument("--models", type=parse_model, nargs="+", default=[standard], metavar="NAME=FILE", help=text)
+    parser.add_argument(
+        "--models", type=parse_model, nargs="+", default=[standard], metavar="NAME=FILE", help=text
+    )
     parser.add_argument("--n", type=int, default=1000, help="test images (default: 1000)")
-    parser.add_argument("--queries", type=int, default=5000, help="of AutoAttack's Square (default: 5000)")
-    parser.add_argument("--certify", type=int, default=500, help="of the test images, to be certified (default: 500)")
-    parser.add_argument("--copies", type=int, default=10_000, help="noisy copies for each certificate (default: 10000)")
+    parser.add_argument(
+        "--queries", type=int, default=5000, help="of AutoAttack's Square (default: 5000)"
+    )
+    parser.add_argument(
+        "--certify",
+        type=int,
+        default=500,
+        help="of the test images, to be certified (default: 500)",
+    )
+    parser.add_argument(
+        "--copies",
+        type=int,
+        default=10_000,
+        help="noisy copies for each certificate (default: 10000)",
+    )
     text = "measure nothing: tell what is known of nine tenths of the images or more"
     parser.add_argument("--so-far", action="store_true", help=text)
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), metavar="DIR", help="FER-2013 (default: data)"
+    )
     work, out = Path("runs") / "robustness_table", Path("results") / "robustness"
-    parser.add_argument("--work", type=Path, default=work, metavar="FOLDER", help=f"default: {work}")
+    parser.add_argument(
+        "--work", type=Path, default=work, metavar="FOLDER", help=f"default: {work}"
+    )
     parser.add_argument("--out", type=Path, default=out, metavar="FOLDER", help=f"default: {out}")
     args = parser.parse_args()
     if min(args.n, args.queries, args.certify, args.copies) < 1:

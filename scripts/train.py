@@ -18,27 +18,59 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", type=Path, required=True, help="a Python file that defines `config = Config(...)`")
-    parser.add_argument("--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)")
     parser.add_argument(
-        "--extra", type=Path, nargs="+", default=[], metavar="FOLDER", help="more training pictures, as happy/*.png ..."
+        "--config",
+        type=Path,
+        required=True,
+        help="a Python file that defines `config = Config(...)`",
     )
-    parser.add_argument("--workdir", type=Path, help="folder for logs, checkpoints and the model (default: runs/NAME)")
-    parser.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the workdir")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the config")
-    several = parser.add_argument_group("several processes", "start each with the same arguments but for --process")
-    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens to the others")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data"), help="folder with FER-2013 (default: data)"
+    )
+    parser.add_argument(
+        "--extra",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="more training pictures, as happy/*.png ...",
+    )
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        help="folder for logs, checkpoints and the model (default: runs/NAME)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in the workdir"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a value of the config",
+    )
+    several = parser.add_argument_group(
+        "several processes", "start each with the same arguments but for --process"
+    )
+    several.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="where process 0 listens to the others"
+    )
     several.add_argument("--processes", type=int, default=1, metavar="N", help="how many there are")
-    several.add_argument("--process", type=int, default=0, metavar="I", help="which one this is, from 0")
+    several.add_argument(
+        "--process", type=int, default=0, metavar="I", help="which one this is, from 0"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = arguments()
     from fer_jax import config as configs
-    from fer_jax import data, parallel, train
+    from fer_jax import data
     from fer_jax.data import extra, ferplus
     from fer_jax.errors import InputError
+    from fer_jax.training import loop as train
+    from fer_jax.training import parallel
 
     if args.coordinator:
         parallel.join(args.coordinator, args.processes, args.process)
@@ -48,7 +80,9 @@ def main() -> None:
     faces = data.load(args.data)
     voted = config.votes > 0 or config.protocol.startswith("ferplus")
     if args.extra and voted:
-        raise InputError("--extra brings pictures without FER+ votes: protocol ferplus-* and config key votes need them")
+        raise InputError(
+            "--extra brings pictures without FER+ votes: protocol ferplus-* and config key votes need them"
+        )
     for folder in args.extra:
         faces = extra.merge(faces, folder)
     votes = ferplus.read(args.data / ferplus.FILE, faces) if voted else None
@@ -57,11 +91,15 @@ def main() -> None:
     splits = data.protocol(faces, config.protocol, votes=votes, share=config.votes, **drawn)
     workdir = args.workdir or Path("runs") / config.name
     if leads := args.process == 0:
-        print(f"{config.name}: {len(splits.train.labels):,} training rows, {len(splits.select.labels):,} to select on")
+        print(
+            f"{config.name}: {len(splits.train.labels):,} training rows, {len(splits.select.labels):,} to select on"
+        )
     result = train.fit(config, splits, workdir, resume=args.resume, digest=digest)
     best = result.model.metadata["best"]
     if leads:
-        print(f"best epoch {best['epoch']}: hold-out accuracy {best['holdout_accuracy']:.4f}; wrote {workdir / 'model.pkl'}")
+        print(
+            f"best epoch {best['epoch']}: hold-out accuracy {best['holdout_accuracy']:.4f}; wrote {workdir / 'model.pkl'}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Redraw the learning curves (loss and accuracy on training and hold-out data, by epoch) from a training log."""
+"""Redraw the learning curves (loss and accuracy on training and hold-out data, by epoch) from a
+training log.
+"""
 
 import argparse
 import itertools
@@ -28,7 +30,9 @@ def main() -> None:
     shipped = Path("results/model")
     told = f"folders of the logs, in order (default: {shipped})"
     parser.add_argument("--run", type=Path, nargs="+", default=[shipped], metavar="DIR", help=told)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: learning_curves.png in the last folder")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: learning_curves.png in the last folder"
+    )
     args = parser.parse_args()
     parts = [read_history(folder / "history.csv") for folder in args.run]
     last = args.run[-1]
@@ -38,7 +42,9 @@ def main() -> None:
 
     out = args.out or last / "learning_curves.png"
     if out.suffix not in (".png", ".pdf", ".svg"):
-        raise InputError(f"{out}: the picture must be a .png, .pdf or .svg, received {out.suffix!r}")
+        raise InputError(
+            f"{out}: the picture must be a .png, .pdf or .svg, received {out.suffix!r}"
+        )
     with files.replacing(out) as temporary:
         plots.learning_curves(history, best_epoch, restarts).savefig(temporary)
     print(f"{out}: {len(history)} epochs, restored epoch {best_epoch}")
@@ -47,23 +53,37 @@ def main() -> None:
 def read_history(path: Path) -> pd.DataFrame:
     """The log's `COLUMNS`, and `ROBUST` if it is there, float, one row per epoch."""
     if not path.is_file():
-        raise InputError(f"{path}: no training log there; scripts/train.py writes one to its --workdir")
+        raise InputError(
+            f"{path}: no training log there; scripts/train.py writes one to its --workdir"
+        )
     try:
         history = pd.read_csv(path)
         columns = COLUMNS + [ROBUST] * (ROBUST in history)
-        history = history.loc[:, columns].astype({"epoch": int, **dict.fromkeys(columns[1:], float)})
-    except (ValueError, KeyError) as error:  # pandas' parser errors are ValueErrors, a missing column is a KeyError
+        history = history.loc[:, columns].astype(
+            {"epoch": int, **dict.fromkeys(columns[1:], float)}
+        )
+    # pandas' parser errors are ValueErrors, a missing column is a KeyError
+    except (ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: a training log needs numbers in columns {', '.join(COLUMNS)}: {reason}") from None
+        raise InputError(
+            f"{path}: a training log needs numbers in columns {', '.join(COLUMNS)}: {reason}"
+        ) from None
     if history.empty:
         raise InputError(f"{path}: a training log needs at least one epoch, received none")
     return history
 
 
 def joined(parts: list[pd.DataFrame]) -> tuple[pd.DataFrame, list[int]]:
-    """The parts as one log whose epochs are counted through, and the epochs after which a new part began."""
-    restarts = list(itertools.accumulate(part["epoch"].to_numpy(int).max().item() for part in parts[:-1]))
-    moved = [part.assign(epoch=part["epoch"] + before) for part, before in zip(parts, [0, *restarts], strict=True)]
+    """The parts as one log whose epochs are counted through, and the epochs after which a new part
+    began.
+    """
+    restarts = list(
+        itertools.accumulate(part["epoch"].to_numpy(int).max().item() for part in parts[:-1])
+    )
+    moved = [
+        part.assign(epoch=part["epoch"] + before)
+        for part, before in zip(parts, [0, *restarts], strict=True)
+    ]
     return pd.concat(moved, ignore_index=True), restarts
 
 
@@ -73,7 +93,9 @@ def read_best_epoch(path: Path, history: pd.DataFrame) -> int:
         raise InputError(f"{path}: missing; scripts/train.py writes it beside history.csv")
     best_epoch = files.read_json(path).get("best_epoch")
     if not isinstance(best_epoch, int) or best_epoch not in history["epoch"].tolist():
-        raise InputError(f"{path}: best_epoch must be one of the log's epochs, received {best_epoch!r}")
+        raise InputError(
+            f"{path}: best_epoch must be one of the log's epochs, received {best_epoch!r}"
+        )
     return best_epoch
 
 

@@ -29,7 +29,11 @@ def test_a_clean_run_returns_its_own_code():
     ("error", "line", "code"),
     [
         (InputError("train.csv:7: a pixel must be in 0..255, received 256"), "train.csv:7", 2),
-        (OSError(errno.ENOSPC, "No space left on device", "out.csv"), "out.csv: No space left on device", 2),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "out.csv"),
+            "out.csv: No space left on device",
+            2,
+        ),
         (KeyboardInterrupt(), "interrupted", 130),
     ],
 )
@@ -50,7 +54,9 @@ def test_a_warning_is_one_line_without_our_source():
     usual, shown = warnings.formatwarning, []
 
     def main():
-        shown.append(warnings.formatwarning(UserWarning("fer2013.csv: 5 rows"), UserWarning, "data.py", 7))
+        shown.append(
+            warnings.formatwarning(UserWarning("fer2013.csv: 5 rows"), UserWarning, "data.py", 7)
+        )
 
     cli.run(main)
     assert shown == ["warning: fer2013.csv: 5 rows\n"]
@@ -70,7 +76,8 @@ def ends_by(number, ended):
         try:
             signal.raise_signal(number)
         finally:
-            signal.raise_signal(number)  # one who is impatient does not disturb what is being finished
+            # one who is impatient does not disturb what is being finished
+            signal.raise_signal(number)
             ended.append(number)
 
     return main

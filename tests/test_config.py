@@ -28,7 +28,10 @@ def test_every_experiment_loads_round_trips_and_has_a_model(path):
 
 
 def test_overrides_reach_nested_values(experiment):
-    loaded = config.load(experiment, ["epochs=7", "optimizer.learning_rate=1", "model.dropout=0.2", "protocol=kaggle"])
+    loaded = config.load(
+        experiment,
+        ["epochs=7", "optimizer.learning_rate=1", "model.dropout=0.2", "protocol=kaggle"],
+    )
     assert (loaded.epochs, loaded.protocol, loaded.model["dropout"]) == (7, "kaggle", 0.2)
     assert loaded.optimizer.learning_rate == 1.0
     assert config.load(experiment).epochs == 2
@@ -50,10 +53,19 @@ def test_overrides_reach_nested_values(experiment):
         ("ema={[]:1}", r"ema must be of type float, received '\{\[\]:1\}'"),
         ("protocol=test", "protocol must be one of"),
         ("votes=1.5", r"votes must be in \[0, 1\], received 1.5"),
-        ("teaching=0.5", "teaching must be above 0 where teachers are named, and only there, received 0.5"),
-        ("teachers=('a.pkl',)", "teaching must be above 0 where teachers are named, and only there, received 0.0"),
+        (
+            "teaching=0.5",
+            "teaching must be above 0 where teachers are named, and only there, received 0.5",
+        ),
+        (
+            "teachers=('a.pkl',)",
+            "teaching must be above 0 where teachers are named, and only there, received 0.0",
+        ),
         ("teachers='a.pkl'", "teachers must be of type tuple, received 'a.pkl'"),
-        ("adversary.method=smoothadv", "adversary.norm must be l2 where method is smoothadv, received linf"),
+        (
+            "adversary.method=smoothadv",
+            "adversary.norm must be l2 where method is smoothadv, received linf",
+        ),
         ("augment=3", "augment must be Augment"),
         ("resolutions=((0.5,48),)", "resolutions must be"),
         ("resolutions=((0.0,480),)", "resolutions must be"),
@@ -72,7 +84,10 @@ def test_votes_are_no_part_of_targets_that_are_votes(experiment):
 
 def test_noise_needs_a_sigma_that_something_is_seen_through(experiment):
     for sigma in ("0", "1.5"):
-        with pytest.raises(InputError, match=rf"adversary.sigma must be above 0 and at most 1, received {float(sigma)}"):
+        with pytest.raises(
+            InputError,
+            match=rf"adversary.sigma must be above 0 and at most 1, received {float(sigma)}",
+        ):
             config.load(experiment, ["adversary.method=noise", f"adversary.sigma={sigma}"])
     assert config.load(experiment, ["adversary.sigma=1.5"])  # of an adversary that is off
 
@@ -105,5 +120,15 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_self_distillation_and_mixup_exclude_each_other():
-    with pytest.raises(InputError, match=r"self_distillation must be 0 where augment\.mixup is used"):
-        config.check(config.Config(name="x", model={}, epochs=1, self_distillation=0.5, augment=config.Augment(mixup=0.2)))
+    with pytest.raises(
+        InputError, match=r"self_distillation must be 0 where augment\.mixup is used"
+    ):
+        config.check(
+            config.Config(
+                name="x",
+                model={},
+                epochs=1,
+                self_distillation=0.5,
+                augment=config.Augment(mixup=0.2),
+            )
+        )

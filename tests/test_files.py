@@ -41,7 +41,12 @@ def test_a_full_disk_names_the_file_that_was_to_be(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "rule"),
-    [(b"", "must be JSON"), (b'{"a": ', "must be JSON"), (b"\xff", "must be JSON"), (b"[]", "a JSON object")],
+    [
+        (b"", "must be JSON"),
+        (b'{"a": ', "must be JSON"),
+        (b"\xff", "must be JSON"),
+        (b"[]", "a JSON object"),
+    ],
 )
 def test_what_is_no_json_object_is_refused(tmp_path, content, rule):
     path = tmp_path / "run.json"

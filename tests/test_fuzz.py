@@ -1,4 +1,6 @@
-"""The fuzzer of benchmarks/ in small: what it finds is a bug in a reader, and the judge is shown to catch each fault."""
+"""The fuzzer of benchmarks/ in small: what it finds is a bug in a reader, and the judge is shown to
+catch each fault.
+"""
 
 import importlib.util
 import mmap
@@ -20,14 +22,14 @@ from hypothesis import strategies as st
 from fer_jax.data import sources
 from fer_jax.errors import InputError
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).resolve().parents[1] / "fuzz"
 spec = importlib.util.spec_from_file_location("fuzzing", BENCHMARKS / "fuzzing" / "__init__.py")
 sys.modules["fuzzing"] = package = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
 
-from fuzzing import models, pictures, tables, worker  # noqa: E402
-from fuzzing.judge import Judge  # noqa: E402
-from fuzzing.targets import TARGETS, Target  # noqa: E402
+from fuzzing import models, pictures, tables, worker
+from fuzzing.judge import Judge
+from fuzzing.targets import TARGETS, Target
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,9 @@ def test_some_inputs_are_accepted_and_some_refused(judge, name):
 
 def huge(segment):
     """A JPEG's start of frame, claiming 8191x8191."""
-    return segment[:5] + b"\x1f\xff\x1f\xff" + segment[9:] if segment[1] in (0xC0, 0xC2) else segment
+    return (
+        segment[:5] + b"\x1f\xff\x1f\xff" + segment[9:] if segment[1] in (0xC0, 0xC2) else segment
+    )
 
 
 def scans(count):
@@ -78,7 +82,9 @@ def npz(header):
 
 def misnamed():
     """An archive whose directory flags a name as UTF-8, which it is not."""
-    return tables._zip([("fer2013\u00e9.csv", b"x\n")], zipfile.ZIP_STORED).replace("\u00e9".encode(), b"\xff\xfe")
+    return tables._zip([("fer2013\u00e9.csv", b"x\n")], zipfile.ZIP_STORED).replace(
+        "\u00e9".encode(), b"\xff\xfe"
+    )
 
 
 def endless():
@@ -90,19 +96,35 @@ def endless():
 
 FINDINGS = {
     "64 MB of line breaks in 64 kB": ("zip", "archive.zip", lambda: tables._bomb(b"\n")),
-    "a member's name of 60 kB": ("zip", "a.zip", lambda: tables._zip([("d/" * 30_000 + "fer2013.csv", b"x\n")], 0)),
+    "a member's name of 60 kB": (
+        "zip",
+        "a.zip",
+        lambda: tables._zip([("d/" * 30_000 + "fer2013.csv", b"x\n")], 0),
+    ),
     "a member's name that is no UTF-8": ("zip", "archive.zip", lambda: misnamed()),
     "a folder in an archive's place": ("zip", "archive.zip/train.csv", lambda: b""),
-    "a directory that lies before the file": ("npz", "fer2013.npz", lambda: npz(b"")[:-6] + b"\xff\xff\xff\x7f\0\0"),
+    "a directory that lies before the file": (
+        "npz",
+        "fer2013.npz",
+        lambda: npz(b"")[:-6] + b"\xff\xff\xff\x7f\0\0",
+    ),
     "an array header with deep brackets": ("npz", "fer2013.npz", lambda: npz(b"(" * 5000)),
-    "an array header with much to say": ("npz", "fer2013.npz", lambda: npz(b"{'descr': '" + b"x" * 9000 + b"'}")),
+    "an array header with much to say": (
+        "npz",
+        "fer2013.npz",
+        lambda: npz(b"{'descr': '" + b"x" * 9000 + b"'}"),
+    ),
     "a folder with a line break": ("folders", "train/a\nb/x.png", lambda: b""),
     "a folder in a picture's place": ("folders", "train/happy/x.png/y", lambda: b""),
     "a picture of 48 x 48 that claims more": ("folders", "train/happy/x.jpg", lambda: scans(1)),
     "a PNG chunk of 1.2 GB": ("picture", "picture", lambda: pictures._PNG + b"IDATIDAT" * 9),
     "a PNG's last chunk of 2 GB": ("picture", "picture", lambda: endless()),
     "a face's last chunk of 2 GB": ("folders", "train/happy/x.png", lambda: endless()),
-    "a PNG of 3 GB": ("picture", "picture", lambda: pictures._png_bytes([(b"IHDR", b"\0\0\x79\0\0\0\x79\0\x08\2\0\0\0")])),
+    "a PNG of 3 GB": (
+        "picture",
+        "picture",
+        lambda: pictures._png_bytes([(b"IHDR", b"\0\0\x79\0\0\0\x79\0\x08\2\0\0\0")]),
+    ),
     "a JPEG of 1000 passes": ("picture", "picture", lambda: scans(100)),
     "a name of 100 kB": ("model", "model.pkl", lambda: model(variables={"x" * 10**5: 1})),
     "a tensor of 10^12": (
@@ -110,9 +132,21 @@ FINDINGS = {
         "model.pkl",
         lambda: model(variables={"a": {"dtype": "float32", "shape": [10**12], "bytes": b"abcd"}}),
     ),
-    "250 layers": ("model", "model.pkl", lambda: model(architecture={"family": "vgg", "stages": [[2] * 250]})),
-    "a million stages": ("model", "model.pkl", lambda: model(architecture={"family": "vgg", "stages": [[2]] * 10**6})),
-    "a width of 10^9": ("model", "model.pkl", lambda: model(architecture={"family": "vgg", "stages": [[10**9] * 3]})),
+    "250 layers": (
+        "model",
+        "model.pkl",
+        lambda: model(architecture={"family": "vgg", "stages": [[2] * 250]}),
+    ),
+    "a million stages": (
+        "model",
+        "model.pkl",
+        lambda: model(architecture={"family": "vgg", "stages": [[2]] * 10**6}),
+    ),
+    "a width of 10^9": (
+        "model",
+        "model.pkl",
+        lambda: model(architecture={"family": "vgg", "stages": [[10**9] * 3]}),
+    ),
 }
 
 
@@ -134,7 +168,10 @@ def test_files_and_arrays_of_too_many_rows_are_refused(tmp_path, monkeypatch):
     (tmp_path / "fer2013.csv").unlink()
     images = np.zeros((5, 48, 48), np.uint8)
     np.savez(tmp_path / "fer2013.npz", train_images=images)
-    with pytest.raises(InputError, match=r"train_images must be uint8 \[N, 48, 48\], received uint8 of shape \(5, 48, 48\)"):
+    with pytest.raises(
+        InputError,
+        match=r"train_images must be uint8 \[N, 48, 48\], received uint8 of shape \(5, 48, 48\)",
+    ):
         sources.find(tmp_path).read()
 
 
@@ -199,7 +236,10 @@ def test_what_is_refused_in_one_line_has_no_fault(tmp_path):
 
 @pytest.mark.parametrize(
     ("code", "fault"),
-    [("import time; time.sleep(60)", "took more than 0.5 s"), ("import os; os._exit(9)", "the process died with status 9")],
+    [
+        ("import time; time.sleep(60)", "took more than 0.5 s"),
+        ("import os; os._exit(9)", "the process died with status 9"),
+    ],
 )
 def test_a_hang_and_a_crash_are_seen_and_survived(code, fault):
     program = f"print('ready', flush=True); input(); {code}"

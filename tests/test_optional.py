@@ -17,7 +17,8 @@ runtime.configure()
 
 TRAIN = """
 from pathlib import Path
-from fer_jax import config, data, train
+from fer_jax import config, data
+from fer_jax.training import loop as train
 folder = Path(sys.argv[1])
 faces = data.load(folder)
 settings = config.Config(

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from fer_jax import model_file, models, predict
+from fer_jax import models, predict
 from fer_jax.errors import InputError
-from fer_jax.model_file import ModelFile
+from fer_jax.models import model_file
+from fer_jax.models.model_file import ModelFile
 from fer_jax.predict import Predictor
 
 ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.5}
@@ -15,10 +16,17 @@ ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.5}
 @pytest.fixture(scope="module")
 def model():
     module = models.create(ARCHITECTURE)
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False))
+    shapes = jax.eval_shape(
+        lambda: module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False)
+    )
     rng = np.random.default_rng(0)
-    # Positive, so that the statistics hold valid variances; spread, so that no two faces get the same probabilities.
-    return ModelFile(ARCHITECTURE, jax.tree.map(lambda s: rng.normal(1, 0.3, s.shape).astype(s.dtype) / 8, shapes), {})
+    # Positive, so that the statistics hold valid variances; spread, so that no two faces get the
+    # same probabilities.
+    return ModelFile(
+        ARCHITECTURE,
+        jax.tree.map(lambda s: rng.normal(1, 0.3, s.shape).astype(s.dtype) / 8, shapes),
+        {},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +47,9 @@ def averaging(model):
 def oracle(model):
     """The network itself, applied to two faces at a time."""
     module = models.create(ARCHITECTURE)
-    apply = jax.jit(lambda images: jax.nn.softmax(module.apply(model.variables, images, train=False)))
+    apply = jax.jit(
+        lambda images: jax.nn.softmax(module.apply(model.variables, images, train=False))
+    )
     return lambda images: np.asarray(apply(images[..., None] / np.float32(255)))
 
 
@@ -54,14 +64,21 @@ def test_probabilities_are_the_models_whatever_the_padding(predictor, oracle, co
 @pytest.mark.parametrize(
     ("count", "sizes", "backend"),
     [
-        *[(count, sizes, "cpu") for count, sizes in [(1, [1]), (2, [8]), (8, [8]), (9, [64]), (65, [64, 64]), (0, [])]],
+        *[
+            (count, sizes, "cpu")
+            for count, sizes in [(1, [1]), (2, [8]), (8, [8]), (9, [64]), (65, [64, 64]), (0, [])]
+        ],
         *[(count, sizes, "gpu") for count, sizes in [(9, [64]), (65, [256]), (300, [256, 256])]],
     ],
 )
-def test_batches_come_in_few_sizes_so_that_few_programs_are_compiled(monkeypatch, model, count, sizes, backend):
+def test_batches_come_in_few_sizes_so_that_few_programs_are_compiled(
+    monkeypatch, model, count, sizes, backend
+):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     predictor, seen = Predictor(model), []
-    predictor.logits_fn = lambda images: seen.append(len(images)) or np.zeros((len(images), 7), np.float32)
+    predictor.logits_fn = lambda images: (
+        seen.append(len(images)) or np.zeros((len(images), 7), np.float32)
+    )
     assert predictor(faces(count)).shape == (count, 7)
     assert seen == sizes
 
@@ -84,7 +101,9 @@ def test_tta_does_not_tell_a_face_from_its_mirror_image(averaging, predictor):
     assert np.abs(predictor(images) - predictor(mirrored)).max() > 1e-6
 
 
-@pytest.mark.parametrize("images", [np.zeros((48, 48), np.uint8), np.zeros((1, 48, 48)), np.zeros((1, 40, 40), np.uint8)])
+@pytest.mark.parametrize(
+    "images", [np.zeros((48, 48), np.uint8), np.zeros((1, 48, 48)), np.zeros((1, 40, 40), np.uint8)]
+)
 def test_other_faces_are_refused(predictor, images):
     with pytest.raises(InputError, match="received"):
         predictor(images)

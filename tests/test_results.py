@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import config, faces, files, model_file, smoothing
-from fer_jax.models import describe
+from fer_jax import config, faces, files
+from fer_jax.models import describe, model_file
 from fer_jax.predict import Predictor, load_model
+from fer_jax.robustness import smoothing
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,10 @@ def results(root):
 
 
 def test_the_architecture_text_has_the_models_own_table(shipped, results):
-    assert describe.layer_table(shipped.architecture) in (results / "my_own_model_architecture.txt").read_text()
+    assert (
+        describe.layer_table(shipped.architecture)
+        in (results / "my_own_model_architecture.txt").read_text()
+    )
 
 
 def test_the_log_is_of_the_run_that_made_the_model(shipped, results):
@@ -33,7 +37,9 @@ def test_the_log_is_of_the_run_that_made_the_model(shipped, results):
     assert config.from_dict(run["config"]) == config.from_dict(shipped.metadata["config"])
     history = pd.read_csv(results / "history.csv").set_index("epoch")
     best = shipped.metadata["best"]
-    assert history.loc[best["epoch"], "holdout_accuracy"] == pytest.approx(best["holdout_accuracy"], abs=1e-5)
+    assert history.loc[best["epoch"], "holdout_accuracy"] == pytest.approx(
+        best["holdout_accuracy"], abs=1e-5
+    )
 
 
 def test_the_metrics_are_the_models(shipped, results):
@@ -46,7 +52,9 @@ def test_the_metrics_are_the_models(shipped, results):
 def test_the_hacked_face_was_hacked_on_the_model(shipped, root):
     folder = root / "results" / "hack_cnn"
     told = json.loads((folder / "hack.json").read_text())
-    pictures = np.stack([faces.read_image(folder / name) for name in ("input_image.png", "hacked_image.png")])
+    pictures = np.stack(
+        [faces.read_image(folder / name) for name in ("input_image.png", "hacked_image.png")]
+    )
     before, after = Predictor(shipped)(pictures)
     np.testing.assert_allclose(list(told["before"].values()), before, atol=1e-4)
     np.testing.assert_allclose(list(told["after"].values()), after, atol=1e-4)
@@ -73,7 +81,9 @@ def test_each_other_network_has_its_log_and_its_recipe(root, model, log, recipe)
     history = pd.read_csv(root / "results" / log / "history.csv").set_index("epoch")
     assert len(history) == run["epochs_done"]
     assert run["best_epoch"] == metadata["best_epoch"] == metadata["best"]["epoch"]
-    assert history.loc[run["best_epoch"], "holdout_loss"] == pytest.approx(metadata["best"]["holdout_loss"], abs=1e-5)
+    assert history.loc[run["best_epoch"], "holdout_loss"] == pytest.approx(
+        metadata["best"]["holdout_loss"], abs=1e-5
+    )
     written = config.load(root / "experiments" / f"{recipe}.py")
     assert config.from_dict(run["config"]) == config.from_dict(metadata["config"]) == written
 
@@ -87,13 +97,18 @@ def test_the_robustness_table_is_of_the_networks_beside_it(root):
         "smooth": "robust/smooth.pkl",
     }
     for name, path in files_of.items():
-        assert set(table[table["model"] == name]["sha256"]) == {files.digest(root / "results" / path)}
+        assert set(table[table["model"] == name]["sha256"]) == {
+            files.digest(root / "results" / path)
+        }
     assert set(table["model"]) == {*files_of, "constant"}
 
 
 def test_the_certificates_are_of_the_network_beside_them_and_none_is_broken(root):
     folder = root / "results" / "robustness" / "certified"
-    told, found = json.loads((folder / "certified.json").read_text()), pd.read_csv(folder / "found.csv")
+    told, found = (
+        json.loads((folder / "certified.json").read_text()),
+        pd.read_csv(folder / "found.csv"),
+    )
     network = root / "results" / "robust" / "smooth.pkl"
     assert told["model"] == files.digest(network)
     assert told["sigma"] == smoothing.trained_sigma(model_file.load(network).metadata)
@@ -108,9 +123,19 @@ def test_the_certificates_are_of_the_network_beside_them_and_none_is_broken(root
 
 
 def test_the_corruptions_are_of_the_networks_beside_them(root):
-    told = json.loads((root / "results" / "robustness" / "corruptions" / "corruptions.json").read_text())["models"]
-    folders = {"my_own_model": "model", "fgsm_rs": "robust", "robust_model": "robust", "smooth": "robust"}
-    found = {name: files.digest(root / "results" / folder / f"{name}.pkl") for name, folder in folders.items()}
+    told = json.loads(
+        (root / "results" / "robustness" / "corruptions" / "corruptions.json").read_text()
+    )["models"]
+    folders = {
+        "my_own_model": "model",
+        "fgsm_rs": "robust",
+        "robust_model": "robust",
+        "smooth": "robust",
+    }
+    found = {
+        name: files.digest(root / "results" / folder / f"{name}.pkl")
+        for name, folder in folders.items()
+    }
     assert {name: model["model"] for name, model in told.items()} == found
 
 
@@ -129,4 +154,6 @@ def test_autoattack_ends_where_the_reference_does(root):
 
 def test_the_model_is_small_enough_to_ship(results):
     assert (results / "my_own_model.pkl").stat().st_size <= 25 * 2**20
-    assert sum(path.stat().st_size for path in (results.parent / "robust").glob("*.pkl")) <= 25 * 2**20
+    assert (
+        sum(path.stat().st_size for path in (results.parent / "robust").glob("*.pkl")) <= 25 * 2**20
+    )

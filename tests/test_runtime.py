@@ -58,7 +58,9 @@ def run(code, *arguments, **environment):
     ours = ("XLA_FLAGS", "FER_JAX_CONFIGURED", "JAX_COMPILATION_CACHE_DIR")
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, env={**inherited, **environment}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env={**inherited, **environment}, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 
@@ -105,7 +107,11 @@ def test_flags_are_appended_once_to_the_users_own():
 
 
 def test_the_users_own_choices_stand():
-    report = run(REPORT, XLA_FLAGS=runtime.CPU_FLAG + "LIBRARY_FUSION_TYPE_DOT", JAX_COMPILATION_CACHE_DIR="/elsewhere")
+    report = run(
+        REPORT,
+        XLA_FLAGS=runtime.CPU_FLAG + "LIBRARY_FUSION_TYPE_DOT",
+        JAX_COMPILATION_CACHE_DIR="/elsewhere",
+    )
     assert report["XLA_FLAGS"] == runtime.CPU_FLAG + "LIBRARY_FUSION_TYPE_DOT"
     assert report["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
 
@@ -126,5 +132,8 @@ def test_tuned_and_plain_processes_compute_the_same():
 )
 def test_the_heap_grows_into_huge_pages_and_takes_no_memory_for_it():
     sizes, resident, huge = run(HEAP)
-    assert sum(size for size, is_huge in zip(sizes, huge, strict=True) if is_huge) > 0.99 * runtime.HUGE
+    assert (
+        sum(size for size, is_huge in zip(sizes, huge, strict=True) if is_huge)
+        > 0.99 * runtime.HUGE
+    )
     assert sum(resident) < 2**28

@@ -3,9 +3,10 @@
     attack = functools.partial(pgd, eps=8 / 255, step_size=2 / 255, steps=40)
     hacked = attack(jax.random.key(0), logits_fn, images, labels)
 
-An attack takes (key, logits_fn, images, labels, /): images float32 [B, H, W, C] in [0, 1], labels int [B], and a function
-from images to logits [B, C] that treats the rows of a batch independently and is in evaluation mode. Attack in float32. To
-take new weights without compiling anew, give `jax.tree_util.Partial(apply, variables)` as the function.
+An attack takes (key, logits_fn, images, labels, /): images float32 [B, H, W, C] in [0, 1], labels
+int [B], and a function from images to logits [B, C] that treats the rows of a batch independently
+and is in evaluation mode. Attack in float32. To take new weights without compiling anew, give
+`jax.tree_util.Partial(apply, variables)` as the function.
 """
 
 from fer_jax.attacks.apgd import apgd, apgd_targeted
@@ -16,7 +17,15 @@ from fer_jax.attacks.gradient import bim, fgsm, mifgsm, pgd
 from fer_jax.attacks.minimal import cw, ddn, deepfool, fmn
 from fer_jax.attacks.noise import gaussian, uniform
 from fer_jax.attacks.norms import NORMS, Norm, l1, l2, linf, masked, smooth
-from fer_jax.attacks.objectives import OBJECTIVES, Goal, cross_entropy, dlr, margin, probability_margin, targeted_dlr
+from fer_jax.attacks.objectives import (
+    OBJECTIVES,
+    Goal,
+    cross_entropy,
+    dlr,
+    margin,
+    probability_margin,
+    targeted_dlr,
+)
 from fer_jax.attacks.passes import Counted
 from fer_jax.attacks.square import square
 from fer_jax.attacks.transfer import transferred

@@ -1,11 +1,13 @@
 """Auto-PGD: projected gradient ascent that chooses its own step size.
 
     hacked = apgd(key, logits_fn, images, labels, eps=8 / 255)
-    hacked = apgd_targeted(key, logits_fn, images, labels, eps=8 / 255)     # every other class in turn
+    hacked = apgd_targeted(key, logits_fn, images, labels, eps=8 / 255)     # every other class in
+    turn
 
-Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020,
-algorithm 1. Steps start at 2 eps with momentum; at checkpoints ever closer together a step is halved, and the search goes
-back to its best point, where the objective rose too seldom or has gained nothing since the last checkpoint.
+Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", ICML 2020, algorithm 1. Steps start at 2 eps with momentum; at checkpoints
+ever closer together a step is halved, and the search goes back to its best point, where the
+objective rose too seldom or has gained nothing since the last checkpoint.
 """
 
 import functools
@@ -43,13 +45,19 @@ class _State(NamedTuple):
 
 
 class _Aim(NamedTuple):
-    """Which value is ascended: an objective for a goal, or targeted DLR from the true labels to `targets`."""
+    """Which value is ascended: an objective for a goal, or targeted DLR from the true labels to
+    `targets`.
+    """
 
     goal: Goal
     towards: bool
 
     def value(self, logits: jax.Array, labels: jax.Array, targets: jax.Array) -> jax.Array:
-        return targeted_dlr(logits, labels, targets) if self.towards else self.goal.value(logits, labels)
+        return (
+            targeted_dlr(logits, labels, targets)
+            if self.towards
+            else self.goal.value(logits, labels)
+        )
 
 
 def apgd(
@@ -96,7 +104,8 @@ def apgd_targeted(
     norm: Norm = linf,
     targets: int | None = None,
 ) -> Images:
-    """APGD-T: targeted DLR towards each other class in turn, the likeliest first; untargeted in what it counts as success.
+    """APGD-T: targeted DLR towards each other class in turn, the likeliest first; untargeted in
+    what it counts as success.
 
     Args:
         targets: how many classes are tried, by default all others. Needs at least three classes.
@@ -135,13 +144,17 @@ def checkpoints(steps: int) -> np.ndarray:
 def _run(key, logits_fn, images, labels, targets, eps, steps, norm, aim) -> Best:
     state = _begin(key, logits_fn, images, labels, targets, eps, norm=norm, aim=aim)
     due = jnp.asarray(checkpoints(steps))
-    return repeat(_step, steps, state, logits_fn, images, labels, targets, eps, due, norm=norm, aim=aim).found
+    return repeat(
+        _step, steps, state, logits_fn, images, labels, targets, eps, due, norm=norm, aim=aim
+    ).found
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "aim"))
 def _begin(key, logits_fn, images, labels, targets, eps, *, norm: Norm, aim: _Aim) -> _State:
     start = norm.random_start(key, images.shape, jnp.ones(()))
-    start = jnp.clip(images + per_image(eps, images) * start / per_image(norm.size(start), images), 0, 1)
+    start = jnp.clip(
+        images + per_image(eps, images) * start / per_image(norm.size(start), images), 0, 1
+    )
     start = jnp.where(per_image(eps, images) > 0, start, images)
     now, found = _look(logits_fn, start, labels, targets, aim)
     nothing = jnp.zeros(len(images))
@@ -150,17 +163,23 @@ def _begin(key, logits_fn, images, labels, targets, eps, *, norm: Norm, aim: _Ai
 
 
 def _look(logits_fn, images, labels, targets, aim: _Aim) -> tuple[_Point, Best]:
-    logits, values, gradient = value_and_gradient(logits_fn, images, lambda z: aim.value(z, labels, targets))
+    logits, values, gradient = value_and_gradient(
+        logits_fn, images, lambda z: aim.value(z, labels, targets)
+    )
     return _Point(images, values, gradient), Best(images, aim.goal.reached(logits, labels), values)
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "aim"))
-def _step(i, state: _State, logits_fn, images, labels, targets, eps, due, *, norm: Norm, aim: _Aim) -> _State:
-    inside = lambda x: jnp.clip(images + norm.project(x - images, eps), 0, 1)  # noqa: E731
+def _step(
+    i, state: _State, logits_fn, images, labels, targets, eps, due, *, norm: Norm, aim: _Aim
+) -> _State:
+    inside = lambda x: jnp.clip(images + norm.project(x - images, eps), 0, 1)
     now = state.now
     ahead = inside(now.images + per_image(state.step_size, images) * norm.steepest(now.gradient))
     share = jnp.where(i > 0, _MOMENTUM, 1.0)
-    moved = inside(now.images + share * (ahead - now.images) + (1 - share) * (now.images - state.before))
+    moved = inside(
+        now.images + share * (ahead - now.images) + (1 - share) * (now.images - state.before)
+    )
     new, met = _look(logits_fn, moved, labels, targets, aim)
     peak = _where(new.values > state.peak.values, new, state.peak)
     state = state._replace(

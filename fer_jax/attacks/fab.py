@@ -1,9 +1,11 @@
-"""FAB-T: the nearest point of each other class, walked to along linearised boundaries; a minimum-norm attack.
+"""FAB-T: the nearest point of each other class, walked to along linearised boundaries; a
+minimum-norm attack.
 
     hacked = fab_targeted(key, logits_fn, images, labels, eps=8 / 255)
 
-Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML 2020, algorithm 1 in its
-targeted form: one run towards each other class. It does not climb a loss, so it sees through losses that are flat.
+Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML
+2020, algorithm 1 in its targeted form: one run towards each other class. It does not climb a loss,
+so it sees through losses that are flat.
 """
 
 import functools
@@ -40,7 +42,8 @@ def fab_targeted(
     norm: Norm = linf,
     targets: int | None = None,
 ) -> Images:
-    """The nearest misclassified image found, for Linf or L2; the image itself where it lies further than eps away.
+    """The nearest misclassified image found, for Linf or L2; the image itself where it lies further
+    than eps away.
 
     Args:
         steps: for each target, two forward and one backward pass each.
@@ -51,17 +54,30 @@ def fab_targeted(
     ranked = ranked_targets(logits_fn, images, labels)
     state = _State(images, images, jnp.full(len(images), jnp.inf))
     for i in range(targets or ranked.shape[1]):
-        state = repeat(_step, steps, state._replace(now=images), logits_fn, images, labels, ranked[:, i], norm=norm)
+        state = repeat(
+            _step,
+            steps,
+            state._replace(now=images),
+            logits_fn,
+            images,
+            labels,
+            ranked[:, i],
+            norm=norm,
+        )
     state = repeat(_refine, 3, state, logits_fn, images, labels, norm=norm)
     return jnp.where(per_image(state.size <= eps, images), state.best, images)
 
 
-def nearest_on_plane(points: jax.Array, slopes: jax.Array, gaps: jax.Array, norm: Norm) -> jax.Array:
-    """The smallest perturbations that close `gaps` [B] along `slopes` [B, ...] and keep points + perturbation in [0, 1].
+def nearest_on_plane(
+    points: jax.Array, slopes: jax.Array, gaps: jax.Array, norm: Norm
+) -> jax.Array:
+    """The smallest perturbations that close `gaps` [B] along `slopes` [B, ...] and keep points +
+    perturbation in [0, 1].
 
-    Minimises norm(d) subject to sum(slopes * d) = gaps and the box. The minimiser moves every pixel by the same amount
-    against its slope's sign (Linf), or by a multiple of its slope (L2), until it meets the box; the one number that is left
-    is found by bisection. Where the box is too small, everything that helps is moved to its edge.
+    Minimises norm(d) subject to sum(slopes * d) = gaps and the box. The minimiser moves every pixel
+    by the same amount against its slope's sign (Linf), or by a multiple of its slope (L2), until it
+    meets the box; the one number that is left is found by bisection. Where the box is too small,
+    everything that helps is moved to its edge.
     """
     slopes, gaps = slopes * per_image(jnp.sign(gaps), slopes), jnp.abs(gaps)
     way = jnp.sign(slopes) if norm is linf else slopes
@@ -85,20 +101,26 @@ def nearest_on_plane(points: jax.Array, slopes: jax.Array, gaps: jax.Array, norm
 
 @functools.partial(jax.jit, static_argnames="norm")
 def _step(i, state: _State, logits_fn, images, labels, targets, *, norm: Norm) -> _State:
-    ahead = lambda z: of_class(z, targets) - of_class(z, labels)  # noqa: E731
+    ahead = lambda z: of_class(z, targets) - of_class(z, labels)
     _, values, slopes = value_and_gradient(logits_fn, state.now, ahead)
     from_now = nearest_on_plane(state.now, slopes, -values, norm)
     gap = -values - (slopes * (images - state.now)).sum(axis=(1, 2, 3))
     from_image = nearest_on_plane(images, slopes, gap, norm)
     near, far = norm.size(from_now), norm.size(from_image)
     bias = per_image(jnp.minimum(near / jnp.maximum(near + far, TINY), _MOST_BIAS), images)
-    moved = (1 - bias) * (state.now + _EXTRAPOLATE * from_now) + bias * (images + _EXTRAPOLATE * from_image)
+    moved = (1 - bias) * (state.now + _EXTRAPOLATE * from_now) + bias * (
+        images + _EXTRAPOLATE * from_image
+    )
     moved = jnp.clip(moved, 0, 1)
     wrong = logits_fn(moved).argmax(axis=1) != labels
     size = norm.size(moved - images)
     wins = wrong & (size < state.size)
     back = jnp.where(per_image(wrong, images), images + _BACK * (moved - images), moved)
-    return _State(back, jnp.where(per_image(wins, images), moved, state.best), jnp.where(wins, size, state.size))
+    return _State(
+        back,
+        jnp.where(per_image(wins, images), moved, state.best),
+        jnp.where(wins, size, state.size),
+    )
 
 
 @functools.partial(jax.jit, static_argnames="norm")
@@ -108,4 +130,8 @@ def _refine(i, state: _State, logits_fn, images, labels, *, norm: Norm) -> _Stat
     tried = images + share * (state.best - images)
     wins = (logits_fn(tried).argmax(axis=1) != labels) & jnp.isfinite(state.size)
     size = norm.size(tried - images)
-    return _State(state.now, jnp.where(per_image(wins, images), tried, state.best), jnp.where(wins, size, state.size))
+    return _State(
+        state.now,
+        jnp.where(per_image(wins, images), tried, state.best),
+        jnp.where(wins, size, state.size),
+    )

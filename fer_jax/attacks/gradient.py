@@ -3,8 +3,9 @@
     attack = functools.partial(pgd, eps=8 / 255, step_size=2 / 255, steps=40)
     hacked = attack(key, logits_fn, images, labels)       # float32 [B, 48, 48, 1] in [0, 1]
 
-All take (key, logits_fn, images, labels, /) and return the image that served the goal best: among those that reach it, else
-among all, the one of the highest value. With `targeted`, labels are where to go.
+All take (key, logits_fn, images, labels, /) and return the image that served the goal best: among
+those that reach it, else among all, the one of the highest value. With `targeted`, labels are where
+to go.
 """
 
 import functools
@@ -47,8 +48,8 @@ def fgsm(
 ) -> Images:
     """One step of size eps along the gradient's sign; from a random start, of size 1.25 eps.
 
-    Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015; random start: Wong et al., "Fast is
-    better than free", ICLR 2020.
+    Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015; random start:
+    Wong et al., "Fast is better than free", ICLR 2020.
     """
     step_size = 1.25 * eps if random_start else eps
     options = {"objective": objective, "targeted": targeted, "random_start": random_start}
@@ -68,7 +69,9 @@ def bim(
     objective: Objective = cross_entropy,
     targeted: bool = False,
 ) -> Images:
-    """FGSM in small steps from the image itself: Kurakin et al., "Adversarial examples in the physical world", 2017."""
+    """FGSM in small steps from the image itself: Kurakin et al., "Adversarial examples in the
+    physical world", 2017.
+    """
     options = {"objective": objective, "targeted": targeted, "random_start": False}
     return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=steps, **options)
 
@@ -87,7 +90,8 @@ def mifgsm(
     objective: Objective = cross_entropy,
     targeted: bool = False,
 ) -> Images:
-    """Steps along the sign of an accumulated gradient, each divided by its mean size before it is added.
+    """Steps along the sign of an accumulated gradient, each divided by its mean size before it is
+    added.
 
     Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018, algorithm 1.
     """
@@ -113,7 +117,8 @@ def pgd(
     decay: float | None = None,
     keep_best: bool = True,
 ) -> Images:
-    """Projected gradient ascent: Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018.
+    """Projected gradient ascent: Madry et al., "Towards Deep Learning Models Resistant to
+    Adversarial Attacks", ICLR 2018.
 
     Args:
         images: float32 [B, H, W, C] in [0, 1].
@@ -123,7 +128,8 @@ def pgd(
         steps: at least 1. Costs steps + 1 forward and `steps` backward passes per restart.
         restarts: further runs from other random starts; the best of all is kept per image.
         decay: of accumulated gradients (`mifgsm`); None uses each gradient alone.
-        keep_best: False returns the last image, as most libraries do, even where an earlier one was better.
+        keep_best: False returns the last image, as most libraries do, even where an earlier one was
+            better.
 
     Returns:
         float32 [B, H, W, C] in [0, 1], within eps of `images` to rounding.
@@ -131,19 +137,47 @@ def pgd(
     goal, logits_fn, images = Goal(objective, targeted), traced(logits_fn), jnp.asarray(images)
     best = None
     for run_key in jax.random.split(key, restarts):
-        found = _run(run_key, logits_fn, images, labels, eps, step_size, steps, norm, goal, random_start, decay, keep_best)
+        found = _run(
+            run_key,
+            logits_fn,
+            images,
+            labels,
+            eps,
+            step_size,
+            steps,
+            norm,
+            goal,
+            random_start,
+            decay,
+            keep_best,
+        )
         best = found if best is None else better(best, found)
     assert best is not None
     return best.images
 
 
 def better(one: Best, other: Best) -> Best:
-    """Per image `other` where it alone reaches the goal, or where both or neither do and its value is higher."""
+    """Per image `other` where it alone reaches the goal, or where both or neither do and its value
+    is higher.
+    """
     wins = jnp.where(one.reached == other.reached, other.values > one.values, other.reached)
     return jax.tree.map(lambda a, b: jnp.where(per_image(wins, a), b, a), one, other)
 
 
-def _run(key, logits_fn, images, labels, eps, step_size, steps, norm, goal, random_start, decay, keep_best) -> Best:
+def _run(
+    key,
+    logits_fn,
+    images,
+    labels,
+    eps,
+    step_size,
+    steps,
+    norm,
+    goal,
+    random_start,
+    decay,
+    keep_best,
+) -> Best:
     start = _start(key, images, eps, norm=norm) if random_start else images
     nothing = jnp.zeros(len(images))
     state = _State(start, jnp.zeros_like(images), Best(start, nothing > 0, nothing - jnp.inf))
@@ -165,8 +199,10 @@ def _judge(logits_fn: LogitsFn, images: jax.Array, labels: jax.Array, goal: Goal
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "goal", "decay"))
-def _step(i, state: _State, logits_fn, images, labels, eps, step_size, *, norm: Norm, goal: Goal, decay) -> _State:
-    value = lambda logits: goal.value(logits, labels)  # noqa: E731
+def _step(
+    i, state: _State, logits_fn, images, labels, eps, step_size, *, norm: Norm, goal: Goal, decay
+) -> _State:
+    value = lambda logits: goal.value(logits, labels)
     logits, values, gradient = value_and_gradient(logits_fn, state.images, value)
     best = better(state.best, Best(state.images, goal.reached(logits, labels), values))
     if decay is not None:

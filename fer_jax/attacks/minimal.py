@@ -1,10 +1,11 @@
-"""The smallest perturbation that reaches the goal, with no bound set beforehand: DeepFool, C&W, DDN, FMN.
+"""The smallest perturbation that reaches the goal, with no bound set beforehand: DeepFool, C&W,
+DDN, FMN.
 
     hacked = ddn(key, logits_fn, images, labels, steps=100)
     sizes = l2.size(hacked - images)
 
-All take (key, logits_fn, images, labels, /) like the other attacks; where the goal was never reached the image itself comes
-back. The L2 methods minimise L2; `fmn` and `deepfool` take a norm.
+All take (key, logits_fn, images, labels, /) like the other attacks; where the goal was never
+reached the image itself comes back. The L2 methods minimise L2; `fmn` and `deepfool` take a norm.
 """
 
 import functools
@@ -19,11 +20,14 @@ from fer_jax.attacks.norms import TINY, Norm, flat, l2, linf, per_image, require
 from fer_jax.attacks.objectives import Goal, cross_entropy, margin
 from fer_jax.types import Images, Labels, LogitsFn
 
-_DUAL = {"linf": lambda g: jnp.abs(flat(g)).sum(axis=1), "l2": l2.size}  # size of a gradient, by the norm of the step
+# size of a gradient, by the norm of the step
+_DUAL = {"linf": lambda g: jnp.abs(flat(g)).sum(axis=1), "l2": l2.size}
 
 
 class Smallest(NamedTuple):
-    """The smallest perturbed images that reach the goal so far, and their sizes [B], infinite where there is none."""
+    """The smallest perturbed images that reach the goal so far, and their sizes [B], infinite where
+    there is none.
+    """
 
     images: jax.Array
     sizes: jax.Array
@@ -35,7 +39,9 @@ def _nothing_yet(images: jax.Array) -> Smallest:
 
 def _smaller(best: Smallest, images: jax.Array, sizes: jax.Array, reached: jax.Array) -> Smallest:
     wins = reached & (sizes < best.sizes)
-    return Smallest(jnp.where(per_image(wins, images), images, best.images), jnp.where(wins, sizes, best.sizes))
+    return Smallest(
+        jnp.where(per_image(wins, images), images, best.images), jnp.where(wins, sizes, best.sizes)
+    )
 
 
 def _cosine(i: jax.Array, steps: jax.Array, first: float, last: float) -> jax.Array:
@@ -43,7 +49,9 @@ def _cosine(i: jax.Array, steps: jax.Array, first: float, last: float) -> jax.Ar
 
 
 @functools.partial(jax.jit, static_argnames=("goal", "norm"))
-def _last_look(best: Smallest, logits_fn, moved, images, labels, *, goal: Goal, norm: Norm) -> Smallest:
+def _last_look(
+    best: Smallest, logits_fn, moved, images, labels, *, goal: Goal, norm: Norm
+) -> Smallest:
     return _smaller(best, moved, norm.size(moved - images), goal.reached(logits_fn(moved), labels))
 
 
@@ -65,9 +73,11 @@ def ddn(
     gamma: float = 0.05,
     targeted: bool = False,
 ) -> Images:
-    """Decoupled direction and norm: steps along the gradient, then onto a sphere that shrinks after success and else grows.
+    """Decoupled direction and norm: steps along the gradient, then onto a sphere that shrinks after
+    success and else grows.
 
-    Rony et al., "Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and Defenses", CVPR 2019.
+    Rony et al., "Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks
+    and Defenses", CVPR 2019.
 
     Args:
         steps: one forward and one backward pass each.
@@ -76,8 +86,12 @@ def ddn(
     """
     images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(cross_entropy, targeted)
     state = _Ddn(jnp.zeros_like(images), jnp.full(len(images), radius), _nothing_yet(images))
-    state = repeat(_ddn_step, steps, state, logits_fn, images, labels, float(steps), gamma, goal=goal)
-    return _last_look(state.best, logits_fn, images + state.delta, images, labels, goal=goal, norm=l2).images
+    state = repeat(
+        _ddn_step, steps, state, logits_fn, images, labels, float(steps), gamma, goal=goal
+    )
+    return _last_look(
+        state.best, logits_fn, images + state.delta, images, labels, goal=goal, norm=l2
+    ).images
 
 
 @functools.partial(jax.jit, static_argnames="goal")
@@ -112,9 +126,11 @@ def fmn(
     gamma: float = 0.05,
     targeted: bool = False,
 ) -> Images:
-    """Fast minimum-norm: gradient steps inside a ball whose radius follows the estimated distance to the boundary.
+    """Fast minimum-norm: gradient steps inside a ball whose radius follows the estimated distance
+    to the boundary.
 
-    Pintor et al., "Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints", NeurIPS 2021, algorithm 1.
+    Pintor et al., "Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints",
+    NeurIPS 2021, algorithm 1.
 
     Args:
         norm: L2 or Linf.
@@ -127,17 +143,22 @@ def fmn(
     state = _Fmn(jnp.zeros_like(images), jnp.full(len(images), jnp.inf), _nothing_yet(images))
     arguments = (logits_fn, images, labels, float(steps), step_size, gamma)
     state = repeat(_fmn_step, steps, state, *arguments, norm=norm, goal=goal)
-    return _last_look(state.best, logits_fn, images + state.delta, images, labels, goal=goal, norm=norm).images
+    return _last_look(
+        state.best, logits_fn, images + state.delta, images, labels, goal=goal, norm=norm
+    ).images
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "goal"))
-def _fmn_step(i, state: _Fmn, logits_fn, images, labels, steps, step_size, gamma, *, norm: Norm, goal: Goal) -> _Fmn:
+def _fmn_step(
+    i, state: _Fmn, logits_fn, images, labels, steps, step_size, gamma, *, norm: Norm, goal: Goal
+) -> _Fmn:
     moved = images + state.delta
     logits, values, gradient = value_and_gradient(logits_fn, moved, lambda z: goal.value(z, labels))
     reached, size = goal.reached(logits, labels), norm.size(state.delta)
     best = _smaller(state.best, moved, size, reached)
     share = _cosine(i, steps, gamma, 1e-4)
-    beyond = 1.01 * jnp.abs(values) / jnp.maximum(_DUAL[norm.name](gradient), TINY)  # just across the estimated boundary
+    # just across the estimated boundary
+    beyond = 1.01 * jnp.abs(values) / jnp.maximum(_DUAL[norm.name](gradient), TINY)
     known = jnp.isfinite(best.sizes)
     outside = jnp.where(known, state.radius * (1 + share), size + beyond)
     radius = jnp.where(reached, jnp.minimum(state.radius, best.sizes) * (1 - share), outside)
@@ -160,8 +181,8 @@ def deepfool(
 ) -> Images:
     """Step after step over the nearest boundary of the linearised network, for L2 or Linf.
 
-    Moosavi-Dezfooli et al., "DeepFool: a simple and accurate method to fool deep neural networks", CVPR 2016, algorithm 2;
-    with `targeted`, over the boundary to the target class alone.
+    Moosavi-Dezfooli et al., "DeepFool: a simple and accurate method to fool deep neural networks",
+    CVPR 2016, algorithm 2; with `targeted`, over the boundary to the target class alone.
 
     Args:
         steps: at most so many; each costs one forward pass and a backward pass per class.
@@ -184,7 +205,10 @@ def _deepfool_step(i, state, logits_fn, images, labels, own, overshoot, *, norm:
     best = _smaller(best, moved, norm.size(moved - images), reached)
     classes = logits.shape[1]
     rows = jnp.arange(len(moved))
-    gradients = jax.vmap(lambda c: pull_back(jnp.tile(c[None], (len(moved), 1)))[0])(jnp.eye(classes))  # [C, B, ...]
+    # [C, B, ...]
+    gradients = jax.vmap(lambda c: pull_back(jnp.tile(c[None], (len(moved), 1)))[0])(
+        jnp.eye(classes)
+    )
     slopes = jnp.moveaxis(gradients, 0, 1) - gradients[own, rows][:, None]  # [B, C, ...]
     gaps = logits[rows, own][:, None] - logits
     sizes = jnp.stack([_DUAL[norm.name](slopes[:, c]) for c in range(classes)], axis=1)
@@ -219,13 +243,16 @@ def cw(
     confidence: float = 0.0,
     targeted: bool = False,
 ) -> Images:
-    """Squared L2 size plus weight times the margin by which the goal is missed, by Adam over tanh-space.
+    """Squared L2 size plus weight times the margin by which the goal is missed, by Adam over
+    tanh-space.
 
-    Carlini & Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017, section VI. The weight is searched
-    per image: halved towards the largest that failed after a success, else doubled.
+    Carlini & Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017, section VI.
+    The weight is searched per image: halved towards the largest that failed after a success, else
+    doubled.
 
     Args:
-        steps: of Adam in each of `searches` rounds; one forward and one backward pass each, and a forward pass a round.
+        steps: of Adam in each of `searches` rounds; one forward and one backward pass each, and a
+            forward pass a round.
         weight: of the first round.
         confidence: the margin, in logits, that is asked for.
     """
@@ -252,7 +279,9 @@ def _spanned(free: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames="goal")
-def _cw_step(i, state: _Carlini, logits_fn, images, labels, weights, step_size, confidence, *, goal: Goal) -> _Carlini:
+def _cw_step(
+    i, state: _Carlini, logits_fn, images, labels, weights, step_size, confidence, *, goal: Goal
+) -> _Carlini:
     def cost(free: jax.Array) -> tuple:
         moved = _spanned(free)
         logits = logits_fn(moved).astype(jnp.float32)
@@ -266,7 +295,9 @@ def _cw_step(i, state: _Carlini, logits_fn, images, labels, weights, step_size, 
 
 
 @functools.partial(jax.jit, static_argnames="goal")
-def _cw_last_look(state: _Carlini, logits_fn, images, labels, confidence, *, goal: Goal) -> _Carlini:
+def _cw_last_look(
+    state: _Carlini, logits_fn, images, labels, confidence, *, goal: Goal
+) -> _Carlini:
     logits = logits_fn(_spanned(state.free)).astype(jnp.float32)
     return _cw_judged(state, logits, images, labels, confidence, goal)
 

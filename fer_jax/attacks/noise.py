@@ -11,7 +11,14 @@ from fer_jax.types import Images, Labels, LogitsFn
 
 
 def uniform(
-    key: jax.Array, logits_fn: LogitsFn, images: Images, labels: Labels, /, *, eps: float, norm: Norm = linf
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float,
+    norm: Norm = linf,
 ) -> Images:
     """Images float32 [B, H, W, C] in [0, 1] plus noise drawn uniformly from the ball of radius eps."""
     images = jnp.asarray(images)
@@ -19,7 +26,14 @@ def uniform(
 
 
 def gaussian(
-    key: jax.Array, logits_fn: LogitsFn, images: Images, labels: Labels, /, *, eps: float, norm: Norm = linf
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    eps: float,
+    norm: Norm = linf,
 ) -> Images:
     """Images plus normal noise, scaled to norm eps."""
     images = jnp.asarray(images)

@@ -19,7 +19,9 @@ Objective = Callable[[Logits, Labels], jax.Array]
 
 
 class Goal(NamedTuple):
-    """What is ascended and when it is reached: another class than the label, or with `targeted` the label itself."""
+    """What is ascended and when it is reached: another class than the label, or with `targeted` the
+    label itself.
+    """
 
     objective: Objective
     targeted: bool = False
@@ -36,12 +38,16 @@ class Goal(NamedTuple):
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> jax.Array:
-    """-log softmax(logits)[label], in nats. Its gradient vanishes where the network is sure: see `margin`."""
+    """-log softmax(logits)[label], in nats. Its gradient vanishes where the network is sure: see
+    `margin`.
+    """
     return -of_class(jax.nn.log_softmax(logits), labels)
 
 
 def margin(logits: Logits, labels: Labels) -> jax.Array:
-    """The largest other logit less the label's: positive where the label has lost (Carlini & Wagner 2017, f6)."""
+    """The largest other logit less the label's: positive where the label has lost (Carlini & Wagner
+    2017, f6).
+    """
     return _others(logits, labels).max(axis=-1) - of_class(logits, labels)
 
 
@@ -53,17 +59,20 @@ def probability_margin(logits: Logits, labels: Labels) -> jax.Array:
 def dlr(logits: Logits, labels: Labels) -> jax.Array:
     """The margin in units of the distance between the largest and the third largest logit; C >= 3.
 
-    Invariant to shifts and scales of the logits, so no network hides its gradient by large ones. Croce & Hein, "Reliable
-    evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks", ICML 2020, equation 6.
+    Invariant to shifts and scales of the logits, so no network hides its gradient by large ones.
+    Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+    parameter-free attacks", ICML 2020, equation 6.
     """
     ordered = jnp.sort(logits, axis=-1)
     return margin(logits, labels) / (ordered[..., -1] - ordered[..., -3] + 1e-12)
 
 
 def targeted_dlr(logits: Logits, labels: Labels, targets: Labels) -> jax.Array:
-    """How far `targets` are ahead of the true `labels`, scaled like `dlr`; C >= 3. Ibid., equation 7.
+    """How far `targets` are ahead of the true `labels`, scaled like `dlr`; C >= 3. Ibid., equation
+    7.
 
-    The scale needs a fourth logit; of three classes the third stands in for it, so that the scale is that of `dlr`.
+    The scale needs a fourth logit; of three classes the third stands in for it, so that the scale
+    is that of `dlr`.
     """
     ordered = jnp.sort(logits, axis=-1)
     fourth = ordered[..., -min(4, logits.shape[-1])]

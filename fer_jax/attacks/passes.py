@@ -4,8 +4,8 @@
     hacked = attack(key, logits_fn, images, labels)
     attack.forward / attack.images, attack.backward / attack.images      # 41.0, 40.0
 
-The compiled program itself calls back at each pass. That costs little, but such programs are not kept in jax's compilation
-cache on disk: each process compiles them anew.
+The compiled program itself calls back at each pass. That costs little, but such programs are not
+kept in jax's compilation cache on disk: each process compiles them anew.
 """
 
 import threading
@@ -17,7 +17,8 @@ from jax.tree_util import Partial
 from fer_jax.attacks.loop import traced
 from fer_jax.types import Attack, Images, Labels, Logits, LogitsFn
 
-# One tally for the process, of image passes: a tally for each attack would be part of its program and compile it anew.
+# One tally for the process, of image passes: a tally for each attack would be part of its program
+# and compile it anew.
 _tally = {"forward": 0, "backward": 0}
 _lock = threading.Lock()  # callbacks come from threads of XLA
 
@@ -27,17 +28,21 @@ class Counted:
 
     Attributes:
         images: how many it was given so far.
-        forward, backward: image passes so far: a pass of a batch counts as many as it has rows. A pass of `eot.averaged` is
-            one, whatever its draws.
+        forward, backward: image passes so far: a pass of a batch counts as many as it has rows. A
+            pass of `eot.averaged` is one, whatever its draws.
     """
 
     def __init__(self, attack: Attack):
         self.attack = attack
         self.images = self.forward = self.backward = 0
 
-    def __call__(self, key: jax.Array, logits_fn: LogitsFn, images: Images, labels: Labels, /) -> Images:
+    def __call__(
+        self, key: jax.Array, logits_fn: LogitsFn, images: Images, labels: Labels, /
+    ) -> Images:
         before = _so_far()
-        hacked = jax.block_until_ready(self.attack(key, Partial(_counted, traced(logits_fn)), images, labels))
+        hacked = jax.block_until_ready(
+            self.attack(key, Partial(_counted, traced(logits_fn)), images, labels)
+        )
         after = _so_far()
         self.images += len(images)
         self.forward += after["forward"] - before["forward"]
@@ -74,7 +79,9 @@ _observed.defvjp(_forward, _backward)
 
 
 def _tell(way: str, values: Logits) -> None:
-    """Add to the tally when the program gets here; a number goes along for `jax.vmap` to make a call per pass."""
+    """Add to the tally when the program gets here; a number goes along for `jax.vmap` to make a
+    call per pass.
+    """
     rows = values.shape[0]
 
     def add(_: np.ndarray) -> None:

@@ -1,9 +1,11 @@
-"""Square: an attack that asks only for the network's answers, and changes one random square at a time.
+"""Square: an attack that asks only for the network's answers, and changes one random square at a
+time.
 
     hacked = square(key, logits_fn, images, labels, eps=8 / 255, queries=5000)
 
-Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via random search", ECCV 2020,
-algorithms 1 to 3, with the schedule of AutoAttack. Because it needs no gradient it exposes networks that hide theirs.
+Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via random
+search", ECCV 2020, algorithms 1 to 3, with the schedule of AutoAttack. Because it needs no gradient
+it exposes networks that hide theirs.
 """
 
 import functools
@@ -18,7 +20,8 @@ from fer_jax.attacks.norms import TINY, Norm, l2, linf, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.types import Images, Labels, LogitsFn
 
-_HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # queries after which the squares' area is halved
+# queries after which the squares' area is halved
+_HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _PLANNED = 10_000  # queries that these are made for
 _STANDARD = 5000  # queries of AutoAttack's Square, which halves at the same ones
 
@@ -45,8 +48,9 @@ def square(
     """Ascend the margin by random squares, within Linf or L2.
 
     Args:
-        queries: forward passes; images that reach the goal are left alone, but computed on. With fewer than AutoAttack's
-            5,000 the squares shrink sooner: they would hardly leave their first sizes.
+        queries: forward passes; images that reach the goal are left alone, but computed on. With
+            fewer than AutoAttack's 5,000 the squares shrink sooner: they would hardly leave their
+            first sizes.
         share: of the image's area that the first squares cover.
     """
     require_plain(norm, "square")
@@ -55,11 +59,15 @@ def square(
     start = (_stripes if norm is linf else _tiles)(start_key, images, eps)
     state = _look(logits_fn, start, labels, goal=goal)
     sides = jnp.asarray(square_sides(queries, share, images.shape[1:3], norm), jnp.int32)
-    return repeat(_step, queries - 1, state, key, logits_fn, images, labels, eps, sides, norm=norm, goal=goal).images
+    return repeat(
+        _step, queries - 1, state, key, logits_fn, images, labels, eps, sides, norm=norm, goal=goal
+    ).images
 
 
 def square_sides(queries: int, share: float, shape: tuple[int, ...], norm: Norm) -> np.ndarray:
-    """The side in pixels of the square of each query, in images of `shape` (H, W); of odd length, 3 or more, in L2."""
+    """The side in pixels of the square of each query, in images of `shape` (H, W); of odd length, 3
+    or more, in L2.
+    """
     at = np.arange(queries) * (_PLANNED if queries < _STANDARD else queries) // queries
     shares = share / 2.0 ** np.searchsorted(_HALVED_AT, at, side="left")
     sides = np.rint(np.sqrt(shares * np.prod(shape))).astype(np.int32)
@@ -75,14 +83,18 @@ def _look(logits_fn, images, labels, *, goal: Goal) -> _State:
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "goal"))
-def _step(i, state: _State, key, logits_fn, images, labels, eps, sides, *, norm: Norm, goal: Goal) -> _State:
+def _step(
+    i, state: _State, key, logits_fn, images, labels, eps, sides, *, norm: Norm, goal: Goal
+) -> _State:
     change = _change_linf if norm is linf else _change_l2
     tried = change(jax.random.fold_in(key, i), state.images, images, eps, sides[i])
     logits = logits_fn(tried).astype(jnp.float32)
     values, reached = goal.value(logits, labels), goal.reached(logits, labels)
     take = ~state.reached & (reached | (values > state.values))
-    choose = lambda new, old: jnp.where(per_image(take, new), new, old)  # noqa: E731
-    return _State(choose(tried, state.images), choose(values, state.values), choose(reached, state.reached))
+    choose = lambda new, old: jnp.where(per_image(take, new), new, old)
+    return _State(
+        choose(tried, state.images), choose(values, state.values), choose(reached, state.reached)
+    )
 
 
 @jax.jit
@@ -93,7 +105,9 @@ def _stripes(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
 
 
 def _place(key: jax.Array, shape: tuple[int, ...], side: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Rows [B, H, 1, 1] and columns [B, 1, W, 1] of each image's pixels, from the corner of a square somewhere in it."""
+    """Rows [B, H, 1, 1] and columns [B, 1, W, 1] of each image's pixels, from the corner of a
+    square somewhere in it.
+    """
     batch, height, width = shape[:3]
     top, left = (jax.random.uniform(k, (batch, 1, 1, 1)) for k in jax.random.split(key))
     top, left = jnp.floor(top * (height - side + 1)), jnp.floor(left * (width - side + 1))
@@ -119,13 +133,14 @@ def _unit(change: jax.Array) -> jax.Array:
 
 
 def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
-    """The change that the paper tries in a square: a hill in its upper half, a valley in its lower one.
+    """The change that the paper tries in a square: a hill in its upper half, a valley in its lower
+    one.
 
     Each is a pile of nested rectangles of heights 1, 1/4, 1/9, ..., the smallest first.
 
     Args:
-        down, right: int, rows and columns from the square's corner, that broadcast to [B, H, W, 1]; swapped, they give the
-            transposed change, a hill on the left and a valley on the right.
+        down, right: int, rows and columns from the square's corner, that broadcast to [B, H, W, 1];
+            swapped, they give the transposed change, a hill on the left and a valley on the right.
 
     Returns:
         float32 [B, H, W, 1] of L2 norm 1, zero outside the square.
@@ -135,23 +150,30 @@ def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
     half = side // 2
     upper = down < half
     height, row = jnp.where(upper, half, side - half), jnp.where(upper, down, down - half)
-    ring = jnp.maximum(jnp.abs(row - height // 2), jnp.abs(right - half))  # the innermost rectangle that holds the pixel
-    hills = jnp.where(_inside(down, right, side), steps[half + 1] - steps[jnp.minimum(ring, rows + columns)], 0.0)
+    # the innermost rectangle that holds the pixel
+    ring = jnp.maximum(jnp.abs(row - height // 2), jnp.abs(right - half))
+    hills = jnp.where(
+        _inside(down, right, side), steps[half + 1] - steps[jnp.minimum(ring, rows + columns)], 0.0
+    )
     return _unit(_unit(jnp.where(upper, hills, 0.0)) - _unit(jnp.where(upper, 0.0, hills)))
 
 
 @jax.jit
 def _tiles(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
-    """A change `eta`, of random sign and direction, in each square of a 5 x 5 grid, together of norm eps."""
+    """A change `eta`, of random sign and direction, in each square of a 5 x 5 grid, together of
+    norm eps.
+    """
     batch, height, width, channels = images.shape
     tile = max(height // 5, 1)
     rows, columns = height // tile, width // tile
     down, right = jnp.arange(tile)[None, :, None, None], jnp.arange(tile)[None, None, :, None]
-    spread = lambda change: change.reshape(1, 1, tile, 1, tile, 1)  # noqa: E731
+    spread = lambda change: change.reshape(1, 1, tile, 1, tile, 1)
     sign_key, turn_key = jax.random.split(key)
     signs = jax.random.rademacher(sign_key, (batch, rows, 1, columns, 1, channels), jnp.float32)
     turned = jax.random.bernoulli(turn_key, shape=(batch, rows, 1, columns, 1, 1))
-    changes = signs * jnp.where(turned, spread(eta(right, down, tile)), spread(eta(down, right, tile)))
+    changes = signs * jnp.where(
+        turned, spread(eta(right, down, tile)), spread(eta(down, right, tile))
+    )
     spare = height - rows * tile, width - columns * tile
     edges = [(0, 0), *((each // 2, each - each // 2) for each in spare), (0, 0)]
     changes = jnp.pad(changes.reshape(batch, rows * tile, columns * tile, channels), edges)
@@ -159,7 +181,9 @@ def _tiles(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
 
 
 def _change_l2(key, now: jax.Array, images: jax.Array, eps, side: jax.Array) -> jax.Array:
-    """Wipe two squares, and spend their norm and what eps leaves on one: its old change plus a fresh `eta`."""
+    """Wipe two squares, and spend their norm and what eps leaves on one: its old change plus a
+    fresh `eta`.
+    """
     place_key, other_key, turn_key, sign_key = jax.random.split(key, 4)
     down, right = _place(place_key, images.shape, side)
     here, there = _inside(down, right, side), _inside(*_place(other_key, images.shape, side), side)
@@ -169,6 +193,8 @@ def _change_l2(key, now: jax.Array, images: jax.Array, eps, side: jax.Array) -> 
     signs = jax.random.rademacher(sign_key, (images.shape[0], 1, 1, images.shape[3]), jnp.float32)
     spent = jnp.square(jnp.where(here | there, delta, 0.0)).sum(axis=(1, 2), keepdims=True)
     left = jnp.maximum(jnp.square(eps) - jnp.square(l2.size(delta)), 0) / images.shape[3]
-    fresh = _unit(_unit(jnp.where(here, delta, 0.0)) + signs * fresh) * jnp.sqrt(spent + per_image(left, images))
+    fresh = _unit(_unit(jnp.where(here, delta, 0.0)) + signs * fresh) * jnp.sqrt(
+        spent + per_image(left, images)
+    )
     changed = jnp.where(here, fresh, jnp.where(there, 0.0, delta))
     return jnp.clip(images + eps * l2.steepest(changed), 0, 1)

@@ -1,10 +1,11 @@
 """One perturbation for many images: fitted to some, added to any.
 
-    delta = universal_perturbation(key, logits_fn, images, labels, eps=10 / 255, step_size=1 / 255, steps=500)
-    hacked = jnp.clip(others + delta, 0, 1)
+    delta = universal_perturbation(key, logits_fn, images, labels, eps=10 / 255, step_size=1 / 255,
+    steps=500) hacked = jnp.clip(others + delta, 0, 1)
 
-That there are such perturbations: Moosavi-Dezfooli et al., "Universal adversarial perturbations", CVPR 2017. How ours are
-found, by gradient ascent over mini-batches: Shafahi et al., "Universal Adversarial Training", AAAI 2020, algorithm 2.
+That there are such perturbations: Moosavi-Dezfooli et al., "Universal adversarial perturbations",
+CVPR 2017. How ours are found, by gradient ascent over mini-batches: Shafahi et al., "Universal
+Adversarial Training", AAAI 2020, algorithm 2.
 """
 
 import functools
@@ -17,7 +18,8 @@ from fer_jax.attacks.norms import Norm, linf
 from fer_jax.attacks.objectives import Goal, Objective, margin
 from fer_jax.types import Images, Labels, LogitsFn
 
-_ENOUGH = 2.0  # logits past the boundary (odds of 7 to 1) beyond which an image asks for nothing more
+# logits past the boundary (odds of 7 to 1) beyond which an image asks for nothing more
+_ENOUGH = 2.0
 
 
 def universal_perturbation(
@@ -37,14 +39,16 @@ def universal_perturbation(
 ) -> jax.Array:
     """Ascend the mean objective of all images by one perturbation of norm at most eps.
 
-    An image that is past its boundary by two logits adds nothing to the mean while it is: as Shafahi et al. clip the loss of
-    each image, so that it is not raised where it is won already.
+    An image that is past its boundary by two logits adds nothing to the mean while it is: as
+    Shafahi et al. clip the loss of each image, so that it is not raised where it is won already.
 
     Args:
         images: float32 [N, H, W, C] in [0, 1], N >= 1.
-        labels: int [N]: the true ones, or with `targeted` where to go (for one class, that class N times).
+        labels: int [N]: the true ones, or with `targeted` where to go (for one class, that class N
+            times).
         step_size: length of a step in the norm.
-        steps: mini-batches, each drawn anew, no image twice in one; a forward and a backward pass each.
+        steps: mini-batches, each drawn anew, no image twice in one; a forward and a backward pass
+            each.
         batch_size: images of a mini-batch, at most N.
 
     Returns:
@@ -71,14 +75,26 @@ def universal(
     objective: Objective = margin,
     targeted: bool = False,
 ) -> Images:
-    """The images, all with the one perturbation that is fitted to them: `universal_perturbation` as an attack."""
-    options = {"eps": eps, "step_size": step_size, "steps": steps, "norm": norm, "batch_size": batch_size}
+    """The images, all with the one perturbation that is fitted to them: `universal_perturbation` as
+    an attack.
+    """
+    options = {
+        "eps": eps,
+        "step_size": step_size,
+        "steps": steps,
+        "norm": norm,
+        "batch_size": batch_size,
+    }
     options |= {"objective": objective, "targeted": targeted}
-    return jnp.clip(images + universal_perturbation(key, logits_fn, images, labels, **options), 0, 1)
+    return jnp.clip(
+        images + universal_perturbation(key, logits_fn, images, labels, **options), 0, 1
+    )
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "goal", "size"))
-def _step(i, delta, key, logits_fn, images, labels, eps, step_size, *, norm: Norm, goal: Goal, size: int) -> jax.Array:
+def _step(
+    i, delta, key, logits_fn, images, labels, eps, step_size, *, norm: Norm, goal: Goal, size: int
+) -> jax.Array:
     rows = jax.random.choice(jax.random.fold_in(key, i), len(images), (size,), replace=False)
     batch, own = images[rows], labels[rows]
 
@@ -86,7 +102,9 @@ def _step(i, delta, key, logits_fn, images, labels, eps, step_size, *, norm: Nor
         past = Goal(margin, goal.targeted).value(logits, own)
         return jnp.where(past < _ENOUGH, goal.value(logits, own), 0.0)
 
-    perturbed = lambda deltas: logits_fn(jnp.clip(batch + deltas, 0, 1))  # noqa: E731
-    _, _, gradients = value_and_gradient(perturbed, jnp.broadcast_to(delta, batch.shape), unfinished)
+    perturbed = lambda deltas: logits_fn(jnp.clip(batch + deltas, 0, 1))
+    _, _, gradients = value_and_gradient(
+        perturbed, jnp.broadcast_to(delta, batch.shape), unfinished
+    )
     way = norm.steepest(gradients.mean(axis=0, keepdims=True))
     return norm.project(delta + step_size * way, eps)

@@ -1,4 +1,5 @@
-"""FER-2013: from what lies in a folder to arrays, and from arrays to what is trained on, selected on and reported.
+"""FER-2013: from what lies in a folder to arrays, and from arrays to what is trained on, selected
+on and reported.
 
 data = load(Path("data"))
 split = protocol(data, "train-only")

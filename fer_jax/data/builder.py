@@ -2,10 +2,11 @@
 
     write(data, Path("data/tfds/KEY"))
     read(Path("data/tfds/KEY")).train.images.shape                       # (28709, 48, 48)
-    Fer2013Builder(Path("data/tfds/KEY")).as_data_source("train")[0]     # {"row": ..., "images": ..., "labels": ...}
+    Fer2013Builder(Path("data/tfds/KEY")).as_data_source("train")[0]     # {"row": ..., "images":
+    ..., "labels": ...}
 
-A record holds up to 64 consecutive rows: one record per row takes four times as long to read. TFDS shuffles records
-when it writes them, so each has the number of its first row.
+A record holds up to 64 consecutive rows: one record per row takes four times as long to read. TFDS
+shuffles records when it writes them, so each has the number of its first row.
 """
 
 import contextlib
@@ -14,7 +15,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import array_record.python.array_record_module  # noqa: F401  TFDS imports it at the first record: fail here instead
 import numpy as np
 import tensorflow_datasets as tfds
 
@@ -28,7 +28,9 @@ _SPLITS = Fer2013._fields[:3]
 
 
 class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
-    """The three splits, each a source of {"row": first row, "images": uint8 [n, 48, 48], "labels": int32 [n]}."""
+    """The three splits, each a source of {"row": first row, "images": uint8 [n, 48, 48], "labels":
+    int32 [n]}.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     name = "fer2013"
@@ -41,7 +43,9 @@ class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         # bytes: TFDS would store a plain tensor as a list of 64-bit integers
-        pixels = tfds.features.Tensor(shape=(None, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8, encoding="bytes")
+        pixels = tfds.features.Tensor(
+            shape=(None, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8, encoding="bytes"
+        )
         labels = tfds.features.Tensor(shape=(None,), dtype=np.int32)
         features = {"row": tfds.features.Scalar(np.int64), "images": pixels, "labels": labels}
         metadata = {"emotions": EMOTIONS, "digest": self._data.digest if self._data else None}
@@ -88,10 +92,15 @@ def read(folder: Path) -> Fer2013:
         builder = Fer2013Builder(folder)
         data = bundle(*(_read_split(builder, name) for name in _SPLITS))
         expected = (builder.info.metadata or {}).get("digest")
-    except Exception as error:  # a damaged file fails in the JSON, protobuf, TFDS or record layer, each in its own way
-        raise InputError(f"{folder}: must hold a prepared data set: {type(error).__name__}") from error
+    # a damaged file fails in the JSON, protobuf, TFDS or record layer, each in its own way
+    except Exception as error:
+        raise InputError(
+            f"{folder}: must hold a prepared data set: {type(error).__name__}"
+        ) from error
     if data.digest != expected:
-        raise InputError(f"{folder}: must hold the arrays with the digest {expected}, received {data.digest}")
+        raise InputError(
+            f"{folder}: must hold the arrays with the digest {expected}, received {data.digest}"
+        )
     return data
 
 
@@ -100,5 +109,7 @@ def _read_split(builder: Fer2013Builder, name: str) -> Split:
         return Split(np.zeros((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8), np.zeros(0, np.int32))
     source = builder.as_data_source(name)  # pyright: ignore[reportCallIssue]  # a decorator of TFDS hides its parameters
     records = sorted(source.__getitems__(range(len(source))), key=lambda record: record["row"])
-    images, labels = (np.concatenate([record[key] for record in records]) for key in ("images", "labels"))
+    images, labels = (
+        np.concatenate([record[key] for record in records]) for key in ("images", "labels")
+    )
     return Split(images, labels)

@@ -1,9 +1,11 @@
-"""Fetch the challenge's archive; what was cut is resumed, and nothing is installed before its content is known.
+"""Fetch the challenge's archive; what was cut is resumed, and nothing is installed before its
+content is known.
 
     path = fetch(URL, Path("data"))  # data/challenges-in-...zip, 28,709 + 3,589 + 3,589 faces
 
-While it arrives, the archive is a `.part` file that no reader takes for data. A `.part.json` beside it says which version
-of which address the bytes belong to: only if the server still has that version does the next try go on from there.
+While it arrives, the archive is a `.part` file that no reader takes for data. A `.part.json` beside
+it says which version of which address the bytes belong to: only if the server still has that
+version does the next try go on from there.
 """
 
 import http.client
@@ -33,7 +35,8 @@ URL = f"https://assets.01-edu.org/ai-branch/project3/{sources.ARCHIVE}"
 
 _MAX_ARCHIVE = 1 << 30  # bytes; the CSV files of the archive have 0.6 GB before they are packed
 _CHUNK = 1 << 18
-_DELAYS = (1, 2, 4, 8, 16)  # seconds before each new try; a flaky connection is given up after these
+# seconds before each new try; a flaky connection is given up after these
+_DELAYS = (1, 2, 4, 8, 16)
 _PROGRESS = 1 << 20  # bytes; a try that brought as many does not count as one
 _STARTS = (b"PK\x03\x04", b"\x1f\x8b")  # zip, gzip
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP answers that may be another one in a moment
@@ -47,17 +50,20 @@ def fetch(
     timeout: float = 30,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Path:
-    """Install the archive at `origin` in `directory`, once it is known to hold FER-2013 as published.
+    """Install the archive at `origin` in `directory`, once it is known to hold FER-2013 as
+    published.
 
     Args:
         origin: a file's path, or a file://, http:// or https:// URL.
-        directory: where it goes, as the challenge's zip or as `fer2013.tar.gz`; a good one that is there already is left.
+        directory: where it goes, as the challenge's zip or as `fer2013.tar.gz`; a good one that is
+            there already is left.
         published: rows of each emotion, by split, that the archive must hold.
         timeout: seconds that the server may be silent.
         sleep: waits between two tries.
 
     Raises:
-        InputError: nothing there, something else, or a connection that keeps breaking (what has arrived is kept).
+        InputError: nothing there, something else, or a connection that keeps breaking (what has
+            arrived is kept).
     """
     local, directory = _local(origin), Path(directory)
     if installed := _installed(directory, published):
@@ -71,21 +77,29 @@ def fetch(
 
 
 def check(path: Path, published: Mapping[str, tuple[int, ...]] = sources.PUBLISHED_CLASSES) -> str:
-    """Read a whole archive and compare its class counts; the name under which `fer_jax.data.load` finds such an archive.
+    """Read a whole archive and compare its class counts; the name under which `fer_jax.data.load`
+    finds such an archive.
 
     Raises:
-        InputError: it is damaged, not FER-2013, or a count is not the published one (both are named).
+        InputError: it is damaged, not FER-2013, or a count is not the published one (both are
+            named).
     """
     source = sources.archive(path)
     if source is None:
-        raise InputError(f"{path}: must hold train.csv, test.csv and icml_face_data.csv, or {sources.TAR}; it does not")
+        raise InputError(
+            f"{path}: must hold train.csv, test.csv and icml_face_data.csv, or {sources.TAR}; it does not"
+        )
     for usage, split in source.read().splits.items():
         counts = Counter(split.labels.tolist())
         if len(split.labels) != sum(published[usage]):
-            raise InputError(f"{path}: must have {sum(published[usage]):,} {usage} rows, received {len(split.labels):,}")
+            raise InputError(
+                f"{path}: must have {sum(published[usage]):,} {usage} rows, received {len(split.labels):,}"
+            )
         for label, emotion in enumerate(EMOTIONS):
             if counts[label] != (wanted := published[usage][label]):
-                raise InputError(f"{path}: must have {wanted:,} {usage} rows of {emotion}, received {counts[label]:,}")
+                raise InputError(
+                    f"{path}: must have {wanted:,} {usage} rows of {emotion}, received {counts[label]:,}"
+                )
     return sources.TAR if sources.is_gzip(path) else sources.ARCHIVE
 
 
@@ -123,11 +137,16 @@ def _installed(directory: Path, published: Mapping[str, tuple[int, ...]]) -> Pat
 
 
 def _copy(local: Path, target: Path) -> Path:
-    temporary = target.with_name(f"{target.name}.copy")  # ends in no name that data have, should the machine stop
+    # ends in no name that data have, should the machine stop
+    temporary = target.with_name(f"{target.name}.copy")
     size = local.stat().st_size
     files.require_space(target.parent, size)
     try:
-        with local.open("rb") as source, temporary.open("wb") as stream, _progress("copy", size, 0) as bar:
+        with (
+            local.open("rb") as source,
+            temporary.open("wb") as stream,
+            _progress("copy", size, 0) as bar,
+        ):
             while data := source.read(_CHUNK):
                 stream.write(data)
                 bar.update(len(data))
@@ -151,7 +170,9 @@ def _install(url: str, part: "_Part", published: Mapping[str, tuple[int, ...]]) 
 
 
 class _Version(NamedTuple):
-    """What an address held when it was asked. validator: strong ETag or date, if the server gave one; size: in bytes."""
+    """What an address held when it was asked. validator: strong ETag or date, if the server gave
+    one; size: in bytes.
+    """
 
     url: str
     validator: str | None
@@ -172,7 +193,9 @@ class _Part(NamedTuple):
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def version(self) -> _Version | None:
-        """What the bytes belong to; None if they cannot be added to: no bytes, no validator, or a damaged side file."""
+        """What the bytes belong to; None if they cannot be added to: no bytes, no validator, or a
+        damaged side file.
+        """
         try:
             version = _Version(**json.loads(self.side.read_text()))
         except (OSError, ValueError, TypeError):
@@ -203,7 +226,9 @@ class _Useless(_Broken):
 
 
 def _download(url: str, part: _Part, timeout: float, sleep: Callable[[float], object]) -> None:
-    """Try until `part` is as long as the server says; after each loss of the connection, wait longer."""
+    """Try until `part` is as long as the server says; after each loss of the connection, wait
+    longer.
+    """
     tries, most = 0, 0
     while True:
         try:
@@ -214,7 +239,11 @@ def _download(url: str, part: _Part, timeout: float, sleep: Callable[[float], ob
             if part.size >= most + _PROGRESS:
                 tries, most = 0, part.size
             if tries == len(_DELAYS):
-                kept = f"; {part.size:,} bytes are kept, the same command goes on from there" if part.version() else ""
+                kept = (
+                    f"; {part.size:,} bytes are kept, the same command goes on from there"
+                    if part.version()
+                    else ""
+                )
                 if not kept:
                     part.discard()
                 raise InputError(f"{url}: {error}; gave up after {tries + 1} tries{kept}") from None
@@ -227,7 +256,9 @@ def _download(url: str, part: _Part, timeout: float, sleep: Callable[[float], ob
 
 
 def _attempt(url: str, part: _Part, timeout: float) -> None:
-    """Fetch what `part` lacks. Raises `_Broken` where another try may help, `InputError` where none will."""
+    """Fetch what `part` lacks. Raises `_Broken` where another try may help, `InputError` where none
+    will.
+    """
     known = part.version()
     have = part.size
     if known and (known.url != url or (known.size is not None and have > known.size)):
@@ -248,14 +279,19 @@ def _attempt(url: str, part: _Part, timeout: float) -> None:
         else:
             if have:
                 changed = known and served.validator and _differ(known, served)
-                _note(f"{url}: {'the file has changed' if changed else 'the download cannot be resumed'}: starting anew")
+                _note(
+                    f"{url}: {'the file has changed' if changed else 'the download cannot be resumed'}: starting anew"
+                )
             part.begin(served)
         _append(url, response, part, served.size)
 
 
 def _differ(known: _Version, served: _Version) -> bool:
     """Whether a validator or size that both have is not the same."""
-    return any(a is not None and b is not None and a != b for a, b in zip(known[1:], served[1:], strict=True))
+    return any(
+        a is not None and b is not None and a != b
+        for a, b in zip(known[1:], served[1:], strict=True)
+    )
 
 
 def _served(url: str, response: http.client.HTTPResponse) -> tuple[int, _Version]:
@@ -263,31 +299,43 @@ def _served(url: str, response: http.client.HTTPResponse) -> tuple[int, _Version
     validator = _validator(response.headers)
     if response.status == http.client.OK:
         return 0, _Version(url, validator, response.length)
-    found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", response.headers.get("Content-Range", ""))
+    found = re.fullmatch(
+        r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", response.headers.get("Content-Range", "")
+    )
     if response.status != http.client.PARTIAL_CONTENT or not found:
-        raise _Useless(f"the server answers {response.status} {_line(response.reason)} without a file or a part of it")
+        raise _Useless(
+            f"the server answers {response.status} {_line(response.reason)} without a file or a part of it"
+        )
     return int(found[1]), _Version(url, validator, None if found[2] == "*" else int(found[2]))
 
 
 def _validator(headers: Message) -> str | None:
-    """What If-Range takes (RFC 9110, 13.1.5): an ETag that is not weak, else the date of the last change."""
+    """What If-Range takes (RFC 9110, 13.1.5): an ETag that is not weak, else the date of the last
+    change.
+    """
     etag, date = headers.get("ETag"), headers.get("Last-Modified")
     found = etag if etag and not etag.startswith("W/") else date
     return found if found and found.isprintable() else None
 
 
 def _append(url: str, response: http.client.HTTPResponse, part: _Part, size: int | None) -> None:
-    """Write the answer behind what is there; `size` is that of the whole file, None where the server does not say."""
+    """Write the answer behind what is there; `size` is that of the whole file, None where the
+    server does not say.
+    """
     have = part.size
     limit = _MAX_ARCHIVE if size is None else size
     if limit > _MAX_ARCHIVE:
-        raise InputError(f"{url}: must have at most {_MAX_ARCHIVE:,} bytes, the server announces {limit:,}")
+        raise InputError(
+            f"{url}: must have at most {_MAX_ARCHIVE:,} bytes, the server announces {limit:,}"
+        )
     files.require_space(part.path.parent, limit - have)
     with part.path.open("ab") as stream, _progress("download", size, have) as bar:
         while data := _read(url, response):
             if not have and not any(data.startswith(start[: len(data)]) for start in _STARTS):
                 kind = _line(response.headers.get("Content-Type", "something"))
-                raise InputError(f"{url}: must be the zip or {sources.TAR}, received {kind} that starts {data[:20]!r}")
+                raise InputError(
+                    f"{url}: must be the zip or {sources.TAR}, received {kind} that starts {data[:20]!r}"
+                )
             have += len(data)
             if have > limit:
                 break
@@ -302,7 +350,8 @@ def _append(url: str, response: http.client.HTTPResponse, part: _Part, size: int
 
 def _read(url: str, response: http.client.HTTPResponse) -> bytes:
     with _network(url):
-        return response.read1(_CHUNK)  # what is there: `read` would lose it if the connection broke before the chunk is full
+        # what is there: `read` would lose it if the connection broke before the chunk is full
+        return response.read1(_CHUNK)
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -323,7 +372,9 @@ def _opener() -> urllib.request.OpenerDirector:
 
 @contextmanager
 def _network(url: str) -> Iterator[None]:
-    """What the network and the server do wrong, as `_Broken` if it may pass and as `InputError` if not."""
+    """What the network and the server do wrong, as `_Broken` if it may pass and as `InputError` if
+    not.
+    """
     try:
         yield
     except HTTPError as error:
@@ -350,7 +401,14 @@ def _line(text: object) -> str:
 
 def _progress(what: str, total: int | None, initial: int) -> tqdm:
     return tqdm(
-        desc=what, total=total, initial=initial, unit="B", unit_scale=True, unit_divisor=1024, leave=False, disable=None
+        desc=what,
+        total=total,
+        initial=initial,
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        leave=False,
+        disable=None,
     )
 
 

@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import pictures
 from fer_jax.data import sources
 from fer_jax.data.protocols import seen_in_training
 from fer_jax.data.sources import DataWarning, Fer2013, Split, bundle
 from fer_jax.errors import InputError
+from fer_jax.faces import pictures
 from fer_jax.labels import EMOTIONS
 
 
 def merge(data: Fer2013, folder: Path) -> Fer2013:
-    """`data` with the pictures of `folder` (as `read` takes them) after its Training rows, and a digest to match.
+    """`data` with the pictures of `folder` (as `read` takes them) after its Training rows, and a
+    digest to match.
 
-    Pictures with exactly the pixels of a test row are left out, with one `DataWarning` that counts them: to train on them
-    would be to train on what is reported. Copies of training rows are kept; a hold-out never parts them from each other.
+    Pictures with exactly the pixels of a test row are left out, with one `DataWarning` that counts
+    them: to train on them would be to train on what is reported. Copies of training rows are kept;
+    a hold-out never parts them from each other.
 
     Raises:
         InputError: as `read` does.
@@ -37,26 +39,42 @@ def merge(data: Fer2013, folder: Path) -> Fer2013:
 
 
 def read(folder: Path) -> Split:
-    """The PNG and JPEG pictures of FOLDER/EMOTION/, each 48x48 with 8 bits, grey or colour, in the order of their names.
+    """The PNG and JPEG pictures of FOLDER/EMOTION/, each 48x48 with 8 bits, grey or colour, in the
+    order of their names.
 
-    Colour becomes grey as OpenCV does it (ITU-R BT.601). Pictures of another size are refused, not scaled: what a face
-    fills of its square matters more than the number of pixels, and `scripts/preprocess.py` sees to both.
+    Colour becomes grey as OpenCV does it (ITU-R BT.601). Pictures of another size are refused, not
+    scaled: what a face fills of its square matters more than the number of pixels, and
+    `scripts/preprocess.py` sees to both.
 
     Raises:
-        InputError: no folders of pictures, a folder that is not named after an emotion, or a picture that is not as above.
+        InputError: no folders of pictures, a folder that is not named after an emotion, or a
+            picture that is not as above.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: must be a folder that holds happy/*.png and so on, there is none")
+        raise InputError(
+            f"{folder}: must be a folder that holds happy/*.png and so on, there is none"
+        )
     folders = [path for path in folder.iterdir() if path.is_dir()]
     emotions = {path: sources.emotion_of(path) for path in folders}
-    paths = [path for part in folders for path in part.iterdir() if path.suffix.lower() in pictures.SMALL_SUFFIXES]
+    paths = [
+        path
+        for part in folders
+        for path in part.iterdir()
+        if path.suffix.lower() in pictures.SMALL_SUFFIXES
+    ]
     if not paths:
         names = ", ".join(EMOTIONS)
-        raise InputError(f"{folder}: must hold pictures (.png, .jpg) in folders named {names}, received none")
+        raise InputError(
+            f"{folder}: must hold pictures (.png, .jpg) in folders named {names}, received none"
+        )
     paths.sort(key=sources.in_file_order)
-    images = [_read_picture(path) for path in tqdm(paths, desc=str(folder), leave=False, disable=None)]
-    return Split(np.array(images, np.uint8), np.array([emotions[path.parent] for path in paths], np.int32))
+    images = [
+        _read_picture(path) for path in tqdm(paths, desc=str(folder), leave=False, disable=None)
+    ]
+    return Split(
+        np.array(images, np.uint8), np.array([emotions[path.parent] for path in paths], np.int32)
+    )
 
 
 def _read_picture(path: Path) -> np.ndarray:

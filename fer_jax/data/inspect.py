@@ -1,9 +1,11 @@
-"""What is wrong with the data: blank and blurred images, copies, labels that contradict each other, what is not a face.
+"""What is wrong with the data: blank and blurred images, copies, labels that contradict each other,
+what is not a face.
 
     for finding in inspect(load(Path("data"))):
         print(finding.name, len(finding.rows), finding.rule)
 
-Nothing is repaired or left out: a finding names rows, and training goes on using them. A row may be in several findings.
+Nothing is repaired or left out: a finding names rows, and training goes on using them. A row may be
+in several findings.
 """
 
 from collections.abc import Callable
@@ -17,8 +19,8 @@ from fer_jax.data.protocols import pixel_groups
 from fer_jax.data.sources import Fer2013
 from fer_jax.labels import EMOTIONS
 
-# Chosen by eye on FER-2013: under 10 grey levels a face is hardly seen (the next darkest ones, at 12, are), under 0.1 all
-# are visibly soft, from 0.15 on few are.
+# Chosen by eye on FER-2013: under 10 grey levels a face is hardly seen (the next darkest ones, at
+# 12, are), under 0.1 all are visibly soft, from 0.15 on few are.
 NEAR_CONSTANT = 10.0
 BLURRED = 0.1
 
@@ -28,7 +30,8 @@ _CHUNK = 2048  # images; all of them at once as floats would take a gigabyte
 class Finding(NamedTuple):
     """Rows that share a defect, worst first, or copies of one image side by side.
 
-    rows: int [M], counted from 0 over Training, then PublicTest, then PrivateTest; measure: what `values` [M] are.
+    rows: int [M], counted from 0 over Training, then PublicTest, then PrivateTest; measure: what
+    `values` [M] are.
     """
 
     name: str
@@ -45,12 +48,16 @@ def inspect(data: Fer2013, votes: Votes | None = None) -> list[Finding]:
     if votes is not None:
         not_a_face = np.concatenate(votes)[:, -1].astype(int)
         rule = "more than half of FER+'s ten annotators chose NF (not a face)"
-        findings.append(_finding("not_a_face", rule, not_a_face > 5, "votes", not_a_face, worst=-not_a_face))
+        findings.append(
+            _finding("not_a_face", rule, not_a_face > 5, "votes", not_a_face, worst=-not_a_face)
+        )
     return findings
 
 
 def counts(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
-    """Rows of each finding by split; of copies also the groups, and the surplus rows: all but one of each group."""
+    """Rows of each finding by split; of copies also the groups, and the surplus rows: all but one
+    of each group.
+    """
     places = _places(data)
     records = []
     for finding in findings:
@@ -61,14 +68,19 @@ def counts(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
             record |= {"groups": groups, "surplus": len(finding.rows) - groups}
         records.append(record)
     columns = [*data.splits, "all", "groups", "surplus"]
-    return pd.DataFrame(records, [finding.name for finding in findings], columns).astype("Int64").astype(object)
+    return (
+        pd.DataFrame(records, [finding.name for finding in findings], columns)
+        .astype("Int64")
+        .astype(object)
+    )
 
 
 def table(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
-    """One line for each finding and row of it: finding, split, row, file_row, emotion, measure, value.
+    """One line for each finding and row of it: finding, split, row, file_row, emotion, measure,
+    value.
 
-    `row` counts from 1 within its split, as in train.csv; `file_row` counts from 1 after the header of fer2013.csv and
-    icml_face_data.csv, where the splits follow each other.
+    `row` counts from 1 within its split, as in train.csv; `file_row` counts from 1 after the header
+    of fer2013.csv and icml_face_data.csv, where the splits follow each other.
     """
     labels, places = _labels(data), _places(data)
     starts = np.searchsorted(places, np.arange(len(data.splits)))
@@ -94,11 +106,13 @@ def contrast(images: np.ndarray) -> np.ndarray:
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:
-    """float [N]: the variance of the Laplacian, divided by the variance of the pixels; inf where all pixels are equal.
+    """float [N]: the variance of the Laplacian, divided by the variance of the pixels; inf where
+    all pixels are equal.
 
-    The variance of the Laplacian is the usual measure of focus (J. L. Pech-Pacheco et al., "Diatom autofocusing in
-    brightfield microscopy", ICPR 2000). It grows with contrast, too: alone, it finds the dark faces. Divided, it is the
-    mean squared gain of the Laplacian over the image's own frequencies, and does not depend on brightness or contrast.
+    The variance of the Laplacian is the usual measure of focus (J. L. Pech-Pacheco et al., "Diatom
+    autofocusing in brightfield microscopy", ICPR 2000). It grows with contrast, too: alone, it
+    finds the dark faces. Divided, it is the mean squared gain of the Laplacian over the image's own
+    frequencies, and does not depend on brightness or contrast.
     """
     return _by_chunks(_sharpness, images)
 
@@ -118,7 +132,9 @@ def _by_chunks(measure: Callable[[np.ndarray], np.ndarray], images: np.ndarray) 
 
 def _places(data: Fer2013) -> np.ndarray:
     """int [N]: which split each row is in."""
-    return np.repeat(np.arange(len(data.splits)), [len(split.labels) for split in data.splits.values()])
+    return np.repeat(
+        np.arange(len(data.splits)), [len(split.labels) for split in data.splits.values()]
+    )
 
 
 def _labels(data: Fer2013) -> np.ndarray:
@@ -133,7 +149,13 @@ def _readability(images: np.ndarray) -> list[Finding]:
     rule = f"variance of the Laplacian below {BLURRED:g} times the variance of the pixels, and in none of the above"
     return [
         _finding("blank", "all pixels equal", flat, "grey level", images[:, 0, 0]),
-        _finding("near_constant", f"standard deviation of the pixels below {NEAR_CONSTANT:g}", near, "std", spread),
+        _finding(
+            "near_constant",
+            f"standard deviation of the pixels below {NEAR_CONSTANT:g}",
+            near,
+            "std",
+            spread,
+        ),
         _finding("blurred", rule, blurred, "sharpness", focus),
     ]
 
@@ -147,7 +169,10 @@ def _copies(groups: np.ndarray, labels: np.ndarray, places: np.ndarray) -> list[
     masks = {
         "copies": ("the pixels occur in more than one row", many),
         "copies_across_splits": ("copies that lie in more than one split", across),
-        "copies_with_conflicting_labels": ("copies that do not all have the same label", conflicting),
+        "copies_with_conflicting_labels": (
+            "copies that do not all have the same label",
+            conflicting,
+        ),
         "test_rows_in_training": ("test rows whose pixels also occur in Training", leaked),
     }
     return [_finding(name, rule, mask, "group", groups) for name, (rule, mask) in masks.items()]
@@ -159,7 +184,9 @@ def _differs(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.bincount(pairs[0]) > 1)[groups]
 
 
-def _finding(name: str, rule: str, mask: np.ndarray, measure: str, values: np.ndarray, worst=None) -> Finding:
+def _finding(
+    name: str, rule: str, mask: np.ndarray, measure: str, values: np.ndarray, worst=None
+) -> Finding:
     rows = np.flatnonzero(mask)
     rows = rows[np.argsort((values if worst is None else worst)[rows], kind="stable")]
     return Finding(name, rule, rows, measure, values[rows])

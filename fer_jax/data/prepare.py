@@ -1,10 +1,12 @@
-"""Load FER-2013 from a folder; the first start parses it, later ones read what the first one prepared.
+"""Load FER-2013 from a folder; the first start parses it, later ones read what the first one
+prepared.
 
     data = load(Path("data"))
     data.train.images.shape, data.test.labels.shape  # (28709, 48, 48), (7178,)
 
-Prepared files are kept beside the source, under a name made from the hash of its content, so that a changed source is
-prepared anew: data/tfds/HASH (tensorflow_datasets) or, where that is not installed, data/prepared/HASH.npz.
+Prepared files are kept beside the source, under a name made from the hash of its content, so that a
+changed source is prepared anew: data/tfds/HASH (tensorflow_datasets) or, where that is not
+installed, data/prepared/HASH.npz.
 """
 
 import shutil
@@ -27,9 +29,9 @@ TEST_CSV = "test_with_emotions.csv"
 def load(directory: Path = Path("data"), *, cache: bool = True) -> Fer2013:
     """The data in `directory`, in whatever layout `fer_jax.data.sources.find` knows.
 
-    With `cache`, prepared files are used if they were made from this very source, else they are made, and so is
-    `test_with_emotions.csv`; a folder that cannot be written to costs a note on stderr. Warns (`DataWarning`) about
-    splits that have not the published number of rows.
+    With `cache`, prepared files are used if they were made from this very source, else they are
+    made, and so is `test_with_emotions.csv`; a folder that cannot be written to costs a note on
+    stderr. Warns (`DataWarning`) about splits that have not the published number of rows.
 
     Raises:
         InputError: no data there, or malformed ones.
@@ -43,7 +45,9 @@ def load(directory: Path = Path("data"), *, cache: bool = True) -> Fer2013:
 
 
 def save_npz(data: Fer2013, path: Path) -> None:
-    """Write the arrays uncompressed (83 MB): `fer2013.npz` in a folder is read by `load` with NumPy alone."""
+    """Write the arrays uncompressed (83 MB): `fer2013.npz` in a folder is read by `load` with NumPy
+    alone.
+    """
     with files.replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **sources.npz_arrays(data))
 
@@ -58,10 +62,13 @@ def write_test_with_emotions(data: Fer2013, path: Path) -> None:
 
 
 def _keep_test_with_emotions(data: Fer2013, path: Path) -> None:
-    """Write the file unless one of the very size that `data` gives is there: it may be deleted, or be another source's."""
+    """Write the file unless one of the very size that `data` gives is there: it may be deleted, or
+    be another source's.
+    """
     images = data.test.images
     digits = images.size + (images >= 10).sum() + (images >= 100).sum()
-    size = len("emotion,pixels\n") + digits + images.size + 2 * len(images)  # a space or line end after each; label, comma
+    # a space or line end after each; label, comma
+    size = len("emotion,pixels\n") + digits + images.size + 2 * len(images)
     if not path.is_file() or path.stat().st_size != size:
         write_test_with_emotions(data, path)
 
@@ -76,7 +83,9 @@ def _noting_failure(directory: Path) -> Iterator[None]:
 
 
 def _load_prepared(directory: Path, source: sources.Source) -> Fer2013:
-    """Read the prepared files; where there are none, or none that are whole, parse the source and write them."""
+    """Read the prepared files; where there are none, or none that are whole, parse the source and
+    write them.
+    """
     key = source.digest()[:16]
     builder = _builder()
     path = directory / "tfds" / key if builder else directory / "prepared" / f"{key}.npz"
@@ -100,7 +109,9 @@ def _load_prepared(directory: Path, source: sources.Source) -> Fer2013:
 
 
 def _builder():
-    """The module `fer_jax.data.builder`, or None where the packages it needs are missing (Windows, a bare machine)."""
+    """The module `fer_jax.data.builder`, or None where the packages it needs are missing (Windows,
+    a bare machine).
+    """
     try:
         from fer_jax.data import builder
     except ImportError as error:
@@ -111,7 +122,9 @@ def _builder():
 
 @contextmanager
 def _replacing_folder(path: Path) -> Iterator[Path]:
-    """Like `files.replacing`, for a folder. Of two processes that finish at once, the later one's is discarded."""
+    """Like `files.replacing`, for a folder. Of two processes that finish at once, the later one's
+    is discarded.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as temporary:
         yield (made := Path(temporary) / "made")

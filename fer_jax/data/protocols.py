@@ -1,4 +1,5 @@
-"""Which rows are trained on, which select the weights, which are reported; no row is both selected on and reported.
+"""Which rows are trained on, which select the weights, which are reported; no row is both selected
+on and reported.
 
 split = protocol(load(Path("data")), "train-only")
 voted = protocol(data, "ferplus-majority", votes=ferplus.read(Path("data/fer2013new.csv"), data))
@@ -22,7 +23,8 @@ FERPLUS = {"ferplus-majority": ferplus.majority, "ferplus-probability": ferplus.
 class Protocol(NamedTuple):
     """Train on `train`, choose weights and settings on `select`, and report, once, on `report`.
 
-    `targets`, float32 [N, C], are distributions over the classes for the rows of `train`, whose labels are the likeliest.
+    `targets`, float32 [N, C], are distributions over the classes for the rows of `train`, whose
+    labels are the likeliest.
     """
 
     name: str
@@ -45,15 +47,17 @@ def protocol(
 
     train-only: train on Training less a hold-out, select on the hold-out, report all test rows.
     kaggle: train on all of Training, select on PublicTest, report PrivateTest, as most papers do.
-    ferplus-majority, ferplus-probability: the same rows with FER+'s votes for labels, less those that the rules of
-    `ferplus.majority` (always, to select and to report) or `ferplus.probabilistic` (to train) leave out.
+    ferplus-majority, ferplus-probability: the same rows with FER+'s votes for labels, less those
+    that the rules of `ferplus.majority` (always, to select and to report) or
+    `ferplus.probabilistic` (to train) leave out.
 
     Args:
         seed: which hold-out is drawn; equal seeds draw equal ones. The others draw none.
         holdout: its share of Training, in (0, 0.5].
         votes: for ferplus-*, and where `share` is above 0, those of the rows of `data`.
-        share: of the targets of train-only and kaggle, in [0, 1]: what `ferplus.expected_labels` makes of the votes on the
-            rows that are trained on; the rest is the label. Nothing else changes.
+        share: of the targets of train-only and kaggle, in [0, 1]: what `ferplus.expected_labels`
+            makes of the votes on the rows that are trained on; the rest is the label. Nothing else
+            changes.
 
     Raises:
         InputError: unknown name, `holdout` out of range, or one of the three is left without rows.
@@ -63,7 +67,9 @@ def protocol(
             raise InputError(f"holdout must be above 0 and at most 0.5, received {holdout}")
         held = _hold_out(data.train, seed, holdout)
         train = _rows(data.train, ~held)
-        result = Protocol(name, train, _rows(data.train, held), data.test, _targets(train, votes, ~held, share))
+        result = Protocol(
+            name, train, _rows(data.train, held), data.test, _targets(train, votes, ~held, share)
+        )
     elif name == "kaggle":
         everything = np.ones(len(data.train.labels), bool)
         targets = _targets(data.train, votes, everything, share)
@@ -75,19 +81,28 @@ def protocol(
         raise InputError(f"unknown protocol {name!r}: expected {known}")
     for part in ("train", "select", "report"):
         if not len(getattr(result, part).labels):
-            raise InputError(f"protocol {name}: the data leave no rows to {part}; Training has {len(data.train.labels)}")
+            raise InputError(
+                f"protocol {name}: the data leave no rows to {part}; Training has {len(data.train.labels)}"
+            )
     return result
 
 
-def reported(data: Fer2013, name: str, votes: Votes | None = None) -> tuple[Split, dict[str, np.ndarray]]:
-    """The rows on which a model of a protocol is reported, and named subsets of them, bool [N]; all of them come first.
+def reported(
+    data: Fer2013, name: str, votes: Votes | None = None
+) -> tuple[Split, dict[str, np.ndarray]]:
+    """The rows on which a model of a protocol is reported, and named subsets of them, bool [N]; all
+    of them come first.
 
-    Subsets leave out the rows whose pixels also occur in Training, and for train-only tell the test set's halves apart.
+    Subsets leave out the rows whose pixels also occur in Training, and for train-only tell the test
+    set's halves apart.
     """
     split = data.test if name == "train-only" else protocol(data, name, votes=votes).report
     unseen, everything = ~seen_in_training(split, data.train), np.ones(len(split.labels), bool)
     if name != "train-only":
-        return split, {"PrivateTest": everything, "PrivateTest without rows whose pixels occur in training": unseen}
+        return split, {
+            "PrivateTest": everything,
+            "PrivateTest without rows whose pixels occur in training": unseen,
+        }
     public = np.arange(len(split.labels)) < len(data.public_test.labels)
     return split, {
         "all": everything,
@@ -99,8 +114,11 @@ def reported(data: Fer2013, name: str, votes: Votes | None = None) -> tuple[Spli
     }
 
 
-def reported_by(metadata: dict[str, Any], data: Fer2013, folder: Path) -> tuple[Split, dict[str, np.ndarray]]:
-    """`reported` for the protocol that a model file's metadata name; FER+'s votes are read from `folder`, where it has them.
+def reported_by(
+    metadata: dict[str, Any], data: Fer2013, folder: Path
+) -> tuple[Split, dict[str, np.ndarray]]:
+    """`reported` for the protocol that a model file's metadata name; FER+'s votes are read from
+    `folder`, where it has them.
 
     Raises:
         InputError: an unknown protocol, or votes that are missing or do not fit.
@@ -111,14 +129,17 @@ def reported_by(metadata: dict[str, Any], data: Fer2013, folder: Path) -> tuple[
 
 
 def sample(split: Split, n: int, option: str = "--n") -> np.ndarray:
-    """`n` rows, int, increasing: a random sample that is the same at every call, so that all benches see the same images.
+    """`n` rows, int, increasing: a random sample that is the same at every call, so that all
+    benches see the same images.
 
     Raises:
         InputError: the split has fewer rows; `option` is what the user gave `n` with.
     """
     total = len(split.labels)
     if not 1 <= n <= total:
-        raise InputError(f"{option} must be in 1..{total}, the rows that the model reports on, received {n}")
+        raise InputError(
+            f"{option} must be in 1..{total}, the rows that the model reports on, received {n}"
+        )
     return np.sort(np.random.default_rng(0).choice(total, n, replace=False))
 
 
@@ -139,7 +160,9 @@ def _targets(train: Split, votes: Votes | None, rows: np.ndarray, share: float) 
     labels = np.eye(NUM_CLASSES, dtype=np.float32)[train.labels]
     if votes is None or not share or not len(labels):
         return labels
-    return np.float32(1 - share) * labels + np.float32(share) * ferplus.expected_labels(votes.training[rows], train.labels)
+    return np.float32(1 - share) * labels + np.float32(share) * ferplus.expected_labels(
+        votes.training[rows], train.labels
+    )
 
 
 def _voted_protocol(name: str, data: Fer2013, votes: Votes) -> Protocol:
@@ -160,13 +183,16 @@ def _rows(split: Split, chosen: np.ndarray) -> Split:
 
 
 def _hold_out(train: Split, seed: int, share: float) -> np.ndarray:
-    """bool [N]: grouped by identical pixels, so that no copy is on both sides, then stratified by class.
+    """bool [N]: grouped by identical pixels, so that no copy is on both sides, then stratified by
+    class.
 
-    Whole groups are taken in random order while every class of theirs has room, so that a class misses its share by
-    less than one group and, since nearly all groups are single rows, in practice not at all.
+    Whole groups are taken in random order while every class of theirs has room, so that a class
+    misses its share by less than one group and, since nearly all groups are single rows, in
+    practice not at all.
     """
     groups = pixel_groups(train.images)
-    counts = np.zeros((groups.max(initial=-1) + 1, NUM_CLASSES), int)  # copies may carry different labels
+    # copies may carry different labels
+    counts = np.zeros((groups.max(initial=-1) + 1, NUM_CLASSES), int)
     np.add.at(counts, (groups, train.labels), 1)
     room = np.round(share * counts.sum(axis=0)).astype(int)
     taken = np.zeros(len(counts), bool)

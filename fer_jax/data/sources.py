@@ -1,11 +1,13 @@
-"""Read FER-2013 in the layouts that its users have: Kaggle CSV files, their zip or tar.gz, image folders, a prepared npz.
+"""Read FER-2013 in the layouts that its users have: Kaggle CSV files, their zip or tar.gz, image
+folders, a prepared npz.
 
     source = find(Path("data"))
     data = source.read()
     data.train.images.shape  # (28709, 48, 48)
 
-Nothing is repaired and nothing is guessed: a malformed row, picture or array is refused with one `InputError` line that
-names the file, the row (row 1 is the first one after the header) and the rule.
+Nothing is repaired and nothing is guessed: a malformed row, picture or array is refused with one
+`InputError` line that names the file, the row (row 1 is the first one after the header) and the
+rule.
 """
 
 import csv
@@ -25,15 +27,17 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import files, labels, pictures
+from fer_jax import files, labels
 from fer_jax.errors import InputError
+from fer_jax.faces import pictures
 from fer_jax.types import IMAGE_SIZE
 
 PAGE = "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge"
 ARCHIVE = "challenges-in-representation-learning-facial-expression-recognition-challenge.zip"
 TAR = "fer2013.tar.gz"  # lies within the challenge's zip, and is handed around on its own
 NPZ = "fer2013.npz"
-PUBLISHED = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}  # rows of the challenge's files
+# rows of the challenge's files
+PUBLISHED = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
 PUBLISHED_CLASSES = {  # the same rows by emotion, in the order of `fer_jax.labels.EMOTIONS`
     "Training": (3_995, 436, 4_097, 7_215, 4_830, 3_171, 4_965),
     "PublicTest": (467, 56, 496, 895, 653, 415, 607),
@@ -43,18 +47,23 @@ PUBLISHED_CLASSES = {  # the same rows by emotion, in the order of `fer_jax.labe
 _PIXELS = IMAGE_SIZE * IMAGE_SIZE
 _LABELLED = ("fer2013.csv", "icml_face_data.csv")  # each holds every row with its label and split
 _CSV_FILES = ("train.csv", "test.csv", *_LABELLED)
-_MAX_MEMBER = 1 << 30  # bytes out of one archive member, or of a whole tar.gz; the largest real one has 301 MB
+# bytes out of one archive member, or of a whole tar.gz; the largest real one has 301 MB
+_MAX_MEMBER = 1 << 30
 _CHUNK = 1 << 16  # bytes that are unpacked at once
 _MAX_MEMBERS = 1_000  # of a tar.gz; the real one has four
-_LINK_TO_FIFO = b"123456"  # kinds of tar member that no content follows, whatever size their header gives
+# kinds of tar member that no content follows, whatever size their header gives
+_LINK_TO_FIFO = b"123456"
 _MAX_LINE = 1 << 16  # bytes; 2,304 numbers of three digits need 9.2 kB
-_MAX_ROWS = 100_000  # lines of a file, blank ones too, or images of an array; the largest real file has 35,888
+# lines of a file, blank ones too, or images of an array; the largest real file has 35,888
+_MAX_ROWS = 100_000
 
 Opener = Callable[[], BinaryIO]
 
 
 class DataWarning(UserWarning):
-    """The data can be used but are not what was published; the message is one line that names the file."""
+    """The data can be used but are not what was published; the message is one line that names the
+    file.
+    """
 
 
 class Split(NamedTuple):
@@ -65,7 +74,9 @@ class Split(NamedTuple):
 
 
 class Fer2013(NamedTuple):
-    """The three published splits; `digest` is the sha256 (hex) over all arrays in this order, shapes included."""
+    """The three published splits; `digest` is the sha256 (hex) over all arrays in this order,
+    shapes included.
+    """
 
     train: Split
     public_test: Split
@@ -103,21 +114,27 @@ class Source(NamedTuple):
     read: Callable[[], Fer2013]
 
     def digest(self) -> str:
-        """sha256 (hex) over names and whole contents: times and sizes alone would miss a file swapped for another."""
+        """sha256 (hex) over names and whole contents: times and sizes alone would miss a file
+        swapped for another.
+        """
         state = hashlib.sha256()
         for path in self.files:  # a picture's name holds its label
-            state.update(f"{path.relative_to(self.directory).as_posix()} {_file_digest(path)}\n".encode())
+            state.update(
+                f"{path.relative_to(self.directory).as_posix()} {_file_digest(path)}\n".encode()
+            )
         return state.hexdigest()
 
 
 def _file_digest(path: Path) -> str:
-    if path.suffix.lower() in pictures.SMALL_SUFFIXES:  # 35,887 of them: `file_digest` clears a buffer of 256 kB for each
+    # 35,887 of them: `file_digest` clears a buffer of 256 kB for each
+    if path.suffix.lower() in pictures.SMALL_SUFFIXES:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     return files.digest(path)
 
 
 def find(directory: Path) -> Source:
-    """The data in `directory`: CSV files, else a zip of them, `fer2013.tar.gz`, image folders or `fer2013.npz`.
+    """The data in `directory`: CSV files, else a zip of them, `fer2013.tar.gz`, image folders or
+    `fer2013.npz`.
 
     Raw files come first, because an npz beside them was made from them once and may be out of date.
 
@@ -146,7 +163,8 @@ def any_in(directory: Path) -> bool:
 
 
 def archive(path: Path) -> Source | None:
-    """The data in one zip or tar.gz, told apart by content; None where the archive holds no complete layout.
+    """The data in one zip or tar.gz, told apart by content; None where the archive holds no
+    complete layout.
 
     Raises:
         InputError: no archive, or a damaged one.
@@ -174,7 +192,11 @@ def _choose(available: Iterable[str]) -> tuple[str, ...]:
 
 
 def _missing(directory: Path, loose: list[str]) -> str:
-    found = f" ({' and '.join(loose)} alone: the labels of the test rows are in icml_face_data.csv)" if loose else ""
+    found = (
+        f" ({' and '.join(loose)} alone: the labels of the test rows are in icml_face_data.csv)"
+        if loose
+        else ""
+    )
     return (
         f"{directory}: no FER-2013 data{found}; looked for {ARCHIVE} (or any .zip of its CSV files), "
         f"train.csv + test.csv + icml_face_data.csv, fer2013.csv, icml_face_data.csv, {TAR}, "
@@ -185,9 +207,15 @@ def _missing(directory: Path, loose: list[str]) -> str:
 
 
 def warn_if_short(data: Fer2013, name: str) -> None:
-    """Issue one `DataWarning` naming both counts of each split that has not the published number of rows."""
+    """Issue one `DataWarning` naming both counts of each split that has not the published number of
+    rows.
+    """
     counts = {usage: len(split.labels) for usage, split in data.splits.items()}
-    wrong = [f"{n:,} {usage} rows (published: {PUBLISHED[usage]:,})" for usage, n in counts.items() if n != PUBLISHED[usage]]
+    wrong = [
+        f"{n:,} {usage} rows (published: {PUBLISHED[usage]:,})"
+        for usage, n in counts.items()
+        if n != PUBLISHED[usage]
+    ]
     if wrong:
         warnings.warn(f"{name}: {', '.join(wrong)}", DataWarning, stacklevel=2)
 
@@ -208,7 +236,9 @@ class _Table(NamedTuple):
 
 
 def _read_tables(openers: Mapping[str, Opener]) -> Fer2013:
-    """Read one labelled file, or train.csv, test.csv and the labelled file that gives the test rows their labels."""
+    """Read one labelled file, or train.csv, test.csv and the labelled file that gives the test rows
+    their labels.
+    """
     *challenge, labelled = openers
     table = _read_csv(labelled, openers[labelled], ("emotion", "pixels", "Usage"))
     if challenge:
@@ -216,21 +246,29 @@ def _read_tables(openers: Mapping[str, Opener]) -> Fer2013:
         test = _read_csv(test_name, openers[test_name], ("pixels",))
         table = _label_test(test_name, test, labelled, table)
         train = _read_csv(train_name, openers[train_name], ("emotion", "pixels"))
-        return bundle(Split(train.images, train.labels), table.split("PublicTest"), table.split("PrivateTest"))
+        return bundle(
+            Split(train.images, train.labels), table.split("PublicTest"), table.split("PrivateTest")
+        )
     return bundle(*(table.split(usage) for usage in PUBLISHED))
 
 
 def _label_test(name: str, test: _Table, labelled: str, table: _Table) -> _Table:
-    """The labelled test rows, once each row of `test` is known to have the same pixels, in the same order."""
+    """The labelled test rows, once each row of `test` is known to have the same pixels, in the same
+    order.
+    """
     rows = np.flatnonzero(table.usages != "Training")
     n = len(test.images)
     if n > len(rows):
-        raise InputError(f"{name}:{len(rows) + 1}: {labelled} must label each row, it has {len(rows)} test rows for {n}")
+        raise InputError(
+            f"{name}:{len(rows) + 1}: {labelled} must label each row, it has {len(rows)} test rows for {n}"
+        )
     rows = rows[:n]
     differs = (test.images != table.images[rows]).any(axis=(1, 2))
     if differs.any():
         first = int(differs.argmax())
-        raise InputError(f"{name}:{first + 1}: pixels must equal those of row {rows[first] + 1} of {labelled}, they differ")
+        raise InputError(
+            f"{name}:{first + 1}: pixels must equal those of row {rows[first] + 1} of {labelled}, they differ"
+        )
     return _Table(test.images, table.labels[rows], table.usages[rows])
 
 
@@ -245,10 +283,14 @@ def _read_csv(name: str, opener: Opener, columns: tuple[str, ...]) -> _Table:
                 f"{name}: the header must name the column {missing[0]!r} once, received {short(','.join(header))}"
             )
         places = [header.index(column) for column in columns]
-        for row, fields in enumerate(tqdm(rows, desc=name, unit=" rows", leave=False, disable=None), start=1):
+        for row, fields in enumerate(
+            tqdm(rows, desc=name, unit=" rows", leave=False, disable=None), start=1
+        ):
             where = f"{name}:{row}"
             if len(fields) != len(header):
-                raise InputError(f"{where}: a row must have {len(header)} columns, received {len(fields)}")
+                raise InputError(
+                    f"{where}: a row must have {len(header)} columns, received {len(fields)}"
+                )
             cells = dict(zip(columns, (fields[place] for place in places), strict=True))
             pixels.append(_parse_pixels(where, cells["pixels"]))
             emotions.append(_parse_emotion(where, cells.get("emotion", "0")))
@@ -267,17 +309,24 @@ def _csv_rows(name: str, stream: BinaryIO) -> Iterator[list[str]]:
     except csv.Error as error:
         raise InputError(f"{name}: line {reader.line_num}: must be a CSV row: {error}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: line {reader.line_num + 1}: must be UTF-8 text: {error.reason}") from error
+        raise InputError(
+            f"{name}: line {reader.line_num + 1}: must be UTF-8 text: {error.reason}"
+        ) from error
 
 
 def _lines(name: str, stream: BinaryIO) -> Iterator[str]:
     """Decoded lines; a file without line breaks is refused before all of it is in memory."""
-    encoding = "utf-8-sig"  # a spreadsheet program may have put a byte-order mark before the first line
+    # a spreadsheet program may have put a byte-order mark before the first line
+    encoding = "utf-8-sig"
     for number, line in enumerate(iter(lambda: stream.readline(_MAX_LINE), b""), start=1):
         if len(line) == _MAX_LINE:
-            raise InputError(f"{name}: line {number}: must have less than {_MAX_LINE} bytes; this is no FER-2013 file")
+            raise InputError(
+                f"{name}: line {number}: must have less than {_MAX_LINE} bytes; this is no FER-2013 file"
+            )
         if number > _MAX_ROWS:  # a small archive may hold a gigabyte of line breaks
-            raise InputError(f"{name}: must have at most {_MAX_ROWS} lines, has more; this is no FER-2013 file")
+            raise InputError(
+                f"{name}: must have at most {_MAX_ROWS} lines, has more; this is no FER-2013 file"
+            )
         yield line.decode(encoding)
         encoding = "utf-8"
         if line[-1:].isdigit():  # the last line, which has been parsed by now
@@ -287,7 +336,8 @@ def _lines(name: str, stream: BinaryIO) -> Iterator[str]:
 
 def _parse_pixels(where: str, cell: str) -> bytes:
     text = cell.encode()
-    if not text.translate(None, b"0123456789 "):  # so that NumPy's lenient parser sees nothing but digits and spaces
+    # so that NumPy's lenient parser sees nothing but digits and spaces
+    if not text.translate(None, b"0123456789 "):
         numbers = np.fromstring(text, np.int64, sep=" ")
         if len(numbers) == _PIXELS and numbers.max() <= 255:
             return numbers.astype(np.uint8).tobytes()
@@ -314,7 +364,9 @@ def _parse_emotion(where: str, cell: str) -> int:
 def _parse_usage(where: str, cell: str) -> str:
     if (usage := cell.strip()) in PUBLISHED:
         return usage
-    raise InputError(f"{where}: Usage must be one of {', '.join(PUBLISHED)}, received {short(cell)}")
+    raise InputError(
+        f"{where}: Usage must be one of {', '.join(PUBLISHED)}, received {short(cell)}"
+    )
 
 
 def short(text: str) -> str:
@@ -326,9 +378,13 @@ def short(text: str) -> str:
 
 
 def _zip_openers(path: Path) -> dict[str, Opener]:
-    """The CSV files to read, in whatever folder of the archive, else that of its `fer2013.tar.gz`; {} without any."""
+    """The CSV files to read, in whatever folder of the archive, else that of its `fer2013.tar.gz`;
+    {} without any.
+    """
     members = _zip_members(path)
-    openers = {name: (_member_name(path, info), _opener(path, info)) for name, info in members.items()}
+    openers = {
+        name: (_member_name(path, info), _opener(path, info)) for name, info in members.items()
+    }
     if names := _choose(members):
         return dict(openers[name] for name in names)
     return _tar_openers(*openers[TAR]) if TAR in openers else {}
@@ -352,15 +408,22 @@ def _opener(path: Path, member: zipfile.ZipInfo | None = None) -> Opener:
 
 
 class _Member(io.RawIOBase):
-    """A zip member as a stream that gives up after `_MAX_MEMBER` bytes, whatever size the archive claims."""
+    """A zip member as a stream that gives up after `_MAX_MEMBER` bytes, whatever size the archive
+    claims.
+    """
 
     def __init__(self, path: Path, member: zipfile.ZipInfo):
         self._path, self._left = path, _MAX_MEMBER
         self._where = _member_name(path, member)
         if member.file_size > _MAX_MEMBER:
-            raise InputError(f"{self._where}: must have at most {_MAX_MEMBER} bytes, claims {member.file_size}")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others are not unpacked in bounds
-            raise InputError(f"{self._where}: must be stored or deflated, received zip method {member.compress_type}")
+            raise InputError(
+                f"{self._where}: must have at most {_MAX_MEMBER} bytes, claims {member.file_size}"
+            )
+        # others are not unpacked in bounds
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(
+                f"{self._where}: must be stored or deflated, received zip method {member.compress_type}"
+            )
         with _zip_errors(path):
             self._archive = zipfile.ZipFile(path)
             self._stream = self._archive.open(member)
@@ -386,30 +449,51 @@ class _Member(io.RawIOBase):
 
 @contextmanager
 def _zip_errors(path: Path) -> Iterator[None]:
-    """What zipfile raises for a damaged, encrypted (RuntimeError), misnamed (Unicode) or exotic archive, as `InputError`."""
+    """What zipfile raises for a damaged, encrypted (RuntimeError), misnamed (Unicode) or exotic
+    archive, as `InputError`.
+    """
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, UnicodeDecodeError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        RuntimeError,
+        EOFError,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:
         if isinstance(error, OSError) and error.filename is not None:
-            raise  # not about the content; without a name, it is a seek to where the archive's directory lies
-        raise InputError(f"{path}: must be a whole, unencrypted zip archive: {str(error)[:200]}") from error
+            # not about the content; without a name, it is a seek to where the archive's directory
+            # lies
+            raise
+        raise InputError(
+            f"{path}: must be a whole, unencrypted zip archive: {str(error)[:200]}"
+        ) from error
 
 
 # The tar.gz archive, loose or in the zip
 
 
 def _tar_openers(name: str, opener: Opener) -> dict[str, Opener]:
-    """The CSV file to read, in whatever folder of the tar.gz; {} where there is none with all rows and labels."""
+    """The CSV file to read, in whatever folder of the tar.gz; {} where there is none with all rows
+    and labels.
+    """
     with _TarMember(name, opener) as member:
         table = member.table
-    return {f"{name}/{table}": lambda: io.BufferedReader(_TarMember(name, opener), _CHUNK)} if table else {}
+    return (
+        {f"{name}/{table}": lambda: io.BufferedReader(_TarMember(name, opener), _CHUNK)}
+        if table
+        else {}
+    )
 
 
 class _TarMember(io.RawIOBase):
-    """The first labelled CSV file in a tar.gz as a stream, which gives up once `_MAX_MEMBER` bytes are unpacked.
+    """The first labelled CSV file in a tar.gz as a stream, which gives up once `_MAX_MEMBER` bytes
+    are unpacked.
 
-    Members are recognised by name, never written anywhere, and links are not followed. Headers are walked by hand, because
-    `tarfile` takes names of any length into memory, and may walk in circles where a size is negative (CVE-2025-8194).
+    Members are recognised by name, never written anywhere, and links are not followed. Headers are
+    walked by hand, because `tarfile` takes names of any length into memory, and may walk in circles
+    where a size is negative (CVE-2025-8194).
     """
 
     def __init__(self, name: str, opener: Opener):
@@ -431,7 +515,9 @@ class _TarMember(io.RawIOBase):
             return 0
         data = self._take(min(len(buffer), self._size))
         if not data:
-            raise InputError(f"{self._name}/{self.table}: must have {self._size} more bytes, the archive ends")
+            raise InputError(
+                f"{self._name}/{self.table}: must have {self._size} more bytes, the archive ends"
+            )
         self._size -= len(data)
         buffer[: len(data)] = data
         return len(data)
@@ -443,7 +529,9 @@ class _TarMember(io.RawIOBase):
         super().close()
 
     def _walk(self) -> tuple[str, int]:
-        """Go to the first labelled CSV file: its name without folder, and its size; ("", 0) where there is none."""
+        """Go to the first labelled CSV file: its name without folder, and its size; ("", 0) where
+        there is none.
+        """
         for _ in range(_MAX_MEMBERS):
             header = self._take(tarfile.BLOCKSIZE)
             if not any(header):  # a block of zeros ends the archive
@@ -451,13 +539,17 @@ class _TarMember(io.RawIOBase):
             with _tar_errors(self._name):
                 info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
             if not 0 <= info.size <= self._left:
-                raise InputError(f"{self._name}: must unpack to at most {_MAX_MEMBER} bytes, a member claims {info.size}")
+                raise InputError(
+                    f"{self._name}: must unpack to at most {_MAX_MEMBER} bytes, a member claims {info.size}"
+                )
             table = info.name.rsplit("/", 1)[-1]
             if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and table in _LABELLED:
                 return table, info.size
             if info.type not in _LINK_TO_FIFO:
                 self._skip(-(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
-        raise InputError(f"{self._name}: must hold {' or '.join(_LABELLED)} among its first {_MAX_MEMBERS} members")
+        raise InputError(
+            f"{self._name}: must hold {' or '.join(_LABELLED)} among its first {_MAX_MEMBERS} members"
+        )
 
     def _skip(self, size: int) -> None:
         while size > 0 and (data := self._take(min(size, _CHUNK))):
@@ -469,7 +561,9 @@ class _TarMember(io.RawIOBase):
             data = self._unpacked.read(size)
         self._left -= len(data)
         if self._left < 0:
-            raise InputError(f"{self._name}: must unpack to at most {_MAX_MEMBER} bytes, holds more")
+            raise InputError(
+                f"{self._name}: must unpack to at most {_MAX_MEMBER} bytes, holds more"
+            )
         return data
 
 
@@ -486,14 +580,26 @@ def _tar_errors(name: str) -> Iterator[None]:
 
 
 def _pictures(directory: Path) -> list[Path]:
-    """Every picture under train/EMOTION and test/EMOTION; other files (.DS_Store, Thumbs.db) are no business of ours.
+    """Every picture under train/EMOTION and test/EMOTION; other files (.DS_Store, Thumbs.db) are no
+    business of ours.
 
-    Ordered by the numbers in the file name, which restores the CSV order where a name holds the row number.
+    Ordered by the numbers in the file name, which restores the CSV order where a name holds the row
+    number.
     """
-    folders = [folder for part in ("train", "test") for folder in (directory / part).iterdir() if folder.is_dir()]
+    folders = [
+        folder
+        for part in ("train", "test")
+        for folder in (directory / part).iterdir()
+        if folder.is_dir()
+    ]
     for folder in folders:
         emotion_of(folder)
-    paths = (path for folder in folders for path in folder.iterdir() if path.suffix.lower() in pictures.SMALL_SUFFIXES)
+    paths = (
+        path
+        for folder in folders
+        for path in folder.iterdir()
+        if path.suffix.lower() in pictures.SMALL_SUFFIXES
+    )
     return sorted(paths, key=in_file_order)
 
 
@@ -511,14 +617,17 @@ def emotion_of(folder: Path) -> int:
     try:
         return labels.index(folder.name)
     except InputError as error:
-        raise InputError(f"{folder}: a folder of pictures must be named after its emotion: {error}") from None
+        raise InputError(
+            f"{folder}: a folder of pictures must be named after its emotion: {error}"
+        ) from None
 
 
 def _read_folders(directory: Path) -> Fer2013:
     """train/EMOTION/* and test/EMOTION/*, PNG or JPEG, each 48x48 and grey.
 
-    PublicTest and PrivateTest are told apart by the file names (`PublicTest_123.jpg`). Where no name tells, every
-    second picture of each emotion goes to PublicTest, with a warning: these halves are not the published ones.
+    PublicTest and PrivateTest are told apart by the file names (`PublicTest_123.jpg`). Where no
+    name tells, every second picture of each emotion goes to PublicTest, with a warning: these
+    halves are not the published ones.
     """
     paths = _pictures(directory)
     train = [path for path in paths if path.parent.parent.name == "train"]
@@ -531,12 +640,17 @@ def _read_folders(directory: Path) -> Fer2013:
 
 def _public_half(directory: Path, paths: list[Path]) -> list[bool]:
     public = [path.name.startswith("PublicTest") for path in paths]
-    named = [told or path.name.startswith("PrivateTest") for told, path in zip(public, paths, strict=True)]
+    named = [
+        told or path.name.startswith("PrivateTest")
+        for told, path in zip(public, paths, strict=True)
+    ]
     if all(named):
         return public
     if any(named):
         odd = paths[named.index(False)]
-        raise InputError(f"{odd}: the name must start with PublicTest or PrivateTest, as those of other test pictures do")
+        raise InputError(
+            f"{odd}: the name must start with PublicTest or PrivateTest, as those of other test pictures do"
+        )
     folder = directory / "test"
     message = f"{folder}: file names do not tell PublicTest from PrivateTest; split evenly, not as published"
     warnings.warn(message, DataWarning, stacklevel=2)
@@ -548,9 +662,13 @@ def _public_half(directory: Path, paths: list[Path]) -> list[bool]:
 
 
 def _read_pictures(paths: list[Path]) -> Split:
-    images = [_read_picture(path) for path in tqdm(paths, desc="pictures", leave=False, disable=None)]
+    images = [
+        _read_picture(path) for path in tqdm(paths, desc="pictures", leave=False, disable=None)
+    ]
     emotions = [emotion_of(path.parent) for path in paths]
-    return Split(np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE), np.array(emotions, np.int32))
+    return Split(
+        np.array(images, np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE), np.array(emotions, np.int32)
+    )
 
 
 def _read_picture(path: Path) -> np.ndarray:
@@ -566,11 +684,16 @@ def _read_picture(path: Path) -> np.ndarray:
 def npz_arrays(data: Fer2013) -> dict[str, np.ndarray]:
     """The arrays of a prepared npz: train_images, train_labels, public_test_images, ..."""
     splits = zip(Fer2013._fields[:3], data.splits.values(), strict=True)
-    return {f"{name}_{field}": array for name, split in splits for field, array in split._asdict().items()}
+    return {
+        f"{name}_{field}": array
+        for name, split in splits
+        for field, array in split._asdict().items()
+    }
 
 
 def read_npz(path: Path) -> Fer2013:
-    """Read what `fer_jax.data.prepare.save_npz` wrote; dtype and shape are checked before anything is allocated.
+    """Read what `fer_jax.data.prepare.save_npz` wrote; dtype and shape are checked before anything
+    is allocated.
 
     Raises:
         InputError: the file is damaged, or an array is missing or not what it must be.
@@ -580,7 +703,8 @@ def read_npz(path: Path) -> Fer2013:
             splits = [_npz_split(path, archive, name) for name in Fer2013._fields[:3]]
     except InputError:
         raise
-    except Exception as error:  # an array header that NumPy does not understand: the errors of its parser are many
+    # an array header that NumPy does not understand: the errors of its parser are many
+    except Exception as error:
         reason = f"{str(error) or type(error).__name__}".splitlines()[0][:200]
         raise InputError(f"{path}: must be a prepared npz: {reason}") from error
     return bundle(*splits)
@@ -590,13 +714,19 @@ def _npz_split(path: Path, archive: zipfile.ZipFile, name: str) -> Split:
     images = _npz_array(path, archive, f"{name}_images", np.uint8, (IMAGE_SIZE, IMAGE_SIZE))
     emotions = _npz_array(path, archive, f"{name}_labels", np.int32, ())
     if len(images) != len(emotions):
-        raise InputError(f"{path}: {name} must have one label per image, received {len(emotions)} for {len(images)}")
+        raise InputError(
+            f"{path}: {name} must have one label per image, received {len(emotions)} for {len(images)}"
+        )
     if len(emotions) and not (emotions.min() >= 0 and emotions.max() < labels.NUM_CLASSES):
-        raise InputError(f"{path}: {name}_labels must be 0 to 6, received {emotions.min()} to {emotions.max()}")
+        raise InputError(
+            f"{path}: {name}_labels must be 0 to 6, received {emotions.min()} to {emotions.max()}"
+        )
     return Split(images, emotions)
 
 
-def _npz_array(path: Path, archive: zipfile.ZipFile, key: str, dtype: type, item: tuple[int, ...]) -> np.ndarray:
+def _npz_array(
+    path: Path, archive: zipfile.ZipFile, key: str, dtype: type, item: tuple[int, ...]
+) -> np.ndarray:
     try:
         info = archive.getinfo(f"{key}.npy")
     except KeyError:
@@ -604,11 +734,17 @@ def _npz_array(path: Path, archive: zipfile.ZipFile, key: str, dtype: type, item
     with archive.open(info) as stream:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):
-            raise InputError(f"{path}: {key} must be in version 1.0 of the npy format, received {version}")
+            raise InputError(
+                f"{path}: {key} must be in version 1.0 of the npy format, received {version}"
+            )
         shape, fortran, found = np.lib.format.read_array_header_1_0(stream)
         size = info.file_size - stream.tell()
         rule = found == dtype and shape[1:] == item and len(shape) == 1 + len(item) and not fortran
-        if not rule or shape[0] > _MAX_ROWS or size != np.prod(shape, dtype=object) * found.itemsize:
+        if (
+            not rule
+            or shape[0] > _MAX_ROWS
+            or size != np.prod(shape, dtype=object) * found.itemsize
+        ):
             wanted = f"{np.dtype(dtype)} [N{''.join(f', {n}' for n in item)}]"
             received = f"{str(found)[:80]} of shape {str(shape)[:80]} in {size} bytes"
             raise InputError(f"{path}: {key} must be {wanted}, received {received}")

@@ -32,7 +32,9 @@ def create(architecture: dict[str, Any], dtype: Any = jnp.float32) -> nn.Module:
         raise InputError(f"unknown model family {family!r}: expected one of {', '.join(FAMILIES)}")
     known = set(inspect.signature(FAMILIES[family]).parameters) - {"dtype", "parent", "name"}
     if unknown := sorted(set(fields) - known):
-        raise InputError(f"model family {family}: unknown field {unknown[0]!r}, known are {', '.join(sorted(known))}")
+        raise InputError(
+            f"model family {family}: unknown field {unknown[0]!r}, known are {', '.join(sorted(known))}"
+        )
     try:
         return FAMILIES[family](**_frozen(fields), dtype=dtype)
     except (TypeError, ValueError) as error:

@@ -1,6 +1,8 @@
-"""A network's last feature maps, and how its logits hang on them: what class activation maps are made of.
+"""A network's last feature maps, and how its logits hang on them: what class activation maps are
+made of.
 
-maps, gradients = last_maps(create(architecture), variables, images, classes)   # [B, 6, 6, K] of a VGG with four stages
+maps, gradients = last_maps(create(architecture), variables, images, classes)   # [B, 6, 6, K] of a
+VGG with four stages
 """
 
 import functools
@@ -14,12 +16,15 @@ from fer_jax.types import Images, Labels, Variables
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def last_maps(model: nn.Module, variables: Variables, images: Images, classes: Labels) -> tuple[jax.Array, jax.Array]:
-    """The output [B, h, w, K] of the last layer that has maps, and the gradient of each image's logit with respect to it.
+def last_maps(
+    model: nn.Module, variables: Variables, images: Images, classes: Labels
+) -> tuple[jax.Array, jax.Array]:
+    """The output [B, h, w, K] of the last layer that has maps, and the gradient of each image's
+    logit with respect to it.
 
-    That is the last convolution, with what its layer ends in (a VGG's batch norm and rectifier), before any pooling that
-    is no layer of its own. It is found by tracing, and reached by intercepting its call: the network needs no hook for
-    this, and a model file no variable.
+    That is the last convolution, with what its layer ends in (a VGG's batch norm and rectifier),
+    before any pooling that is no layer of its own. It is found by tracing, and reached by
+    intercepting its call: the network needs no hook for this, and a model file no variable.
 
     Args:
         classes: int [B], whose logits.
@@ -36,12 +41,20 @@ def last_maps(model: nn.Module, variables: Variables, images: Images, classes: L
 
 
 def _traced(
-    model: nn.Module, variables: Variables, images: Images, at: int = -1, delta: jax.Array | float = 0.0
+    model: nn.Module,
+    variables: Variables,
+    images: Images,
+    at: int = -1,
+    delta: jax.Array | float = 0.0,
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """Logits, and the maps [B, h, w, K] that layers give, in the order in which they end; `delta` is added to the at-th."""
+    """Logits, and the maps [B, h, w, K] that layers give, in the order in which they end; `delta`
+    is added to the at-th.
+    """
     maps: list[jax.Array] = []
 
-    def intercept(call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
+    def intercept(
+        call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext
+    ) -> Any:
         output = call(*arguments, **keywords)
         if context.method_name == "__call__" and isinstance(output, jax.Array) and output.ndim == 4:
             output = output + delta if len(maps) == at else output

@@ -15,7 +15,9 @@ from fer_jax.types import IMAGE_SIZE
 
 
 class Layer(NamedTuple):
-    """One layer's name, output shape without the batch, trained parameters and multiply-adds per image."""
+    """One layer's name, output shape without the batch, trained parameters and multiply-adds per
+    image.
+    """
 
     name: str
     output: tuple[int, ...]
@@ -24,16 +26,24 @@ class Layer(NamedTuple):
 
 
 def layers(architecture: dict[str, Any]) -> list[Layer]:
-    """The parametrised layers of a network for one 48x48 image, in order of execution; nothing is computed.
+    """The parametrised layers of a network for one 48x48 image, in order of execution; nothing is
+    computed.
 
-    Multiply-adds are those of convolutions and dense layers; elementwise work is left out, as is usual.
+    Multiply-adds are those of convolutions and dense layers; elementwise work is left out, as is
+    usual.
     """
     model = models.create(architecture)
     found: list[Layer] = []
 
-    def record(call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
+    def record(
+        call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext
+    ) -> Any:
         output = call(*arguments, **keywords)
-        if context.method_name == "__call__" and context.module.name and isinstance(output, jax.Array):
+        if (
+            context.method_name == "__call__"
+            and context.module.name
+            and isinstance(output, jax.Array)
+        ):
             found.append(_layer(context.module, output))
         return output
 
@@ -51,7 +61,9 @@ def layer_table(architecture: dict[str, Any]) -> str:
         output = " x ".join(map(str, row.output))
         lines.append(f"{row.name:12}{output:>16}{row.parameters:>14,}{row.multiply_adds:>16,}")
     parameters, work = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
-    lines.append(f"{'total':28}{parameters:>14,}{work:>16,}  = {2 * work / 1e6:,.1f} MFLOP an image")
+    lines.append(
+        f"{'total':28}{parameters:>14,}{work:>16,}  = {2 * work / 1e6:,.1f} MFLOP an image"
+    )
     return "\n".join(lines)
 
 

@@ -1,8 +1,10 @@
-"""Layers that give what flax's give, in a form that XLA runs faster on a CPU; elsewhere they are flax's.
+"""Layers that give what flax's give, in a form that XLA runs faster on a CPU; elsewhere they are
+flax's.
 
-x = convolve(x, 64, dtype=jnp.float32, name="conv1")   # nn.Conv(64, (3, 3), use_bias=False, name="conv1")(x)
-x = batch_norm_relu(x, train=True, name="norm1")   # nn.relu(nn.BatchNorm(use_running_average=False, name="norm1")(x))
-x = max_pool(x)                                    # nn.max_pool(x, (2, 2), (2, 2))
+x = convolve(x, 64, dtype=jnp.float32, name="conv1")   # nn.Conv(64, (3, 3), use_bias=False,
+name="conv1")(x) x = batch_norm_relu(x, train=True, name="norm1")   #
+nn.relu(nn.BatchNorm(use_running_average=False, name="norm1")(x)) x = max_pool(x)
+# nn.max_pool(x, (2, 2), (2, 2))
 """
 
 import functools
@@ -20,23 +22,28 @@ from fer_jax.models import shifted, winograd
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 EPSILON = 1e-5
 MOMENTUM = 0.9
-# Where Winograd's convolution is faster than XLA's (benchmarks/convolution.py): with fewer channels or images its
-# transforms cost more than it saves; with more activations there would be too many chunks to compile.
+# Where Winograd's convolution is faster than XLA's (benchmarks/convolution.py): with fewer channels
+# or images its transforms cost more than it saves; with more activations there would be too many
+# chunks to compile.
 MIN_WEIGHTS, MIN_IMAGES, MAX_ACTIVATIONS = 32 * 96, 8, 2**23
 
 
 def on_cpu() -> bool:
-    """Whether the forms below apply: accelerators run flax's own faster, and compute their statistics in float32."""
+    """Whether the forms below apply: accelerators run flax's own faster, and compute their
+    statistics in float32.
+    """
     return jax.default_backend() == "cpu"
 
 
 def convolve(x: jax.Array, width: int, dtype: Any, name: str) -> jax.Array:
-    """A 3x3 convolution to `width` channels without bias, within a module that is `nn.compact`; its kernel is `nn.Conv`'s.
+    """A 3x3 convolution to `width` channels without bias, within a module that is `nn.compact`; its
+    kernel is `nn.Conv`'s.
 
     x: [B, H, W, C] -> [B, H, W, width], bordered with zeros.
     """
     settings = {"use_bias": False, "dtype": dtype, "kernel_init": KERNEL_INIT, "name": name}
-    if on_cpu() and jax.device_count() == 1:  # among several devices the chunks of images would be sent around
+    # among several devices the chunks of images would be sent around
+    if on_cpu() and jax.device_count() == 1:
         if x.shape[3] == 1:
             return CpuConv(width, (3, 3), form=shifted.convolve, **settings)(x)
         if _winograd_pays(x.shape, width):
@@ -46,7 +53,9 @@ def convolve(x: jax.Array, width: int, dtype: Any, name: str) -> jax.Array:
 
 def _winograd_pays(shape: tuple[int, ...], width: int) -> bool:
     images, activations = shape[0], math.prod(shape[:3]) * max(shape[3], width)
-    return shape[3] * width >= MIN_WEIGHTS and images >= MIN_IMAGES and activations <= MAX_ACTIVATIONS
+    return (
+        shape[3] * width >= MIN_WEIGHTS and images >= MIN_IMAGES and activations <= MAX_ACTIVATIONS
+    )
 
 
 class CpuConv(nn.Conv):
@@ -63,7 +72,9 @@ class CpuConv(nn.Conv):
 
 
 def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Array:
-    """Batch normalisation and a rectifier, within a module that is `nn.compact`; its variables are `nn.BatchNorm`'s."""
+    """Batch normalisation and a rectifier, within a module that is `nn.compact`; its variables are
+    `nn.BatchNorm`'s.
+    """
     if on_cpu():
         return BatchNormRelu(train=train, dtype=dtype, name=name)(x)
     settings = {"momentum": MOMENTUM, "epsilon": EPSILON, "dtype": dtype, "name": name}
@@ -73,7 +84,8 @@ def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Arr
 def column_sums(x: jax.Array) -> jax.Array:
     """Sum of x [..., C] over all axes but the last, in float32 -> [C].
 
-    As a matrix product with ones: on the CPU XLA's own reduction over leading axes runs at a fraction of its speed.
+    As a matrix product with ones: on the CPU XLA's own reduction over leading axes runs at a
+    fraction of its speed.
     """
     rows = x.reshape(-1, x.shape[-1])
     ones = jnp.ones((1, rows.shape[0]), rows.dtype)
@@ -87,14 +99,17 @@ def _affine(x: jax.Array, rate: jax.Array, offset: jax.Array) -> jax.Array:
 
 
 @jax.custom_vjp
-def normalised_relu(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def normalised_relu(
+    x: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """relu(scale * (x - mean) / sqrt(var + 1e-5) + bias) with the batch's own statistics.
 
     Args:
         x: [..., C]; scale, bias: float32 [C].
 
     Returns:
-        The activations, shaped as x, and the biased mean and variance, float32 [C], which take no gradient.
+        The activations, shaped as x, and the biased mean and variance, float32 [C], which take no
+        gradient.
     """
     return _normalised_relu_forward(x, scale, bias)[0]
 
@@ -127,7 +142,9 @@ normalised_relu.defvjp(_normalised_relu_forward, _normalised_relu_backward)
 
 
 class BatchNormRelu(nn.Module):
-    """Batch normalisation and a rectifier in one pass, named and shaped as `nn.BatchNorm`'s variables are."""
+    """Batch normalisation and a rectifier in one pass, named and shaped as `nn.BatchNorm`'s
+    variables are.
+    """
 
     train: bool
     dtype: Any = jnp.float32
@@ -150,10 +167,12 @@ class BatchNormRelu(nn.Module):
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 maximum with stride 2, [B, H, W, C] -> [B, H // 2, W // 2, C]; an odd last row or column is dropped.
+    """2x2 maximum with stride 2, [B, H, W, C] -> [B, H // 2, W // 2, C]; an odd last row or column
+    is dropped.
 
-    The maximum of four strided views: the gradient of `nn.max_pool` (select-and-scatter) is several times slower on the
-    CPU. Where values tie, the gradient is shared among them rather than given to the first.
+    The maximum of four strided views: the gradient of `nn.max_pool` (select-and-scatter) is several
+    times slower on the CPU. Where values tie, the gradient is shared among them rather than given
+    to the first.
     """
     if not on_cpu():
         return nn.max_pool(x, (2, 2), (2, 2))

@@ -1,9 +1,10 @@
 """3x3 convolutions of grey images, for the CPU: nine shifted images, each times its own weight.
 
-    y = convolve(x, kernel)     # nn.Conv(O, (3, 3), use_bias=False): x [B, H, W, 1], kernel [3, 3, 1, O] -> [B, H, W, O]
+    y = convolve(x, kernel)     # nn.Conv(O, (3, 3), use_bias=False): x [B, H, W, 1], kernel [3, 3,
+    1, O] -> [B, H, W, O]
 
-With one channel there is no sum over channels, for which XLA's own convolution is made: that takes several times as long
-(benchmarks/convolution.py).
+With one channel there is no sum over channels, for which XLA's own convolution is made: that takes
+several times as long (benchmarks/convolution.py).
 """
 
 import functools
@@ -16,7 +17,9 @@ SHIFTS = [(row, column) for row in range(3) for column in range(3)]
 
 @jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The correlation of x [B, H, W, 1], bordered with zeros, with kernel [3, 3, 1, O] -> [B, H, W, O]."""
+    """The correlation of x [B, H, W, 1], bordered with zeros, with kernel [3, 3, 1, O] -> [B, H, W,
+    O].
+    """
     weights = kernel.reshape(9, 1, 1, 1, -1)
     return functools.reduce(jnp.add, (view * weights[i] for i, view in enumerate(_views(x))))
 
@@ -25,13 +28,18 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
     return convolve(x, kernel), (x, kernel)
 
 
-def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """As two matrix products with the gradient [B * H * W, O]: of the weights, and of the nine shifted images."""
+def _backward(
+    residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """As two matrix products with the gradient [B * H * W, O]: of the weights, and of the nine
+    shifted images.
+    """
     x, kernel = residuals
     flat = gradient.reshape(-1, gradient.shape[3])
     views = jnp.stack([view.reshape(-1) for view in _views(x)])
     shifted = (flat @ kernel.reshape(9, -1).T).reshape(*x.shape[:3], 9)
-    back = [view[..., 8 - i] for i, view in enumerate(_views(shifted))]  # each shifted the other way
+    # each shifted the other way
+    back = [view[..., 8 - i] for i, view in enumerate(_views(shifted))]
     return functools.reduce(jnp.add, back)[..., None], (views @ flat).reshape(kernel.shape)
 
 

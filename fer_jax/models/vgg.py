@@ -1,9 +1,11 @@
-"""A VGG for small faces: pairs of 3x3 convolutions with batch norm, 2x2 pooling, global average, one dense layer.
+"""A VGG for small faces: pairs of 3x3 convolutions with batch norm, 2x2 pooling, global average,
+one dense layer.
 
     Model(stages=((32, 32), (96, 96), (192, 192), (384, 384)), dropout=0.3)
 
-After Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015; with batch norm and a global average in place of
-its large dense layers, so that the network takes faces of any size (training starts on small ones).
+After Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015; with batch norm and a
+global average in place of its large dense layers, so that the network takes faces of any size
+(training starts on small ones).
 """
 
 from typing import Any
@@ -24,10 +26,11 @@ class Model(nn.Module):
     """float32 images [B, H, W, 1] in [0, 1] -> float32 logits [B, classes].
 
     Attributes:
-        stages: the channels of each 3x3 convolution, stage by stage; every stage ends in a 2x2 maximum.
+        stages: the channels of each 3x3 convolution, stage by stage; every stage ends in a 2x2
+            maximum.
         dropout: share of the pooled features that is dropped in training, in [0, 1).
-        crop: side of the central square that the network looks at; smaller images pass whole. FER-2013's outer pixels
-            show hair and background, and the work grows with the square.
+        crop: side of the central square that the network looks at; smaller images pass whole.
+            FER-2013's outer pixels show hair and background, and the work grows with the square.
         classes: 7, the emotions of FER-2013, or 8, those of FER+.
         dtype: of the activations; parameters, statistics and logits are float32.
     """
@@ -44,7 +47,9 @@ class Model(nn.Module):
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), received {self.dropout!r}")
         if not (type(self.crop) is int and 16 <= self.crop <= IMAGE_SIZE):
-            raise ValueError(f"crop must be an integer in [16, {IMAGE_SIZE}], received {self.crop!r}")
+            raise ValueError(
+                f"crop must be an integer in [16, {IMAGE_SIZE}], received {self.crop!r}"
+            )
         if self.crop >> len(self.stages) == 0:
             raise ValueError(
                 f"stages must be so few that a side of {self.crop} is left after halving, are {len(self.stages)}"
@@ -68,6 +73,10 @@ class Model(nn.Module):
 
 
 def _are_stages(stages: Any) -> bool:
-    if not isinstance(stages, tuple) or not stages or not all(isinstance(stage, tuple) and stage for stage in stages):
+    if (
+        not isinstance(stages, tuple)
+        or not stages
+        or not all(isinstance(stage, tuple) and stage for stage in stages)
+    ):
         return False
     return all(type(width) is int and width > 0 for stage in stages for width in stage)

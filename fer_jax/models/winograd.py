@@ -1,16 +1,20 @@
-"""3x3 convolutions with 2.25 times fewer multiplications, for the CPU: Winograd's F(2x2, 3x3), and F(3, 3) for odd sides.
+"""3x3 convolutions with 2.25 times fewer multiplications, for the CPU: Winograd's F(2x2, 3x3), and
+F(3, 3) for odd sides.
 
-    y = convolve(x, kernel)     # nn.Conv(O, (3, 3), use_bias=False): x [B, H, W, C], kernel [3, 3, C, O] -> [B, H, W, O]
+    y = convolve(x, kernel)     # nn.Conv(O, (3, 3), use_bias=False): x [B, H, W, C], kernel [3, 3,
+    C, O] -> [B, H, W, O]
 
-Every 2x2 patch of y depends on a 4x4 tile of x. Tile and kernel are transformed by sums and differences, multiplied in 16
-places, and the products transformed back: Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016,
-section 4.1. In each of the 16 places that is a matrix product over all tiles, which XLA runs as fast as its convolutions.
-So is the kernel's gradient, from the tiles of x and the patches of y's gradient.
+Every 2x2 patch of y depends on a 4x4 tile of x. Tile and kernel are transformed by sums and
+differences, multiplied in 16 places, and the products transformed back: Lavin & Gray, "Fast
+Algorithms for Convolutional Neural Networks", CVPR 2016, section 4.1. In each of the 16 places that
+is a matrix product over all tiles, which XLA runs as fast as its convolutions. So is the kernel's
+gradient, from the tiles of x and the patches of y's gradient.
 
-A side of 5 is a patch of 2 and one of 3, from a tile of 5 in 5 places: 4 of them are those of the smaller patch, whose
-kernel is the same. Along a side the places are the values of a polynomial at 0, 1, -1, infinity and, in patches of 3, at 2.
-Results differ from XLA's by rounding: by less than 8 units in the last place of the largest, with patches of 3 by less than
-40 (tests/models/test_winograd.py).
+A side of 5 is a patch of 2 and one of 3, from a tile of 5 in 5 places: 4 of them are those of the
+smaller patch, whose kernel is the same. Along a side the places are the values of a polynomial at
+0, 1, -1, infinity and, in patches of 3, at 2. Results differ from XLA's by rounding: by less than 8
+units in the last place of the largest, with patches of 3 by less than 40
+(tests/models/test_winograd.py).
 """
 
 import functools
@@ -19,18 +23,23 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-# Numbers of an input or a result whose tiles are made at once: more leave the processor's cache, and the gain is gone.
+# Numbers of an input or a result whose tiles are made at once: more leave the processor's cache,
+# and the gain is gone.
 CHUNK = 1_638_400
 
 
 def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """What `convolve` computes, by XLA's own convolution."""
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
 
 
 @jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The correlation of x [B, H, W, C], bordered with zeros, with kernel [3, 3, C, O] -> [B, H, W, O]."""
+    """The correlation of x [B, H, W, C], bordered with zeros, with kernel [3, 3, C, O] -> [B, H, W,
+    O].
+    """
     return _multiply(x, _transform_kernel(kernel, x.shape))
 
 
@@ -38,11 +47,14 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
     return convolve(x, kernel), (x, kernel)
 
 
-def _backward(residuals: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _backward(
+    residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Of x: the convolution of the gradient with the kernel turned round, inputs for outputs."""
     x, kernel = residuals
     turned = _transform_kernel(kernel, x.shape, turned=True)
-    # Transposed within the matrix products: copying the kernel transposed takes longer than they do.
+    # Transposed within the matrix products: copying the kernel transposed takes longer than they
+    # do.
     towards_x = _multiply(gradient, [[place.T for place in row] for row in turned])
     return towards_x, _kernel_gradient(x, gradient)
 
@@ -51,7 +63,9 @@ convolve.defvjp(_forward, _backward)
 
 
 def _multiply(x: jax.Array, transformed: list[list[jax.Array]]) -> jax.Array:
-    """The convolution of x [B, H, W, C] with a kernel that is `transformed`, row by row of its places, each [C, O]."""
+    """The convolution of x [B, H, W, C] with a kernel that is `transformed`, row by row of its
+    places, each [C, O].
+    """
     parts = []
     for chunk in _chunks(x, transformed[0][0].shape[1]):
         pairs = zip(_tiles(x[chunk]), transformed, strict=True)
@@ -65,10 +79,14 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
     parts = []
     for chunk in _chunks(x, gradient.shape[3]):
         pairs = zip(_tiles(x[chunk]), _patches(gradient[chunk]), strict=True)
-        parts.append([[tile.T @ patch for tile, patch in zip(*rows, strict=True)] for rows in pairs])
+        parts.append(
+            [[tile.T @ patch for tile, patch in zip(*rows, strict=True)] for rows in pairs]
+        )
     places = jax.tree.map(lambda *products: functools.reduce(jnp.add, products), *parts)
     columns = [_kernel_back(row) for row in places]
-    return jnp.stack([jnp.stack(row) for row in zip(*map(_kernel_back, zip(*columns, strict=True)), strict=True)])
+    return jnp.stack(
+        [jnp.stack(row) for row in zip(*map(_kernel_back, zip(*columns, strict=True)), strict=True)]
+    )
 
 
 def _chunks(x: jax.Array, outputs: int) -> list[slice]:
@@ -85,8 +103,12 @@ def _divide(side: int) -> tuple[int, int]:
     return (side + 1 - 3 * threes) // 2, threes
 
 
-def _transform_kernel(kernel: jax.Array, shape: tuple[int, ...], turned: bool = False) -> list[list[jax.Array]]:
-    """kernel [3, 3, C, O], or what it is when turned by 180 degrees, for images of `shape`: place by place, [C, O]."""
+def _transform_kernel(
+    kernel: jax.Array, shape: tuple[int, ...], turned: bool = False
+) -> list[list[jax.Array]]:
+    """kernel [3, 3, C, O], or what it is when turned by 180 degrees, for images of `shape`: place
+    by place, [C, O].
+    """
     order = slice(None, None, -1 if turned else 1)
     down, across = (_divide(side)[1] for side in shape[1:3])
     rows = _kernel_places(*list(kernel)[order], fifth=down)
@@ -94,7 +116,9 @@ def _transform_kernel(kernel: jax.Array, shape: tuple[int, ...], turned: bool = 
 
 
 def _tiles(x: jax.Array) -> list[list[jax.Array]]:
-    """The tiles of x [B, H, W, C], which reach one pixel beyond their patches: place by place, [tiles, C]."""
+    """The tiles of x [B, H, W, C], which reach one pixel beyond their patches: place by place,
+    [tiles, C].
+    """
     return _places(x, 1, _tile_of_two, _tile_of_three)
 
 
@@ -103,7 +127,9 @@ def _patches(gradient: jax.Array) -> list[list[jax.Array]]:
     return _places(gradient, 0, _patch_of_two, _patch_of_three)
 
 
-def _places(x: jax.Array, border: int, of_two: Callable, of_three: Callable) -> list[list[jax.Array]]:
+def _places(
+    x: jax.Array, border: int, of_two: Callable, of_three: Callable
+) -> list[list[jax.Array]]:
     beyond = [(border, border + (side == 1)) for side in x.shape[1:3]]
     padded = jnp.pad(x, ((0, 0), *beyond, (0, 0)))
     rows = _places_along(padded, 1, x.shape[1], of_two, of_three)
@@ -111,7 +137,9 @@ def _places(x: jax.Array, border: int, of_two: Callable, of_three: Callable) -> 
     return [[place.reshape(-1, x.shape[3]) for place in row] for row in columns]
 
 
-def _places_along(x: jax.Array, axis: int, side: int, of_two: Callable, of_three: Callable) -> list[jax.Array]:
+def _places_along(
+    x: jax.Array, axis: int, side: int, of_two: Callable, of_three: Callable
+) -> list[jax.Array]:
     """The 4 or, where a patch of 3 is among them, 5 places of what covers a side of x."""
     twos, threes = _divide(side)
     border = x.shape[axis] - 2 * twos - 3 * threes
@@ -137,7 +165,9 @@ def _untile(products: list[list[jax.Array]], shape: tuple[int, ...]) -> jax.Arra
     rows = []
     for i, row in enumerate(products):
         count = sum(down) if i < 4 else down[1]
-        rows.append(_back([place.reshape(batch, count, -1, place.shape[1]) for place in row], 2, *across))
+        rows.append(
+            _back([place.reshape(batch, count, -1, place.shape[1]) for place in row], 2, *across)
+        )
     return _back(rows, 1, *down)[:, :height, :width]
 
 
@@ -145,7 +175,9 @@ def _back(places: list[jax.Array], axis: int, twos: int, threes: int) -> jax.Arr
     """The patches, one after the other along `axis`, from their places."""
     parts = []
     if twos:
-        pairs = _result_of_two(*(jax.lax.slice_in_dim(place, 0, twos, 1, axis) for place in places[:4]))
+        pairs = _result_of_two(
+            *(jax.lax.slice_in_dim(place, 0, twos, 1, axis) for place in places[:4])
+        )
         pairs = jnp.stack(pairs, axis + 1)
         parts.append(pairs.reshape(*pairs.shape[:axis], 2 * twos, *pairs.shape[axis + 2 :]))
     if threes:
@@ -154,7 +186,8 @@ def _back(places: list[jax.Array], axis: int, twos: int, threes: int) -> jax.Arr
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
 
 
-# What follows is the algebra along one side. The places are the values at 0, 1, -1, infinity and, in patches of 3, 2.
+# What follows is the algebra along one side. The places are the values at 0, 1, -1, infinity and,
+# in patches of 3, 2.
 
 
 def _kernel_places(a: jax.Array, b: jax.Array, c: jax.Array, fifth: int) -> list[jax.Array]:
@@ -192,4 +225,8 @@ def _patch_of_three(a, b, c):
 def _kernel_back(places: Sequence[jax.Array]) -> list[jax.Array]:
     a, b, c, d, *fifth = places
     taps = [a + (b + c) / 2, (b - c) / 2, (b + c) / 2 + d]
-    return [tap + power * fifth[0] / 6 for tap, power in zip(taps, (1, 2, 4), strict=True)] if fifth else taps
+    return (
+        [tap + power * fifth[0] / 6 for tap, power in zip(taps, (1, 2, 4), strict=True)]
+        if fifth
+        else taps
+    )

@@ -9,7 +9,19 @@ import pytest
 from jax.tree_util import Partial
 
 from fer_jax import attacks
-from fer_jax.attacks import apgd, apgd_targeted, bim, fgsm, gaussian, l1, l2, linf, mifgsm, pgd, uniform
+from fer_jax.attacks import (
+    apgd,
+    apgd_targeted,
+    bim,
+    fgsm,
+    gaussian,
+    l1,
+    l2,
+    linf,
+    mifgsm,
+    pgd,
+    uniform,
+)
 from fer_jax.attacks.apgd import checkpoints
 
 DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
@@ -21,7 +33,9 @@ EVERY = {
     "mifgsm": lambda eps: functools.partial(mifgsm, eps=eps, step_size=eps / 4, steps=10),
     "pgd": lambda eps: functools.partial(pgd, eps=eps, step_size=eps / 4, steps=20, restarts=2),
     "pgd-l2": lambda eps: functools.partial(pgd, eps=8 * eps, step_size=2 * eps, steps=20, norm=l2),
-    "pgd-l1": lambda eps: functools.partial(pgd, eps=40 * eps, step_size=10 * eps, steps=20, norm=l1),
+    "pgd-l1": lambda eps: functools.partial(
+        pgd, eps=40 * eps, step_size=10 * eps, steps=20, norm=l1
+    ),
     "apgd": lambda eps: functools.partial(apgd, eps=eps, steps=20),
     "apgd-l2": lambda eps: functools.partial(apgd, eps=8 * eps, steps=20, norm=l2),
     "apgd-t": lambda eps: functools.partial(apgd_targeted, eps=eps, steps=20),
@@ -55,19 +69,30 @@ def test_every_attack_stays_in_ball_and_box(linear, name, eps):
 @pytest.mark.parametrize("method", ["pgd", "apgd"])
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize(("factor", "expected"), [(0.97, False), (1.03, True)])
-def test_success_exactly_where_eps_exceeds_the_smallest_perturbation(binary, norm, method, targeted, factor, expected):
+def test_success_exactly_where_eps_exceeds_the_smallest_perturbation(
+    binary, norm, method, targeted, factor, expected
+):
     eps = jnp.asarray(factor * binary.distances(DUAL[norm.name]).min(axis=1), jnp.float32)
     labels = 1 - binary.labels if targeted else binary.labels
     attack = functools.partial(pgd, step_size=eps / 8) if method == "pgd" else apgd
     hacked = attack(
-        jax.random.key(0), binary.logits_fn, binary.images, labels, eps=eps, steps=40, norm=norm, targeted=targeted
+        jax.random.key(0),
+        binary.logits_fn,
+        binary.images,
+        labels,
+        eps=eps,
+        steps=40,
+        norm=norm,
+        targeted=targeted,
     )
     np.testing.assert_array_equal(wrong(binary, hacked), expected)
 
 
 @pytest.mark.parametrize("norm", [linf, l2, l1], ids=["linf", "l2", "l1"])
 @pytest.mark.parametrize(
-    ("shape", "images"), [((4, 6, 3), 3), pytest.param((7, 5, 1), 1, marks=pytest.mark.slow)], ids=["colour", "one"]
+    ("shape", "images"),
+    [((4, 6, 3), 3), pytest.param((7, 5, 1), 1, marks=pytest.mark.slow)],
+    ids=["colour", "one"],
 )
 def test_images_may_have_any_shape_and_be_any_number(make_linear, norm, shape, images):
     network = make_linear(shape=shape, images=images, classes=2)
@@ -75,7 +100,9 @@ def test_images_may_have_any_shape_and_be_any_number(make_linear, norm, shape, i
     run = functools.partial(pgd, norm=norm, steps=100, objective=attacks.margin)
     for factor, expected in ((0.97, False), (1.05, True)):
         eps = jnp.asarray(factor * needed, jnp.float32)
-        np.testing.assert_array_equal(wrong(network, hack(network, run, eps=eps, step_size=eps / 20)), expected)
+        np.testing.assert_array_equal(
+            wrong(network, hack(network, run, eps=eps, step_size=eps / 20)), expected
+        )
 
 
 @pytest.mark.slow
@@ -85,13 +112,17 @@ def test_so_may_apgds(make_linear, norm):
     needed = network.distances(DUAL[norm.name]).min(axis=1)
     for factor, expected in ((0.97, False), (1.03, True)):
         eps = jnp.asarray(factor * needed, jnp.float32)
-        np.testing.assert_array_equal(wrong(network, hack(network, apgd, eps=eps, steps=40, norm=norm)), expected)
+        np.testing.assert_array_equal(
+            wrong(network, hack(network, apgd, eps=eps, steps=40, norm=norm)), expected
+        )
 
 
 @pytest.mark.parametrize(("factor", "expected"), [(0.97, False), (1.03, True)])
 def test_apgd_t_finds_the_nearest_of_seven_classes(linear, factor, expected):
     eps = jnp.asarray(factor * linear.distances(1).min(axis=1), jnp.float32)
-    np.testing.assert_array_equal(wrong(linear, hack(linear, apgd_targeted, eps=eps, steps=30)), expected)
+    np.testing.assert_array_equal(
+        wrong(linear, hack(linear, apgd_targeted, eps=eps, steps=30)), expected
+    )
 
 
 def test_l1_pgd_comes_close_to_the_smallest_perturbation(binary):
@@ -107,11 +138,13 @@ def test_fgsm_and_bim_are_what_their_formulas_say(linear):
     images, labels, eps = linear.images, linear.labels, 0.02
 
     def ascent(at, step):
-        loss = lambda x: attacks.cross_entropy(linear.logits_fn(x), labels).sum()  # noqa: E731
+        loss = lambda x: attacks.cross_entropy(linear.logits_fn(x), labels).sum()
         return jnp.clip(at + step * jnp.sign(jax.grad(loss)(at)), 0, 1)
 
     np.testing.assert_allclose(
-        fgsm(jax.random.key(0), linear.logits_fn, images, labels, eps=eps), ascent(images, eps), atol=1e-6
+        fgsm(jax.random.key(0), linear.logits_fn, images, labels, eps=eps),
+        ascent(images, eps),
+        atol=1e-6,
     )
     expected = images
     for _ in range(7):
@@ -131,21 +164,30 @@ def test_fgsm_and_bim_are_what_their_formulas_say(linear):
 
 
 def quirky_logits(images):
-    """Right up to a ripple: the last step of an ascent may land where an earlier one was already wrong."""
+    """Right up to a ripple: the last step of an ascent may land where an earlier one was already
+    wrong.
+    """
     level = images.mean(axis=(1, 2, 3))
-    return jnp.stack([jnp.cos(40 * level), jnp.zeros_like(level), *[jnp.full_like(level, -9.0)] * 5], axis=1)
+    return jnp.stack(
+        [jnp.cos(40 * level), jnp.zeros_like(level), *[jnp.full_like(level, -9.0)] * 5], axis=1
+    )
 
 
 def test_the_best_image_is_kept_not_the_last():
     images, labels = jnp.full((1, 4, 4, 1), 0.02), jnp.array([0])
     run = functools.partial(pgd, eps=0.2, step_size=0.08, steps=2, random_start=False)
-    kept, last = (run(jax.random.key(0), quirky_logits, images, labels, keep_best=keep) for keep in (True, False))
+    kept, last = (
+        run(jax.random.key(0), quirky_logits, images, labels, keep_best=keep)
+        for keep in (True, False)
+    )
     said = [int(quirky_logits(found).argmax()) for found in (kept, last)]
     assert said == [1, 0]
 
 
 def test_success_counts_before_value(linear):
-    """With cross-entropy a still-right image can have the larger value: a restart must not trade success for it."""
+    """With cross-entropy a still-right image can have the larger value: a restart must not trade
+    success for it.
+    """
     from fer_jax.attacks.gradient import Best, better
 
     images = jnp.stack([jnp.zeros((2, 2, 1)), jnp.ones((2, 2, 1))])
@@ -157,7 +199,7 @@ def test_success_counts_before_value(linear):
 
 
 def test_a_zero_gradient_moves_and_breaks_nothing():
-    blind = lambda images: jnp.tile(jnp.arange(7.0), (len(images), 1))  # noqa: E731
+    blind = lambda images: jnp.tile(jnp.arange(7.0), (len(images), 1))
     images, labels = jnp.full((3, 4, 4, 1), 0.5), jnp.full(3, 6)
     for attack in (
         functools.partial(bim, eps=0.1, step_size=0.05, steps=3),
@@ -170,7 +212,10 @@ def test_a_zero_gradient_moves_and_breaks_nothing():
 
 def test_success_grows_with_eps(linear):
     levels = (0.0, 0.001, 0.002, 0.004, 0.5)
-    shares = [wrong(linear, hack(linear, pgd, eps=eps, step_size=eps / 4, steps=10)).mean() for eps in levels]
+    shares = [
+        wrong(linear, hack(linear, pgd, eps=eps, step_size=eps / 4, steps=10)).mean()
+        for eps in levels
+    ]
     assert shares == sorted(shares)
     assert shares[0] == 0 and shares[-1] == 1
 
@@ -183,16 +228,26 @@ def test_a_step_goes_no_further_than_its_size(binary):
 
 
 def slopes_of_two_heights(images):
-    """Right in the middle and all the way down, wrong at the top: who starts below the middle climbs the wrong way."""
+    """Right in the middle and all the way down, wrong at the top: who starts below the middle
+    climbs the wrong way.
+    """
     away = images.mean(axis=(1, 2, 3)) - 0.5
-    return jnp.stack([jnp.zeros_like(away), jnp.where(away > 0, 10, -5) * away - 1.5, jnp.full_like(away, -9.0)], axis=1)
+    return jnp.stack(
+        [jnp.zeros_like(away), jnp.where(away > 0, 10, -5) * away - 1.5, jnp.full_like(away, -9.0)],
+        axis=1,
+    )
 
 
-@pytest.mark.parametrize("attack", [functools.partial(pgd, step_size=0.05), apgd], ids=["pgd", "apgd"])
+@pytest.mark.parametrize(
+    "attack", [functools.partial(pgd, step_size=0.05), apgd], ids=["pgd", "apgd"]
+)
 def test_another_start_finds_what_the_first_missed(attack):
     images, labels = jnp.full((128, 1, 1, 1), 0.5), jnp.zeros(128, int)
     run = functools.partial(attack, eps=0.2, steps=8, objective=attacks.margin)
-    found = [run(jax.random.key(0), slopes_of_two_heights, images, labels, restarts=restarts) for restarts in (1, 5)]
+    found = [
+        run(jax.random.key(0), slopes_of_two_heights, images, labels, restarts=restarts)
+        for restarts in (1, 5)
+    ]
     once, often = (slopes_of_two_heights(each) for each in found)
     assert 0.3 < (once.argmax(axis=1) == 1).mean() < 0.7  # one start in two
     assert (often.argmax(axis=1) == 1).mean() > 0.9  # 31 in 32
@@ -207,11 +262,22 @@ def test_noise_does_far_less_than_an_attack(binary):
 
 
 def test_momentum_survives_a_gradient_of_any_scale(linear):
-    scaled = Partial(lambda weights, bias, images: 1e-6 * (images.reshape(len(images), -1) @ weights + bias[None]))
+    scaled = Partial(
+        lambda weights, bias, images: (
+            1e-6 * (images.reshape(len(images), -1) @ weights + bias[None])
+        )
+    )
     scaled = Partial(scaled.func, linear.weights, linear.bias)
     options = {"eps": 0.02, "step_size": 0.005, "steps": 5}
     np.testing.assert_allclose(
-        mifgsm(jax.random.key(0), scaled, linear.images, linear.labels, objective=attacks.margin, **options),
+        mifgsm(
+            jax.random.key(0),
+            scaled,
+            linear.images,
+            linear.labels,
+            objective=attacks.margin,
+            **options,
+        ),
         hack(linear, mifgsm, objective=attacks.margin, **options),
         atol=1e-6,
     )

@@ -26,7 +26,10 @@ def assert_smallest(network, attack, norm):
     hacked = attack(jax.random.key(0), network.logits_fn, network.images, network.labels)
     assert (network.logits_fn(hacked).argmax(axis=1) != network.labels).all()
     assert hacked.min() >= 0 and hacked.max() <= 1
-    smallest, ours = network.distances(DUAL[norm.name]).min(axis=1), np.asarray(norm.size(hacked - network.images))
+    smallest, ours = (
+        network.distances(DUAL[norm.name]).min(axis=1),
+        np.asarray(norm.size(hacked - network.images)),
+    )
     assert (ours >= 0.999 * smallest).all()
     assert (ours <= 1.05 * smallest).all()
 
@@ -38,7 +41,9 @@ def test_within_five_percent_of_the_smallest(binary, name):
 
 @pytest.mark.slow  # nearly all of it is compiling
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize(("shape", "images"), [((4, 6, 3), 3), ((7, 5, 1), 1)], ids=["colour", "one"])
+@pytest.mark.parametrize(
+    ("shape", "images"), [((4, 6, 3), 3), ((7, 5, 1), 1)], ids=["colour", "one"]
+)
 def test_images_may_have_any_shape_and_be_any_number(make_linear, name, shape, images):
     assert_smallest(make_linear(shape=shape, images=images, classes=2), *METHODS[name])
 
@@ -70,7 +75,9 @@ def test_where_a_single_step_lands_is_looked_at(binary, name):
 
 
 def test_a_step_of_size_zero_goes_nowhere(binary):
-    hacked = fmn(jax.random.key(0), binary.logits_fn, binary.images, binary.labels, steps=3, step_size=0.0)
+    hacked = fmn(
+        jax.random.key(0), binary.logits_fn, binary.images, binary.labels, steps=3, step_size=0.0
+    )
     np.testing.assert_array_equal(hacked, binary.images)
 
 
@@ -84,16 +91,22 @@ def test_targets_are_reached(linear, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_an_unreachable_goal_gives_the_image_back(name):
-    stubborn = lambda images: jnp.tile(jnp.eye(7)[0], (len(images), 1)) + 0 * images.sum(axis=(1, 2, 3))[:, None]  # noqa: E731
+    stubborn = lambda images: (
+        jnp.tile(jnp.eye(7)[0], (len(images), 1)) + 0 * images.sum(axis=(1, 2, 3))[:, None]
+    )
     images = jnp.full((2, 4, 4, 1), 0.3)
     attack, _ = METHODS[name]
-    np.testing.assert_array_equal(attack(jax.random.key(0), stubborn, images, jnp.zeros(2, int)), images)
+    np.testing.assert_array_equal(
+        attack(jax.random.key(0), stubborn, images, jnp.zeros(2, int)), images
+    )
 
 
 def test_fab_keeps_its_finds_within_eps(linear):
     smallest = linear.distances(1).min(axis=1)
     eps = float(np.median(smallest))
-    hacked = fab_targeted(jax.random.key(0), linear.logits_fn, linear.images, linear.labels, eps=eps, steps=10)
+    hacked = fab_targeted(
+        jax.random.key(0), linear.logits_fn, linear.images, linear.labels, eps=eps, steps=10
+    )
     assert (linf.size(hacked - linear.images) <= eps + 1e-6).all()
     fooled = linear.logits_fn(hacked).argmax(axis=1) != linear.labels
     np.testing.assert_array_equal(fooled[smallest < 0.97 * eps], True)

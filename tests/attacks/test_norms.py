@@ -39,7 +39,10 @@ def test_projection_is_the_nearest_point_of_the_ball(norm):
     inside = {"type": "ineq", "fun": lambda x: 1.0 - np.linalg.norm(x, ORDERS[norm.name])}
     start = delta / np.abs(delta).sum() / 2
     oracle = minimize(
-        lambda x: ((x - delta) ** 2).sum(), start, constraints=inside, options={"maxiter": 500, "ftol": 1e-12}
+        lambda x: ((x - delta) ** 2).sum(),
+        start,
+        constraints=inside,
+        options={"maxiter": 500, "ftol": 1e-12},
     ).x
     ours = norm.project(jnp.asarray(delta, jnp.float32).reshape(1, 5, 1, 1), 1.0).ravel()
     np.testing.assert_allclose(ours, oracle, atol=2e-3)
@@ -53,9 +56,11 @@ def test_steepest_has_norm_one_and_climbs_and_is_zero_for_a_zero_gradient(norm):
     np.testing.assert_allclose(sizes[[0, 1, 3, 4, 5]], 1, rtol=1e-5)
     assert sizes[2] == 0
     climbs = np.asarray((gradient * step).sum(axis=(1, 2, 3)))
-    dual = {"l1": np.inf, "l2": 2, "linf": 1}[norm.name]  # the most that a step of norm one can climb
+    # the most that a step of norm one can climb
+    dual = {"l1": np.inf, "l2": 2, "linf": 1}[norm.name]
     best = np.linalg.norm(np.asarray(gradient).reshape(6, -1), dual, axis=1)
-    np.testing.assert_allclose(climbs, best, rtol=1e-5)  # 20 pixels: a hundredth is one, the steepest, for L1 too
+    # 20 pixels: a hundredth is one, the steepest, for L1 too
+    np.testing.assert_allclose(climbs, best, rtol=1e-5)
 
 
 def test_l1_steps_move_a_hundredth_of_many_pixels():
@@ -63,7 +68,9 @@ def test_l1_steps_move_a_hundredth_of_many_pixels():
     assert ((l1.steepest(gradient) != 0).sum(axis=(1, 2, 3)) == 23).all()
 
 
-@pytest.mark.parametrize(("norm", "mean"), [(linf, 0.5), (l2, None), (l1, None)], ids=["linf", "l2", "l1"])
+@pytest.mark.parametrize(
+    ("norm", "mean"), [(linf, 0.5), (l2, None), (l1, None)], ids=["linf", "l2", "l1"]
+)
 def test_random_starts_fill_the_ball_evenly(norm, mean):
     """In two dimensions half of the radius holds a quarter of the area."""
     delta = norm.random_start(jax.random.key(0), (20_000, 2, 1, 1), 3.0)
@@ -87,13 +94,17 @@ def test_a_masked_attack_succeeds_exactly_where_eps_exceeds_the_smallest_masked_
     eps = jnp.asarray(factor * needed, jnp.float32)
     options = {"eps": eps, "step_size": eps / 8, "steps": 40, "norm": masked(norm, MASK)}
     hacked = pgd(jax.random.key(0), binary.logits_fn, binary.images, binary.labels, **options)
-    np.testing.assert_array_equal(binary.logits_fn(hacked).argmax(axis=1) != binary.labels, expected)
+    np.testing.assert_array_equal(
+        binary.logits_fn(hacked).argmax(axis=1) != binary.labels, expected
+    )
     assert not (hacked - binary.images)[:, ~MASK].any()
     assert (norm.size(hacked - binary.images) <= eps + 1e-6).all()
 
 
 def test_equal_masks_give_equal_norms():
-    assert masked(l2, MASK) == masked(l2, MASK.copy()) and hash(masked(l2, MASK)) == hash(masked(l2, MASK.copy()))
+    assert masked(l2, MASK) == masked(l2, MASK.copy()) and hash(masked(l2, MASK)) == hash(
+        masked(l2, MASK.copy())
+    )
     assert masked(l2, MASK) != masked(l2, ~MASK) and masked(l2, MASK) != masked(linf, MASK)
     assert smooth(l2, 1.5) == smooth(l2, 1.5) != smooth(l2, 2.0)
     with pytest.raises(ValueError, match=r"shape \[H, W, 1\] or \[H, W, C\], received \[8, 8\]"):
@@ -101,7 +112,9 @@ def test_equal_masks_give_equal_norms():
 
 
 def low_passed(delta, sigma):
-    return gaussian_filter(np.asarray(delta, np.float64), sigma, mode="constant", truncate=8, axes=(1, 2))
+    return gaussian_filter(
+        np.asarray(delta, np.float64), sigma, mode="constant", truncate=8, axes=(1, 2)
+    )
 
 
 def test_smooth_steps_are_filtered_by_a_gaussian():
@@ -111,7 +124,9 @@ def test_smooth_steps_are_filtered_by_a_gaussian():
     np.testing.assert_allclose(ours[0], step / np.linalg.norm(step), atol=1e-5)
     assert not ours[1].any()
     step = low_passed(np.sign(low_passed(gradient, 1.5)), 1.5)[0]
-    np.testing.assert_allclose(smooth(linf, 1.5).steepest(gradient)[0], step / np.abs(step).max(), atol=1e-5)
+    np.testing.assert_allclose(
+        smooth(linf, 1.5).steepest(gradient)[0], step / np.abs(step).max(), atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("norm", NORMS.values(), ids=NORMS)
@@ -120,7 +135,7 @@ def test_smooth_steps_climb_and_starts_stay_inside(norm):
     step = smooth(norm, 1.0).steepest(gradient)
     np.testing.assert_allclose(norm.size(step), 1, rtol=1e-5)
     assert ((gradient * step).sum(axis=(1, 2, 3)) > 0).all()
-    roughness = lambda d: np.square(np.diff(d, axis=1)).sum() / np.square(d).sum()  # noqa: E731
+    roughness = lambda d: np.square(np.diff(d, axis=1)).sum() / np.square(d).sum()
     assert roughness(step) < 0.5 * roughness(norm.steepest(gradient))
     start = smooth(norm, 1.0).random_start(jax.random.key(5), gradient.shape, 0.5)
     assert (norm.size(start) <= 0.5 + 1e-6).all() and start.any()
@@ -140,4 +155,11 @@ def test_a_smooth_attack_succeeds_and_is_smooth(binary):
 @pytest.mark.parametrize("attack", [square, fab_targeted], ids=["square", "fab-t"])
 def test_attacks_with_a_geometry_of_their_own_refuse_other_norms(linear, attack):
     with pytest.raises(ValueError, match="is made for linf and l2, received masked linf"):
-        attack(jax.random.key(0), linear.logits_fn, linear.images, linear.labels, eps=0.1, norm=masked(linf, MASK))
+        attack(
+            jax.random.key(0),
+            linear.logits_fn,
+            linear.images,
+            linear.labels,
+            eps=0.1,
+            norm=masked(linf, MASK),
+        )

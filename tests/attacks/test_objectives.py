@@ -12,7 +12,9 @@ LOGITS = jnp.array([[2.0, -1.0, 0.5, 3.0, 0.0, 1.0, -2.0], [1.0, 4.0, 0.0, 0.5, 
 def test_cross_entropy_is_optaxs():
     labels = jnp.array([3, 4])
     np.testing.assert_allclose(
-        cross_entropy(LOGITS, labels), optax.softmax_cross_entropy_with_integer_labels(LOGITS, labels), rtol=1e-6
+        cross_entropy(LOGITS, labels),
+        optax.softmax_cross_entropy_with_integer_labels(LOGITS, labels),
+        rtol=1e-6,
     )
 
 
@@ -26,13 +28,18 @@ def test_margins_and_dlr_by_hand():
         rtol=1e-6,
     )
     probabilities = np.asarray(jax.nn.softmax(LOGITS))
-    expected = [probabilities[0, 0] - probabilities[0, 3], probabilities[1, 1] - probabilities[1, 4]]
+    expected = [
+        probabilities[0, 0] - probabilities[0, 3],
+        probabilities[1, 1] - probabilities[1, 4],
+    ]
     np.testing.assert_allclose(probability_margin(LOGITS, labels), expected, rtol=1e-6)
 
 
 def test_of_three_classes_targeted_dlr_has_the_scale_of_dlr():
     logits = jnp.array([[1.0, 3.0, -1.0]])
-    np.testing.assert_allclose(targeted_dlr(logits, jnp.array([1]), jnp.array([2])), [(-1 - 3) / (3 + 1)], rtol=1e-6)
+    np.testing.assert_allclose(
+        targeted_dlr(logits, jnp.array([1]), jnp.array([2])), [(-1 - 3) / (3 + 1)], rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("objective", [cross_entropy, margin, probability_margin, dlr])
@@ -50,7 +57,7 @@ def test_dlr_does_not_depend_on_shift_and_scale():
 
 def test_the_margin_keeps_its_gradient_where_cross_entropy_loses_it():
     logits, labels = jnp.array([[200.0, 0, 0, 0, 0, 0, 0]]), jnp.array([0])
-    slope = lambda objective: np.abs(jax.grad(lambda z: objective(z, labels).sum())(logits)).max()  # noqa: E731
+    slope = lambda objective: np.abs(jax.grad(lambda z: objective(z, labels).sum())(logits)).max()
     assert slope(cross_entropy) == 0
     assert slope(margin) == 1
 

@@ -1,4 +1,6 @@
-"""What holds of every attack, whatever the images, on linear networks of any scale: the invariants of attacks."""
+"""What holds of every attack, whatever the images, on linear networks of any scale: the invariants
+of attacks.
+"""
 
 import contextlib
 import functools
@@ -16,7 +18,8 @@ from fer_jax import attacks
 from fer_jax.attacks import l1, l2, linf, margin
 
 STEPS = {"step_size": 0.01, "steps": 5}
-WITHIN = {  # eps -> attack; the norm, and how many times eps it may use, so that all are of about one force
+# eps -> attack; the norm, and how many times eps it may use, so that all are of about one force
+WITHIN = {
     "fgsm": (lambda eps: functools.partial(attacks.fgsm, eps=eps), linf, 1),
     "fgsm-rs": (lambda eps: functools.partial(attacks.fgsm, eps=eps, random_start=True), linf, 1),
     "bim": (lambda eps: functools.partial(attacks.bim, eps=eps, **STEPS), linf, 1),
@@ -26,13 +29,41 @@ WITHIN = {  # eps -> attack; the norm, and how many times eps it may use, so tha
     "pgd-l1": (lambda eps: functools.partial(attacks.pgd, eps=40 * eps, norm=l1, **STEPS), l1, 40),
     "apgd": (lambda eps: functools.partial(attacks.apgd, eps=eps, steps=20), linf, 1),
     "apgd-l2": (lambda eps: functools.partial(attacks.apgd, eps=8 * eps, steps=20, norm=l2), l2, 8),
-    "apgd-t": (lambda eps: functools.partial(attacks.apgd_targeted, eps=eps, steps=20, targets=2), linf, 1),
-    "fab-t": (lambda eps: functools.partial(attacks.fab_targeted, eps=eps, steps=3, targets=2), linf, 1),
-    "fab-t-l2": (lambda eps: functools.partial(attacks.fab_targeted, eps=8 * eps, steps=3, targets=2, norm=l2), l2, 8),
+    "apgd-t": (
+        lambda eps: functools.partial(attacks.apgd_targeted, eps=eps, steps=20, targets=2),
+        linf,
+        1,
+    ),
+    "fab-t": (
+        lambda eps: functools.partial(attacks.fab_targeted, eps=eps, steps=3, targets=2),
+        linf,
+        1,
+    ),
+    "fab-t-l2": (
+        lambda eps: functools.partial(
+            attacks.fab_targeted, eps=8 * eps, steps=3, targets=2, norm=l2
+        ),
+        l2,
+        8,
+    ),
     "square": (lambda eps: functools.partial(attacks.square, eps=eps, queries=20), linf, 1),
-    "square-l2": (lambda eps: functools.partial(attacks.square, eps=8 * eps, queries=20, norm=l2), l2, 8),
-    "autoattack": (lambda eps: functools.partial(attacks.autoattack, eps=eps, steps=10, queries=20, batch_size=5), linf, 1),
-    "universal": (lambda eps: functools.partial(attacks.universal, eps=eps, batch_size=4, **STEPS), linf, 1),
+    "square-l2": (
+        lambda eps: functools.partial(attacks.square, eps=8 * eps, queries=20, norm=l2),
+        l2,
+        8,
+    ),
+    "autoattack": (
+        lambda eps: functools.partial(
+            attacks.autoattack, eps=eps, steps=10, queries=20, batch_size=5
+        ),
+        linf,
+        1,
+    ),
+    "universal": (
+        lambda eps: functools.partial(attacks.universal, eps=eps, batch_size=4, **STEPS),
+        linf,
+        1,
+    ),
     "uniform": (lambda eps: functools.partial(attacks.uniform, eps=eps), linf, 1),
     "gaussian": (lambda eps: functools.partial(attacks.gaussian, eps=eps), linf, 1),
 }
@@ -46,16 +77,31 @@ SMALLEST = {  # eps -> attack, of which it knows nothing; the norm
 }
 MAKE = {name: make for name, (make, *_) in (WITHIN | SMALLEST).items()}
 TOGETHER = ("autoattack", "universal")  # what becomes of an image depends on the others
-DRAWN = ("fgsm-rs", "pgd", "pgd-l2", "pgd-l1", "apgd", "apgd-l2", "apgd-t", "square", "square-l2", "uniform", "gaussian")
+DRAWN = (
+    "fgsm-rs",
+    "pgd",
+    "pgd-l2",
+    "pgd-l1",
+    "apgd",
+    "apgd-l2",
+    "apgd-t",
+    "square",
+    "square-l2",
+    "uniform",
+    "gaussian",
+)
 
 KINDS = {
     "any": lambda random, shape: random.uniform(0, 1, shape),
     "black and white": lambda random, shape: random.integers(0, 2, shape),
     "constant": lambda random, shape: np.full(shape, random.uniform()),
 }
-SCALES = (1.0, 0.0, 1e-6, 1e4)  # of the logits: as they are, no gradient at all, hardly one, saturated
+# of the logits: as they are, no gradient at all, hardly one, saturated
+SCALES = (1.0, 0.0, 1e-6, 1e4)
 few = settings(max_examples=6, deadline=None, derandomize=True)
-cases = given(st.integers(0, 2**16), st.sampled_from([*KINDS]), st.sampled_from(SCALES), st.booleans())
+cases = given(
+    st.integers(0, 2**16), st.sampled_from([*KINDS]), st.sampled_from(SCALES), st.booleans()
+)
 
 
 def case(linear, seed, kind, scale, right):
@@ -63,7 +109,11 @@ def case(linear, seed, kind, scale, right):
     random = np.random.default_rng(seed)
     logits_fn = Partial(linear.logits_fn.func, scale * linear.weights, scale * linear.bias)
     images = jnp.asarray(KINDS[kind](random, linear.images.shape), jnp.float32)
-    labels = logits_fn(images).argmax(axis=1) if right else jnp.asarray(random.integers(0, 7, len(images)), jnp.int32)
+    labels = (
+        logits_fn(images).argmax(axis=1)
+        if right
+        else jnp.asarray(random.integers(0, 7, len(images)), jnp.int32)
+    )
     return logits_fn, images, labels
 
 
@@ -75,7 +125,9 @@ def assert_image(hacked, images):
 @pytest.mark.parametrize("name", WITHIN)
 @few
 @cases
-def test_a_bounded_attack_stays_in_ball_and_box_and_repeats_itself(linear, name, seed, kind, scale, right):
+def test_a_bounded_attack_stays_in_ball_and_box_and_repeats_itself(
+    linear, name, seed, kind, scale, right
+):
     make, norm, times = WITHIN[name]
     given = case(linear, seed, kind, scale, right)
     eps = (0.0, 0.004, 0.1, 1.0)[seed % 4]
@@ -94,7 +146,9 @@ def test_no_room_is_no_change(linear, name):
 @pytest.mark.parametrize("name", SMALLEST)
 @few
 @cases
-def test_a_smallest_change_is_a_success_or_none_and_repeats_itself(linear, name, seed, kind, scale, right):
+def test_a_smallest_change_is_a_success_or_none_and_repeats_itself(
+    linear, name, seed, kind, scale, right
+):
     make, norm = SMALLEST[name]
     logits_fn, images, labels = case(linear, seed, kind, scale, right)
     hacked = make(None)(jax.random.key(seed), logits_fn, images, labels)
@@ -102,15 +156,23 @@ def test_a_smallest_change_is_a_success_or_none_and_repeats_itself(linear, name,
     sizes = norm.size(jnp.asarray(hacked - images))
     before, after = (margin(logits_fn(each), labels) for each in (images, hacked))
     assert (after[sizes > 0] >= -1e-5 * scale).all()  # on the boundary the network may say either
-    assert (sizes[before > 0] <= 1e-4).all()  # what is wrong already needs no change; C&W's goes through tanh and back
-    np.testing.assert_array_equal(make(None)(jax.random.key(seed), logits_fn, images, labels), hacked)
+    # what is wrong already needs no change; C&W's goes through tanh and back
+    assert (sizes[before > 0] <= 1e-4).all()
+    np.testing.assert_array_equal(
+        make(None)(jax.random.key(seed), logits_fn, images, labels), hacked
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in MAKE if name not in TOGETHER])
 def test_an_image_is_attacked_the_same_whatever_is_beside_it(linear, name):
     images, labels, attack = linear.images, linear.labels, MAKE[name](0.01)
     hacked = attack(jax.random.key(0), linear.logits_fn, images, labels)
-    beside = attack(jax.random.key(0), linear.logits_fn, images.at[0].set(1 - images[5]), labels.at[0].set(labels[0] ^ 1))
+    beside = attack(
+        jax.random.key(0),
+        linear.logits_fn,
+        images.at[0].set(1 - images[5]),
+        labels.at[0].set(labels[0] ^ 1),
+    )
     np.testing.assert_array_equal(hacked[1:], beside[1:])
     if name not in DRAWN:
         turned = attack(jax.random.key(1), linear.logits_fn, images[::-1], labels[::-1])
@@ -119,13 +181,18 @@ def test_an_image_is_attacked_the_same_whatever_is_beside_it(linear, name):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_another_key_draws_other_numbers(linear, name):
-    first, second = (MAKE[name](0.01)(jax.random.key(k), linear.logits_fn, linear.images, linear.labels) for k in (0, 1))
+    first, second = (
+        MAKE[name](0.01)(jax.random.key(k), linear.logits_fn, linear.images, linear.labels)
+        for k in (0, 1)
+    )
     assert (jnp.abs(first - second).max(axis=(1, 2, 3)) > 0).any()
 
 
 @contextlib.contextmanager
 def traced():
-    """What jax meanwhile traces or compiles; single operations outside jit, which it calls "bind", are only traced."""
+    """What jax meanwhile traces or compiles; single operations outside jit, which it calls "bind",
+    are only traced.
+    """
     functions = []
 
     def listen(event: str, duration_secs: float, **details: str | int):
@@ -148,7 +215,9 @@ def test_what_is_traced_and_compiled_is_counted():
 
     with traced() as functions:
         jax.jit(more)(1.0)
-    assert functions[0] == "traced more" and any(entry.startswith("compiled") for entry in functions)
+    assert functions[0] == "traced more" and any(
+        entry.startswith("compiled") for entry in functions
+    )
 
 
 @pytest.mark.parametrize("name", MAKE)

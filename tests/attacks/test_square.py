@@ -13,8 +13,20 @@ from fer_jax.attacks.square import _change_l2, _tiles, eta, square_sides
 def test_square_stays_in_its_ball_and_loses_to_the_gradient(linear, norm, dual):
     smallest = linear.distances(dual).min(axis=1)
     eps = float(3 * np.median(smallest))
-    hacked = square(jax.random.key(0), linear.logits_fn, linear.images, linear.labels, eps=eps, norm=norm, queries=300)
-    assert (norm.size(hacked - linear.images) <= eps + 1e-5).all() and hacked.min() >= 0 and hacked.max() <= 1
+    hacked = square(
+        jax.random.key(0),
+        linear.logits_fn,
+        linear.images,
+        linear.labels,
+        eps=eps,
+        norm=norm,
+        queries=300,
+    )
+    assert (
+        (norm.size(hacked - linear.images) <= eps + 1e-5).all()
+        and hacked.min() >= 0
+        and hacked.max() <= 1
+    )
     black = np.asarray(linear.logits_fn(hacked).argmax(axis=1) != linear.labels)
     assert not black[smallest > eps].any()
     options = {"eps": eps, "step_size": eps / 4, "steps": 20, "norm": norm}
@@ -31,7 +43,9 @@ def test_squares_shrink_as_the_paper_says():
 
 
 def test_autoattacks_five_thousand_queries_keep_the_schedule_and_fewer_hurry():
-    full, standard, few = (square_sides(queries, 0.8, (48, 48), linf) for queries in (10_000, 5000, 200))
+    full, standard, few = (
+        square_sides(queries, 0.8, (48, 48), linf) for queries in (10_000, 5000, 200)
+    )
     np.testing.assert_array_equal(standard, full[:5000])
     np.testing.assert_array_equal(few, full[::50])
 
@@ -47,7 +61,9 @@ def nested_rectangles(height, width):
     """The paper's definition, rectangle by rectangle."""
     hill = np.zeros((height, width))
     for k in range(max(height // 2, width // 2) + 1):
-        rows, columns = (slice(max(side // 2 - k, 0), side // 2 + k + 1) for side in (height, width))
+        rows, columns = (
+            slice(max(side // 2 - k, 0), side // 2 + k + 1) for side in (height, width)
+        )
         hill[rows, columns] += 1 / (k + 1) ** 2
     return hill / np.linalg.norm(hill)
 
@@ -62,7 +78,9 @@ def test_eta_is_a_hill_beside_a_valley(side):
     expected = np.zeros((18, 18))
     halves = nested_rectangles(side // 2, side), -nested_rectangles(side - side // 2, side)
     expected[2 : 2 + side, 2 : 2 + side] = np.concatenate(halves) / np.sqrt(2)
-    drawn, turned = (compiled_eta(*given, side)[0, :, :, 0] for given in ((down, right), (right, down)))
+    drawn, turned = (
+        compiled_eta(*given, side)[0, :, :, 0] for given in ((down, right), (right, down))
+    )
     np.testing.assert_allclose(drawn, expected, atol=1e-6)
     np.testing.assert_allclose(turned, expected.T, atol=1e-6)
 
@@ -71,15 +89,25 @@ def test_l2_starts_from_tiles_of_eta_and_spends_all_of_eps_at_every_step():
     images = jnp.full((3, 17, 15, 2), 0.5)
     start = _tiles(jax.random.key(0), images, 0.3)
     np.testing.assert_allclose(l2.size(start - images), 0.3, rtol=1e-5)
-    assert (start[:, 0] == 0.5).all() and (start[:, -1] == 0.5).all()  # five tiles of three rows, and one row on either side
+    # five tiles of three rows, and one row on either side
+    assert (start[:, 0] == 0.5).all() and (start[:, -1] == 0.5).all()
     tile = (start - images)[0, 1:4, :3, 0]
     turns = [nested_rectangles(1, 3), -nested_rectangles(2, 3)]
-    turns = [sign * turned for sign in (1, -1) for each in [np.concatenate(turns)] for turned in (each, each.T)]
-    assert any(np.allclose(tile / jnp.linalg.norm(tile), turned / np.sqrt(2), atol=1e-5) for turned in turns)
+    turns = [
+        sign * turned
+        for sign in (1, -1)
+        for each in [np.concatenate(turns)]
+        for turned in (each, each.T)
+    ]
+    assert any(
+        np.allclose(tile / jnp.linalg.norm(tile), turned / np.sqrt(2), atol=1e-5)
+        for turned in turns
+    )
     changed = jax.jit(_change_l2)(jax.random.key(1), start, images, 0.3, jnp.asarray(5))
     np.testing.assert_allclose(l2.size(changed - images), 0.3, rtol=1e-5)
     moved = jnp.abs(changed - start).max(axis=3) > 1e-6
-    assert ((moved.sum(axis=(1, 2)) > 0) & (moved.sum(axis=(1, 2)) <= 50)).all()  # within two squares of 25 pixels
+    # within two squares of 25 pixels
+    assert ((moved.sum(axis=(1, 2)) > 0) & (moved.sum(axis=(1, 2)) <= 50)).all()
 
 
 def masked_logits(weights, bias, images):
@@ -101,28 +129,36 @@ def test_autoattack_is_the_worst_case_of_its_stages(linear):
     smallest = linear.distances(1).min(axis=1)
     eps, told = float(np.median(smallest)), []
     attack = functools.partial(autoattack, eps=eps, steps=10, queries=20, batch_size=5)
-    tell = lambda *stage: told.append(stage)  # noqa: E731
+    tell = lambda *stage: told.append(stage)
     hacked = attack(jax.random.key(0), linear.logits_fn, linear.images, linear.labels, told=tell)
     robust = np.asarray(linear.logits_fn(hacked).argmax(axis=1) == linear.labels)
     np.testing.assert_array_equal(robust, smallest > eps)
     assert (linf.size(hacked - linear.images) <= eps + 1e-6).all()
     assert [name for name, _ in told] == ["apgd-ce", "apgd-t", "fab-t", "square"]
-    assert [count for _, count in told][1:] == 3 * [robust.sum()]  # what can be found APGD-T finds, with a target each
+    # what can be found APGD-T finds, with a target each
+    assert [count for _, count in told][1:] == 3 * [robust.sum()]
 
 
-@pytest.mark.parametrize("classes", [3, pytest.param(4, marks=pytest.mark.slow), 10])  # most of it is compiling
+# most of it is compiling
+@pytest.mark.parametrize("classes", [3, pytest.param(4, marks=pytest.mark.slow), 10])
 def test_autoattack_serves_three_to_ten_classes(make_linear, classes):
     network = make_linear(logits=classes, images=6)
     smallest = network.distances(1).min(axis=1)
     eps = float(np.sort(smallest)[2:4].mean())
     options = {"eps": eps, "steps": 8, "queries": 3, "batch_size": 6}
-    hacked = autoattack(jax.random.key(0), network.logits_fn, network.images, network.labels, **options)
-    np.testing.assert_array_equal(network.logits_fn(hacked).argmax(axis=1) != network.labels, smallest < eps)
+    hacked = autoattack(
+        jax.random.key(0), network.logits_fn, network.images, network.labels, **options
+    )
+    np.testing.assert_array_equal(
+        network.logits_fn(hacked).argmax(axis=1) != network.labels, smallest < eps
+    )
 
 
 def test_autoattack_leaves_alone_what_is_wrong_already(linear):
     wrong = (linear.labels + 1) % 7
-    hacked = autoattack(jax.random.key(0), linear.logits_fn, linear.images, wrong, eps=0.01, steps=5, queries=5)
+    hacked = autoattack(
+        jax.random.key(0), linear.logits_fn, linear.images, wrong, eps=0.01, steps=5, queries=5
+    )
     np.testing.assert_array_equal(hacked, linear.images)
 
 

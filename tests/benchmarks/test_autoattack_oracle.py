@@ -1,4 +1,6 @@
-"""The bookkeeping of benchmarks/autoattack_oracle.py, on attacks that break known images; needs no oracle."""
+"""The bookkeeping of benchmarks/autoattack_oracle.py, on attacks that break known images; needs no
+oracle.
+"""
 
 import numpy as np
 import pytest
@@ -32,13 +34,25 @@ class Known:
         return np.where(np.isin(rows, self.breaks[stage])[:, None, None, None], -images, images)
 
     def side(self, benchmark):
-        attacks = {name: lambda *given, name=name: self.attack(name, *given) for name in self.breaks}
+        attacks = {
+            name: lambda *given, name=name: self.attack(name, *given) for name in self.breaks
+        }
         return benchmark.Side(self.logits, attacks)
 
 
 def search(benchmark, log, known):
-    images = np.arange(20, dtype=np.float32)[:, None, None, None] * np.ones((1, 48, 48, 1), np.float32)
-    benchmark.search(known.side(benchmark), images, np.zeros(20, int), [*range(2, 12), 0], log, "known", together=4)
+    images = np.arange(20, dtype=np.float32)[:, None, None, None] * np.ones(
+        (1, 48, 48, 1), np.float32
+    )
+    benchmark.search(
+        known.side(benchmark),
+        images,
+        np.zeros(20, int),
+        [*range(2, 12), 0],
+        log,
+        "known",
+        together=4,
+    )
     return log
 
 

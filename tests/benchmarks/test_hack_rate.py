@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, metrics, model_file, models, runtime
+from fer_jax import cli, data, models, runtime
 from fer_jax.data import Split, sources
-from fer_jax.model_file import ModelFile
+from fer_jax.evaluation import metrics
+from fer_jax.models import model_file
+from fer_jax.models.model_file import ModelFile
 from fer_jax.predict import Predictor
 
 ARCHITECTURE = {"family": "vgg", "stages": [[4]], "dropout": 0.0}
@@ -23,11 +25,21 @@ def benchmark(load_script):
 def run(benchmark, monkeypatch, tmp_path):
     """Run it on a random network and noise, of which ten images are labelled happy."""
     monkeypatch.setattr(runtime, "configure", lambda: None)
-    variables = models.create(ARCHITECTURE).init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False)
-    model_file.save(tmp_path / "model.pkl", ModelFile(ARCHITECTURE, jax.device_get(variables), {"protocol": "train-only"}))
+    variables = models.create(ARCHITECTURE).init(
+        jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False
+    )
+    model_file.save(
+        tmp_path / "model.pkl",
+        ModelFile(ARCHITECTURE, jax.device_get(variables), {"protocol": "train-only"}),
+    )
     images = np.random.default_rng(0).integers(0, 256, (20, 48, 48), np.uint8)
-    half = Split(images[:10], np.full(10, 3, np.int32)), Split(images[10:], np.full(10, 4, np.int32))
-    monkeypatch.setattr(data, "load", lambda directory: sources.bundle(Split(images[:1], half[0].labels[:1]), *half))
+    half = (
+        Split(images[:10], np.full(10, 3, np.int32)),
+        Split(images[10:], np.full(10, 4, np.int32)),
+    )
+    monkeypatch.setattr(
+        data, "load", lambda directory: sources.bundle(Split(images[:1], half[0].labels[:1]), *half)
+    )
     monkeypatch.setattr(benchmark, "LEVELS", (1, 64))
     monkeypatch.setattr(benchmark, "TOGETHER", 4)
 
@@ -40,11 +52,16 @@ def run(benchmark, monkeypatch, tmp_path):
     return call
 
 
-def test_a_row_per_method_and_eps_counts_the_images_that_the_network_is_sure_of(run, benchmark, monkeypatch, tmp_path):
+def test_a_row_per_method_and_eps_counts_the_images_that_the_network_is_sure_of(
+    run, benchmark, monkeypatch, tmp_path
+):
     monkeypatch.setattr(benchmark, "SURE", float(np.sort(run.happy)[3]))  # four of the ten are not
     assert run() == 0
     table = pd.read_csv(tmp_path / "out" / "success.csv")
-    assert list(table["method"]) == ["pgd", "pgd", "apgd", "apgd"] and list(table["eps"]) == ["1/255", "64/255"] * 2
+    assert (
+        list(table["method"]) == ["pgd", "pgd", "apgd", "apgd"]
+        and list(table["eps"]) == ["1/255", "64/255"] * 2
+    )
     assert (table["images"] == 6).all()
     np.testing.assert_allclose(table["rate"], table["successes"] / 6, atol=1e-5)
     for _, row in table.iterrows():
@@ -56,9 +73,14 @@ def test_a_row_per_method_and_eps_counts_the_images_that_the_network_is_sure_of(
     assert told["target"] == "sad" and len(told["results"]) == 4 and len(told["model"]) == 64
 
 
-def test_it_takes_no_more_than_asked_and_refuses_what_it_cannot_count(run, benchmark, monkeypatch, tmp_path, capsys):
+def test_it_takes_no_more_than_asked_and_refuses_what_it_cannot_count(
+    run, benchmark, monkeypatch, tmp_path, capsys
+):
     assert run() == 2
-    assert "the network must be sure of a test image labelled happy, it is of none" in capsys.readouterr().err
+    assert (
+        "the network must be sure of a test image labelled happy, it is of none"
+        in capsys.readouterr().err
+    )
     assert run("--target", "joy") == 2
     assert "unknown emotion 'joy': the network tells angry, " in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_jax import stream
+from fer_jax.video import stream
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "stream.py"
 
@@ -36,7 +36,13 @@ def test_the_form_of_a_line(benchmark):
         "11:11:12s : person 12 : Happy , 100%",
     ):
         assert benchmark.LINE.fullmatch(line)
-    for line in ("Preprocessing", "11:11s : no face", "11:11:12s : Sad , 161%", "11:11:12s : Glad , 61%", "Traceback"):
+    for line in (
+        "Preprocessing",
+        "11:11s : no face",
+        "11:11:12s : Sad , 161%",
+        "11:11:12s : Glad , 61%",
+        "Traceback",
+    ):
         assert not benchmark.LINE.fullmatch(line)
 
 
@@ -44,13 +50,31 @@ def test_the_judge_sees_crashes_leaks_and_bad_lines(benchmark, tmp_path, capsys)
     def judged(returncode=0, out="11:11:12s : no face\n", err="", usages=((100.0, 20, 8),) * 9):
         (tmp_path / "out.txt").write_text(out)
         (tmp_path / "err.txt").write_text(err)
-        return benchmark.judge(returncode, [benchmark.Usage(*each) for each in usages], {}, tmp_path)
+        return benchmark.judge(
+            returncode, [benchmark.Usage(*each) for each in usages], {}, tmp_path
+        )
 
     assert judged() == 0
-    assert judged(err="http://127.0.0.1:1/v: dropped, reconnecting ...\nhttp://127.0.0.1:1/v: back after 0.3 s\n") == 0
-    assert judged(returncode=1) == judged(out="") == judged(out="11:11:12s : no") == judged(err="Traceback") == 1
+    assert (
+        judged(
+            err="http://127.0.0.1:1/v: dropped, reconnecting ...\nhttp://127.0.0.1:1/v: back after 0.3 s\n"
+        )
+        == 0
+    )
+    assert (
+        judged(returncode=1)
+        == judged(out="")
+        == judged(out="11:11:12s : no")
+        == judged(err="Traceback")
+        == 1
+    )
     for growing in ((10, 0, 0), (0, 1, 0), (0, 0, 1)):  # MiB, descriptors or threads a second
-        assert judged(usages=[np.array([100, 20, 8]) + second * np.array(growing) for second in range(30)]) == 1
+        assert (
+            judged(
+                usages=[np.array([100, 20, 8]) + second * np.array(growing) for second in range(30)]
+            )
+            == 1
+        )
 
 
 def test_usage_is_that_of_the_process(benchmark, tmp_path):
@@ -87,7 +111,9 @@ def quick(monkeypatch, benchmark):
 
 
 def test_a_real_stream_that_fails_is_read_in_order(benchmark, quick, capsys):
-    """Over HTTP: every fault but silence, which takes seconds. What still comes is newer than what came before."""
+    """Over HTTP: every fault but silence, which takes seconds. What still comes is newer than what
+    came before.
+    """
     faults = iter([*[None] * 20, "noise", *[None] * 5, "cut", *[None] * 20, "drop", *[None] * 60])
     happened = []
 
@@ -95,7 +121,9 @@ def test_a_real_stream_that_fails_is_read_in_order(benchmark, quick, capsys):
         happened.append(next(faults, None))
         if happened[-1] == "drop":
             return None
-        return {"noise": b"no picture" * 50, "cut": picture[: len(picture) // 3]}.get(happened[-1], picture)
+        return {"noise": b"no picture" * 50, "cut": picture[: len(picture) // 3]}.get(
+            happened[-1], picture
+        )
 
     shown = benchmark.pictures((320, 240), 200)
     with benchmark.Mjpeg(shown, fault).serving() as server, stream.Video(server.url) as video:
@@ -110,6 +138,10 @@ def test_a_real_stream_that_fails_is_read_in_order(benchmark, quick, capsys):
             if dropped_at is not None and len(numbers) == dropped_at + 10:
                 break
     assert times == sorted(times)
-    assert sum(later < earlier for earlier, later in itertools.pairwise(numbers)) <= 1  # the server begins anew
+    # the server begins anew
+    assert sum(later < earlier for earlier, later in itertools.pairwise(numbers)) <= 1
     said = capsys.readouterr().err.splitlines()
-    assert [re.sub(r"^\S+ |[\d.]+ s$", "", line) for line in said] == ["dropped, reconnecting ...", "back after "]
+    assert [re.sub(r"^\S+ |[\d.]+ s$", "", line) for line in said] == [
+        "dropped, reconnecting ...",
+        "back after ",
+    ]

@@ -19,7 +19,11 @@ import pytest
 from fer_jax.data import download, sources
 from fer_jax.errors import InputError
 
-COUNTS = {"Training": (2, 1, 1, 3, 1, 1, 1), "PublicTest": (1,) * 7, "PrivateTest": (0, 0, 1, 1, 1, 0, 1)}
+COUNTS = {
+    "Training": (2, 1, 1, 3, 1, 1, 1),
+    "PublicTest": (1,) * 7,
+    "PrivateTest": (0, 0, 1, 1, 1, 0, 1),
+}
 ETAG = '"v1"'
 Answer = Callable[[http.server.BaseHTTPRequestHandler], object]
 
@@ -60,8 +64,17 @@ PAGE = b"<!DOCTYPE html><html><body>Not found</body></html>"
 # What the server does with one request each
 
 
-def send(content: bytes, *, status: int = 200, upto: int | None = None, length: int | None = -1, **headers: str) -> Answer:
-    """The first `upto` bytes of `content` under a Content-Length of `length` (None: no such header)."""
+def send(
+    content: bytes,
+    *,
+    status: int = 200,
+    upto: int | None = None,
+    length: int | None = -1,
+    **headers: str,
+) -> Answer:
+    """The first `upto` bytes of `content` under a Content-Length of `length` (None: no such
+    header).
+    """
 
     def answer(request):
         request.send_response(status)
@@ -75,8 +88,12 @@ def send(content: bytes, *, status: int = 200, upto: int | None = None, length: 
     return answer
 
 
-def rest(content: bytes, *, etag: str | None = ETAG, upto: int | None = None, honest: bool = True) -> Answer:
-    """A server that knows ranges: the rest of `content` if If-Range names its version, else all of it."""
+def rest(
+    content: bytes, *, etag: str | None = ETAG, upto: int | None = None, honest: bool = True
+) -> Answer:
+    """A server that knows ranges: the rest of `content` if If-Range names its version, else all of
+    it.
+    """
 
     def answer(request):
         asked, version = request.headers["Range"], request.headers["If-Range"]
@@ -185,7 +202,9 @@ def test_a_whole_archive_is_installed_and_found(fetch, server, tmp_path, capsys)
     assert (captured.out, captured.err) == ("", "")
 
 
-def test_a_second_call_asks_no_server_and_a_damaged_archive_is_replaced(fetch, server, tmp_path, capsys):
+def test_a_second_call_asks_no_server_and_a_damaged_archive_is_replaced(
+    fetch, server, tmp_path, capsys
+):
     path = fetch(rest(GOOD))
     fetch(rest(GOOD))
     assert len(server.asked) == 1
@@ -208,7 +227,10 @@ def test_a_cut_download_goes_on_where_it_was_cut(fetch, server, capsys):
     assert [headers.get("If-Range") for headers in server.asked] == [None, ETAG, ETAG]
     assert fetch.waited == [1, 2]
     err = capsys.readouterr().err.splitlines()
-    assert err[0] == f"note: {server.url}: received {HALF:,} of {len(GOOD):,} bytes; trying again in 1 s"
+    assert (
+        err[0]
+        == f"note: {server.url}: received {HALF:,} of {len(GOOD):,} bytes; trying again in 1 s"
+    )
     assert len(err) == 2
 
 
@@ -254,10 +276,14 @@ def test_an_archive_that_was_complete_before_the_stop_is_not_asked_for(fetch, se
 
 
 @pytest.mark.parametrize("version", [{"ETag": ETAG}, {}])
-def test_without_ranges_the_download_starts_anew_and_says_so(version, fetch, server, tmp_path, capsys):
+def test_without_ranges_the_download_starts_anew_and_says_so(
+    version, fetch, server, tmp_path, capsys
+):
     assert fetch(send(GOOD, upto=HALF, ETag=ETAG), send(GOOD, **version)).read_bytes() == GOOD
     assert server.ranges == [None, f"bytes={HALF}-"]
-    assert capsys.readouterr().err.splitlines()[1:] == [f"note: {server.url}: the download cannot be resumed: starting anew"]
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        f"note: {server.url}: the download cannot be resumed: starting anew"
+    ]
     assert left(tmp_path) == [sources.ARCHIVE]
 
 
@@ -274,7 +300,8 @@ def test_without_a_version_no_range_is_asked_for_and_nothing_is_kept(fetch, serv
     ("etag", "honest", "said"),
     [
         ('"v2"', True, "the file has changed: starting anew"),
-        ('"v2"', False, "other bytes than were asked for"),  # a part of the new file, whatever If-Range says
+        # a part of the new file, whatever If-Range says
+        ('"v2"', False, "other bytes than were asked for"),
         (None, False, "other bytes than were asked for"),  # told by its size
     ],
 )
@@ -292,7 +319,9 @@ def test_a_change_that_nothing_tells_is_told_by_the_content(fetch, tmp_path):
     assert left(tmp_path) == []
 
 
-@pytest.mark.parametrize("said", ["bytes 0-9/10", "bytes 5-", "", "bytes 1-2/" + "9" * 5000, "lines 1-2/3"])
+@pytest.mark.parametrize(
+    "said", ["bytes 0-9/10", "bytes 5-", "", "bytes 1-2/" + "9" * 5000, "lines 1-2/3"]
+)
 def test_strange_ranges_are_not_appended(said, fetch, server):
     strange = send(b"x" * 10, status=206, ETag=ETAG, Content_Range=said)
     assert fetch(rest(GOOD, upto=HALF), strange, rest(GOOD)).read_bytes() == GOOD
@@ -311,7 +340,9 @@ def test_a_range_beyond_the_end_starts_anew(fetch, server):
     assert server.ranges == [None, f"bytes={HALF}-", None]
 
 
-@pytest.mark.parametrize("side", ["", "[]", "{}", '{"url": 1, "validator": 2, "size": "3"}', "other address", "too long"])
+@pytest.mark.parametrize(
+    "side", ["", "[]", "{}", '{"url": 1, "validator": 2, "size": "3"}', "other address", "too long"]
+)
 def test_a_part_of_something_else_is_not_added_to(side, fetch, server, tmp_path):
     known = {"url": server.url, "validator": ETAG, "size": 10 if side == "too long" else len(GOOD)}
     known["url"] = "http://elsewhere/" if side == "other address" else server.url
@@ -333,7 +364,9 @@ def test_a_server_in_trouble_is_asked_again(status, fetch, tmp_path):
 
 @pytest.mark.parametrize("status", [404, 403, 410])
 def test_a_refusal_is_final_and_keeps_what_had_arrived(status, fetch, server, tmp_path):
-    with pytest.raises(InputError, match=rf"^{server.url}: the server answers {status} [A-Z]\w+") as error:
+    with pytest.raises(
+        InputError, match=rf"^{server.url}: the server answers {status} [A-Z]\w+"
+    ) as error:
         fetch(send(PAGE, status=status))
     assert "\n" not in str(error.value) and left(tmp_path) == [] and fetch.waited == []
     with pytest.raises(InputError):
@@ -365,13 +398,19 @@ def test_a_cut_between_chunks_is_a_cut(fetch):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (PAGE, "must be the zip or fer2013.tar.gz, received text/html that starts b'<!DOCTYPE html><html'"),
+        (
+            PAGE,
+            "must be the zip or fer2013.tar.gz, received text/html that starts b'<!DOCTYPE html><html'",
+        ),
         (b"emotion,pixels\n", "received text/html that starts"),
         (b"P", "must be a whole, unencrypted zip archive"),
         (b"PK\x03\x04" + bytes(500), "must be a whole, unencrypted zip archive"),
         (gzip.compress(PAGE, mtime=0), "must be a whole tar.gz archive"),
         (zipped({"Training": (1,) * 7}), "must have 10 Training rows, received 7"),
-        (zipped(COUNTS | {"PrivateTest": (0, 0, 0, 2, 1, 0, 1)}), "must have 1 PrivateTest rows of fear, received 0"),
+        (
+            zipped(COUNTS | {"PrivateTest": (0, 0, 0, 2, 1, 0, 1)}),
+            "must have 1 PrivateTest rows of fear, received 0",
+        ),
     ],
 )
 def test_the_wrong_file_is_one_line_and_leaves_nothing(content, said, fetch, server, tmp_path):
@@ -386,7 +425,10 @@ def test_another_zip_is_refused(fetch, tmp_path):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("holiday.csv", "1")
-    with pytest.raises(InputError, match=r"archive.zip: must hold train.csv, test.csv and icml_face_data.csv, or fer2013"):
+    with pytest.raises(
+        InputError,
+        match=r"archive.zip: must hold train.csv, test.csv and icml_face_data.csv, or fer2013",
+    ):
         fetch(send(stream.getvalue()))
     assert left(tmp_path) == []
 
@@ -395,7 +437,9 @@ def test_a_damaged_row_is_named_by_the_address(fetch, server, tmp_path):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("fer2013.csv", "emotion,pixels,Usage\n7,1 2 3,Training\n")
-    with pytest.raises(InputError, match=rf"^{server.url}/fer2013.csv:1: a row must have 2304 pixels"):
+    with pytest.raises(
+        InputError, match=rf"^{server.url}/fer2013.csv:1: a row must have 2304 pixels"
+    ):
         fetch(send(stream.getvalue()))
     assert left(tmp_path) == []
 
@@ -409,7 +453,10 @@ def test_nothing_at_all_is_refused(fetch, tmp_path):
 @pytest.mark.parametrize("length", [5000, None])
 def test_endless_files_are_refused(length, fetch, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_MAX_ARCHIVE", 4000)
-    with pytest.raises(InputError, match=r"must have at most 4,000 bytes, (the server announces 5,000|received more)"):
+    with pytest.raises(
+        InputError,
+        match=r"must have at most 4,000 bytes, (the server announces 5,000|received more)",
+    ):
         fetch(send(GOOD[:5000], length=length, ETag=ETAG))
     assert left(tmp_path) == []
 
@@ -468,7 +515,9 @@ def test_nobody_listening_is_tried_again(fetch, server):
 
 
 @pytest.mark.parametrize("as_url", [False, True])
-@pytest.mark.parametrize(("content", "name"), [(GOOD, sources.ARCHIVE), (tarred(), "fer2013.tar.gz")])
+@pytest.mark.parametrize(
+    ("content", "name"), [(GOOD, sources.ARCHIVE), (tarred(), "fer2013.tar.gz")]
+)
 def test_a_local_archive_is_checked_and_copied(as_url, content, name, fetch, tmp_path):
     local = tmp_path / "downloads" / "whatever it is called"
     local.parent.mkdir()
@@ -505,7 +554,9 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_published_classes_add_up():
-    assert {usage: sum(classes) for usage, classes in sources.PUBLISHED_CLASSES.items()} == sources.PUBLISHED
+    assert {
+        usage: sum(classes) for usage, classes in sources.PUBLISHED_CLASSES.items()
+    } == sources.PUBLISHED
 
 
 def test_published_classes_are_those_of_the_real_labels(shared):

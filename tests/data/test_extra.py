@@ -14,7 +14,10 @@ cv2 = pytest.importorskip("cv2")
 @pytest.fixture(scope="module")
 def data() -> Fer2013:
     rng = np.random.default_rng(2)
-    splits = [Split(rng.integers(0, 256, (n, 48, 48), np.uint8), np.arange(n, dtype=np.int32) % 7) for n in (35, 8, 6)]
+    splits = [
+        Split(rng.integers(0, 256, (n, 48, 48), np.uint8), np.arange(n, dtype=np.int32) % 7)
+        for n in (35, 8, 6)
+    ]
     return bundle(*splits)
 
 
@@ -35,7 +38,8 @@ def test_pictures_follow_the_training_rows_and_the_tests_stay(data, tmp_path):
     (tmp_path / "happy" / "Thumbs.db").write_bytes(b"x")
     merged = extra.merge(data, tmp_path)
     np.testing.assert_array_equal(merged.train.images[:35], data.train.images)
-    np.testing.assert_array_equal(merged.train.images[35:], images[[1, 0, 2]])  # by number: 9, 10, 11
+    # by number: 9, 10, 11
+    np.testing.assert_array_equal(merged.train.images[35:], images[[1, 0, 2]])
     assert [EMOTIONS[label] for label in merged.train.labels[35:]] == ["sad", "happy", "disgust"]
     assert merged.train.images.dtype == np.uint8 and merged.train.labels.dtype == np.int32
     for before, after in zip(data[1:3], merged[1:3], strict=True):
@@ -59,7 +63,9 @@ def test_copies_of_test_rows_are_left_out_and_counted_in_one_warning(data, tmp_p
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 def test_colour_becomes_grey(suffix, tmp_path):
-    blue_green_red = np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    blue_green_red = (
+        np.random.default_rng(0).integers(0, 256, (6, 6, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    )
     save(tmp_path / "fear" / f"1{suffix}", blue_green_red)
     expected = blue_green_red @ [0.114, 0.587, 0.299]  # ITU-R BT.601
     error = np.abs(extra.read(tmp_path).images[0] - expected)
@@ -75,8 +81,14 @@ def test_grey_saved_as_colour_keeps_its_pixels(tmp_path):
 @pytest.mark.parametrize(
     ("image", "rule"),
     [
-        (np.zeros((64, 48), np.uint8), r"must be 48x48 \(see scripts/preprocess.py\), received 48x64"),
-        (np.zeros((48, 48, 4), np.uint8), r"8-bit grey or RGB, received uint8 of shape \(48, 48, 4\)"),
+        (
+            np.zeros((64, 48), np.uint8),
+            r"must be 48x48 \(see scripts/preprocess.py\), received 48x64",
+        ),
+        (
+            np.zeros((48, 48, 4), np.uint8),
+            r"8-bit grey or RGB, received uint8 of shape \(48, 48, 4\)",
+        ),
         (np.zeros((48, 48), np.uint16), r"8-bit grey or RGB, received uint16 of shape \(48, 48\)"),
     ],
 )
@@ -103,7 +115,9 @@ def test_folders_that_hold_no_emotions_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"absent: must be a folder"):
         extra.read(tmp_path / "absent")
     save(tmp_path / "1.png", faces(1)[0])
-    with pytest.raises(InputError, match=r"must hold pictures .* in folders named angry, .*, received none"):
+    with pytest.raises(
+        InputError, match=r"must hold pictures .* in folders named angry, .*, received none"
+    ):
         extra.read(tmp_path)
     save(tmp_path / "contempt" / "1.png", faces(1)[0])
     with pytest.raises(InputError, match=r"contempt: .*unknown emotion 'contempt'"):

@@ -12,12 +12,16 @@ from fer_jax.data.sources import PUBLISHED, Fer2013, Split, bundle
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS, FERPLUS_EMOTIONS
 
-HEADER = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+HEADER = (
+    "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+)
 
 
 def labelled(*sizes: int) -> Fer2013:
     """Labels count 0, 1, 2, ... 6, 0, ... in each split."""
-    splits = [Split(np.zeros((n, 48, 48), np.uint8), np.arange(n, dtype=np.int32) % 7) for n in sizes]
+    splits = [
+        Split(np.zeros((n, 48, 48), np.uint8), np.arange(n, dtype=np.int32) % 7) for n in sizes
+    ]
     return bundle(*splits)
 
 
@@ -33,7 +37,10 @@ def row(**votes: int) -> np.ndarray:
 
 def test_the_first_seven_classes_are_ours():
     assert FERPLUS_EMOTIONS[:7] == EMOTIONS and FERPLUS_EMOTIONS[7:] == ("contempt",)
-    assert ferplus.COLUMNS[:8] == FERPLUS_EMOTIONS and ferplus.COLUMNS[8:] == ("unknown", "not a face")
+    assert ferplus.COLUMNS[:8] == FERPLUS_EMOTIONS and ferplus.COLUMNS[8:] == (
+        "unknown",
+        "not a face",
+    )
 
 
 def test_votes_are_read_by_column_name_and_placed_by_split(tmp_path):
@@ -45,7 +52,9 @@ def test_votes_are_read_by_column_name_and_placed_by_split(tmp_path):
         "Training,fer0000002.png,6,0,0,0,0,0,0,0,3,0",
     )
     votes = ferplus.read(path, labelled(2, 1, 1))
-    np.testing.assert_array_equal(votes.training, np.concatenate([row(not_a_face=10), row(neutral=6, unknown=3)]))
+    np.testing.assert_array_equal(
+        votes.training, np.concatenate([row(not_a_face=10), row(neutral=6, unknown=3)])
+    )
     np.testing.assert_array_equal(votes.public_test, row(disgust=5, fear=4, contempt=1))
     np.testing.assert_array_equal(votes.private_test, row(happy=1, surprise=2, sad=3, angry=4))
     assert all(counts.dtype == np.uint8 for counts in votes)
@@ -54,7 +63,9 @@ def test_votes_are_read_by_column_name_and_placed_by_split(tmp_path):
     with path.open() as stream:
         table = list(csv.DictReader(stream))
     lines = [",".join(cells[name] for name in reversed(names)) for cells in table]
-    turned = ferplus.read(write(tmp_path / "turned.csv", *lines, header=",".join(reversed(names))), labelled(2, 1, 1))
+    turned = ferplus.read(
+        write(tmp_path / "turned.csv", *lines, header=",".join(reversed(names))), labelled(2, 1, 1)
+    )
     for expected, received in zip(votes, turned, strict=True):
         np.testing.assert_array_equal(received, expected)
 
@@ -67,16 +78,37 @@ GOOD = "Training,fer0000000.png,10,0,0,0,0,0,0,0,0,0"
     [
         ("Training,x.png,10,0,0,0,0,0,0,0,0", "2: a row must have 12 columns, received 11"),
         (GOOD + ",0", "2: a row must have 12 columns, received 13"),
-        ("Test,x.png,10,0,0,0,0,0,0,0,0,0", "2: Usage must be one of Training, PublicTest, PrivateTest, received 'Test'"),
-        ("Training,x.png,-1,0,0,0,0,0,0,0,0,0", "2: neutral must be an integer from 0 to 10, received '-1'"),
-        ("Training,x.png,0,11,0,0,0,0,0,0,0,0", "2: happiness must be an integer from 0 to 10, received '11'"),
+        (
+            "Test,x.png,10,0,0,0,0,0,0,0,0,0",
+            "2: Usage must be one of Training, PublicTest, PrivateTest, received 'Test'",
+        ),
+        (
+            "Training,x.png,-1,0,0,0,0,0,0,0,0,0",
+            "2: neutral must be an integer from 0 to 10, received '-1'",
+        ),
+        (
+            "Training,x.png,0,11,0,0,0,0,0,0,0,0",
+            "2: happiness must be an integer from 0 to 10, received '11'",
+        ),
         ("Training,x.png,0,0,0,0,0,0,0,0,0,", "2: NF must be an integer from 0 to 10, received ''"),
-        ("Training,x.png,0,0,0,0,two,0,0,0,0,0", "2: anger must be an integer from 0 to 10, received 'two'"),
-        ("Training,x.png,0,0,0,0,0,0,1.0,0,0,0", "2: fear must be an integer from 0 to 10, received '1.0'"),
-        ("Training,x.png,0,0,0,0,0,0,0,٣,0,0", "2: contempt must be an integer from 0 to 10, received '٣'"),
+        (
+            "Training,x.png,0,0,0,0,two,0,0,0,0,0",
+            "2: anger must be an integer from 0 to 10, received 'two'",
+        ),
+        (
+            "Training,x.png,0,0,0,0,0,0,1.0,0,0,0",
+            "2: fear must be an integer from 0 to 10, received '1.0'",
+        ),
+        (
+            "Training,x.png,0,0,0,0,0,0,0,٣,0,0",
+            "2: contempt must be an integer from 0 to 10, received '٣'",
+        ),
         ("Training,x.png,6,0,0,5,0,0,0,0,0,0", "2: a row must have at most 10 votes, received 11"),
         ("", " must have 2 Training rows, one for each image of the data, received 1"),
-        (f"{GOOD}\n{GOOD}", " must have 2 Training rows, one for each image of the data, received 3"),
+        (
+            f"{GOOD}\n{GOOD}",
+            " must have 2 Training rows, one for each image of the data, received 3",
+        ),
         ('Training,"x', " line 3: must be a CSV row"),
         (f"Training,{'x' * 200_000}", " line 3: must be a CSV row"),
     ],
@@ -93,10 +125,22 @@ def test_bad_rows_are_refused(line, rule, tmp_path):
     ("content", "rule"),
     [
         (b"", "the header must name the column 'Usage' once, received 0"),
-        (HEADER.replace("fear", "fears").encode(), "the header must hold FER+'s columns only, received 'fears'"),
-        (HEADER.replace("fear", "anger").encode(), "the header must name the column 'anger' once, received 2"),
-        (HEADER.replace(",NF", "").encode(), "the header must name the column 'NF' once, received 0"),
-        ((HEADER + ",Image name").encode(), "the header must name the column 'Image name' once, received 2"),
+        (
+            HEADER.replace("fear", "fears").encode(),
+            "the header must hold FER+'s columns only, received 'fears'",
+        ),
+        (
+            HEADER.replace("fear", "anger").encode(),
+            "the header must name the column 'anger' once, received 2",
+        ),
+        (
+            HEADER.replace(",NF", "").encode(),
+            "the header must name the column 'NF' once, received 0",
+        ),
+        (
+            (HEADER + ",Image name").encode(),
+            "the header must name the column 'Image name' once, received 2",
+        ),
         (b"emotion,pixels,Usage\n", "the header must hold FER+'s columns only, received 'emotion'"),
         (b"\x89PNG" + bytes(range(256)), "byte 0: must be UTF-8 text"),
     ],
@@ -118,7 +162,9 @@ def test_an_oversized_file_is_not_read_whole(tmp_path, monkeypatch):
 
 
 def test_a_missing_file_says_where_to_get_it(tmp_path):
-    with pytest.raises(InputError, match=rf"absent\.csv: .* download fer2013new.csv from {ferplus.PAGE}"):
+    with pytest.raises(
+        InputError, match=rf"absent\.csv: .* download fer2013new.csv from {ferplus.PAGE}"
+    ):
         ferplus.read(tmp_path / "absent.csv", labelled(1, 1, 1))
 
 
@@ -132,9 +178,17 @@ def test_votes_of_rows_in_another_order_are_refused(tmp_path):
         return f"Training,x.png,{','.join(map(str, counts))}"
 
     path = write(tmp_path / "fer2013new.csv", *(line(label) for label in data.train.labels))
-    assert (ferplus.majority(ferplus.read(path, data).training).targets.argmax(axis=1) == data.train.labels).all()
-    path = write(tmp_path / "fer2013new.csv", *(line(label) for label in np.sort(data.train.labels)))
-    with pytest.raises(InputError, match=r"must be those of the data's rows, but agree with \d+% of the Training labels"):
+    assert (
+        ferplus.majority(ferplus.read(path, data).training).targets.argmax(axis=1)
+        == data.train.labels
+    ).all()
+    path = write(
+        tmp_path / "fer2013new.csv", *(line(label) for label in np.sort(data.train.labels))
+    )
+    with pytest.raises(
+        InputError,
+        match=r"must be those of the data's rows, but agree with \d+% of the Training labels",
+    ):
         ferplus.read(path, data)
 
 
@@ -145,11 +199,23 @@ MAJORITY = [
     ({"happy": 5, "sad": 5}, None),
     ({"happy": 5, "sad": 4, "fear": 1}, "happy"),  # 5 of the 9 votes left once the outlier is gone
     ({"happy": 4, "sad": 3, "fear": 3}, None),
-    ({"happy": 3, "sad": 2, **dict.fromkeys(["angry", "fear", "disgust", "neutral", "contempt"], 1)}, "happy"),
+    (
+        {
+            "happy": 3,
+            "sad": 2,
+            **dict.fromkeys(["angry", "fear", "disgust", "neutral", "contempt"], 1),
+        },
+        "happy",
+    ),
     ({"contempt": 6, "neutral": 4}, "contempt"),
     ({"unknown": 6, "sad": 4}, None),
     ({"not_a_face": 10}, None),
-    (dict.fromkeys(["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"], 1), None),
+    (
+        dict.fromkeys(
+            ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"], 1
+        ),
+        None,
+    ),
 ]
 
 
@@ -178,7 +244,12 @@ PROBABILISTIC = [
     ({"happy": 4, "sad": 2, "unknown": 2, "fear": 2}, {"happy": 0.5, "sad": 0.25, "fear": 0.25}),
     ({"happy": 4, "not_a_face": 4, "sad": 2}, None),
     ({"not_a_face": 10}, None),
-    (dict.fromkeys(["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"], 1), None),
+    (
+        dict.fromkeys(
+            ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "contempt"], 1
+        ),
+        None,
+    ),
 ]
 
 
@@ -213,7 +284,9 @@ def test_targets_are_distributions_that_treat_emotions_alike(votes, seed):
     np.testing.assert_array_equal(votes, before)
     hard, soft = ferplus.majority(votes), ferplus.probabilistic(votes)
     both = hard.keep & soft.keep
-    np.testing.assert_array_equal(hard.targets[both].argmax(axis=1), soft.targets[both].argmax(axis=1))
+    np.testing.assert_array_equal(
+        hard.targets[both].argmax(axis=1), soft.targets[both].argmax(axis=1)
+    )
 
 
 def test_expected_labels_are_the_posterior_of_votes_that_are_independent_given_the_label():
@@ -232,11 +305,14 @@ def test_expected_labels_are_the_posterior_of_votes_that_are_independent_given_t
 def test_expected_labels_of_one_row_or_of_no_votes_are_finite():
     assert ferplus.expected_labels(row(happy=10), np.array([3])).argmax() == 3
     spread = ferplus.expected_labels(np.zeros((4, 10), np.uint8), np.array([0, 0, 0, 5]))
-    np.testing.assert_allclose(spread[:, [0, 5]], [[0.75, 0.25]] * 4, atol=0.01)  # nothing but the classes' shares is known
+    # nothing but the classes' shares is known
+    np.testing.assert_allclose(spread[:, [0, 5]], [[0.75, 0.25]] * 4, atol=0.01)
 
 
 def test_the_real_votes(shared):
-    """Row counts as the released code (ferplus.py, revision 888f98d) gives them when it is run on this file."""
+    """Row counts as the released code (ferplus.py, revision 888f98d) gives them when it is run on
+    this file.
+    """
     folder = shared / "data" / "fer2013"
     if not (folder / ferplus.FILE).is_file() or not (folder / "labels.csv").is_file():
         pytest.skip(f"no real votes: {folder} lacks {ferplus.FILE} or labels.csv")
@@ -249,7 +325,11 @@ def test_the_real_votes(shared):
     data = bundle(*splits)
     votes = ferplus.read(folder / ferplus.FILE, data)
     assert [int(ferplus.majority(counts).keep.sum()) for counts in votes] == [25060, 3199, 3153]
-    assert [int(ferplus.probabilistic(counts).keep.sum()) for counts in votes] == [27956, 3505, 3505]
+    assert [int(ferplus.probabilistic(counts).keep.sum()) for counts in votes] == [
+        27956,
+        3505,
+        3505,
+    ]
     assert sum(int((counts[:, 9] > 5).sum()) for counts in votes) == 176
     test = ferplus.majority(votes.private_test).targets.sum(axis=0)
     assert test.astype(int).tolist() == [273, 18, 83, 893, 384, 396, 1090, 16]

@@ -11,7 +11,9 @@ from fer_jax.labels import EMOTIONS
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Smoothed, at the contrast that it had."""
     smooth = ndimage.gaussian_filter(image.astype(float), sigma)
-    return np.clip(128 + (smooth - smooth.mean()) * image.std() / smooth.std(), 0, 255).astype(np.uint8)
+    return np.clip(128 + (smooth - smooth.mean()) * image.std() / smooth.std(), 0, 255).astype(
+        np.uint8
+    )
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,12 @@ def data() -> Fer2013:
     train[15] = private[0] = train[8]  # within and across, one label differs
     private[2] = public[2]  # between test splits: no leak from Training
     labels = [np.arange(n, dtype=np.int32) % 7 for n in (20, 6, 5)]
-    labels[0][11], labels[1][3], labels[0][15], labels[2][2] = labels[0][5], labels[0][9], labels[0][8], labels[1][2]
+    labels[0][11], labels[1][3], labels[0][15], labels[2][2] = (
+        labels[0][5],
+        labels[0][9],
+        labels[0][8],
+        labels[1][2],
+    )
     assert labels[2][0] != labels[0][8]
     return bundle(*(Split(*pair) for pair in zip((train, public, private), labels, strict=True)))
 
@@ -66,10 +73,14 @@ def test_the_table_names_rows_so_that_they_can_be_found(data):
     everything = np.concatenate([split.images for split in data.splits.values()])
     for line in table.to_dict("records"):
         split = data.splits[line["split"]]
-        np.testing.assert_array_equal(split.images[line["row"] - 1], everything[line["file_row"] - 1])
+        np.testing.assert_array_equal(
+            split.images[line["row"] - 1], everything[line["file_row"] - 1]
+        )
         assert EMOTIONS[split.labels[line["row"] - 1]] == line["emotion"]
         if line["measure"] == "group":  # goes by its first row
-            np.testing.assert_array_equal(everything[int(line["value"]) - 1], everything[line["file_row"] - 1])
+            np.testing.assert_array_equal(
+                everything[int(line["value"]) - 1], everything[line["file_row"] - 1]
+            )
     assert table.loc[table.finding == "blank", "value"].tolist() == [77]
 
 
@@ -77,7 +88,11 @@ def test_votes_add_what_is_not_a_face_most_votes_first(data):
     votes = Votes(*(np.zeros((len(split.labels), 10), np.uint8) for split in data.splits.values()))
     votes.training[4, 9], votes.training[6, 9], votes.private_test[1, 9] = 6, 5, 10
     finding = inspect.inspect(data, votes)[-1]
-    assert (finding.name, finding.rows.tolist(), finding.values.tolist()) == ("not_a_face", [27, 4], [10, 6])
+    assert (finding.name, finding.rows.tolist(), finding.values.tolist()) == (
+        "not_a_face",
+        [27, 4],
+        [10, 6],
+    )
 
 
 def test_measures_agree_with_scipy_and_do_not_depend_on_the_chunk(monkeypatch):
@@ -93,7 +108,9 @@ def test_measures_agree_with_scipy_and_do_not_depend_on_the_chunk(monkeypatch):
 
 def test_sharpness_falls_with_blur_and_ignores_brightness_and_contrast():
     image = np.random.default_rng(0).integers(0, 120, (48, 48), np.uint8)
-    blurred = inspect.sharpness(np.stack([image, *(blur(image, sigma) for sigma in (0.5, 1, 2, 4))]))
+    blurred = inspect.sharpness(
+        np.stack([image, *(blur(image, sigma) for sigma in (0.5, 1, 2, 4))])
+    )
     assert (np.diff(blurred) < 0).all()
     np.testing.assert_allclose(*inspect.sharpness(np.stack([image, 2 * image + 10])), rtol=1e-4)
     assert inspect.sharpness(np.full((1, 48, 48), 9, np.uint8)) == np.inf
@@ -101,7 +118,10 @@ def test_sharpness_falls_with_blur_and_ignores_brightness_and_contrast():
 
 def test_empty_splits_are_no_trouble(data):
     none = Split(np.zeros((0, 48, 48), np.uint8), np.zeros(0, np.int32))
-    found = {finding.name: finding.rows.tolist() for finding in inspect.inspect(bundle(data.train, none, none))}
+    found = {
+        finding.name: finding.rows.tolist()
+        for finding in inspect.inspect(bundle(data.train, none, none))
+    }
     assert found["copies"] == [5, 11, 8, 15] and found["test_rows_in_training"] == []
     empty = bundle(none, none, none)
     assert len(inspect.table(empty, inspect.inspect(empty))) == 0

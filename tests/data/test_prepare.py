@@ -14,14 +14,18 @@ from fer_jax.data import prepare, protocols, sources
 from fer_jax.data.sources import DataWarning, Fer2013, Split, bundle
 from fer_jax.errors import InputError
 
-pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.sources.DataWarning")  # synthetic files are short
+# synthetic files are short
+pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.sources.DataWarning")
 STORES = ["tfds", "npz"]
 
 
 def random_data(seed: int, sizes: tuple[int, int, int] = (150, 8, 6)) -> Fer2013:
     """More training rows than fit into two records; an image that ends in zeros."""
     rng = np.random.default_rng(seed)
-    splits = [Split(rng.integers(0, 256, (n, 48, 48), np.uint8), rng.integers(0, 7, n).astype(np.int32)) for n in sizes]
+    splits = [
+        Split(rng.integers(0, 256, (n, 48, 48), np.uint8), rng.integers(0, 7, n).astype(np.int32))
+        for n in sizes
+    ]
     splits[0].images[[63, -1], 20:] = 0
     return bundle(*splits)
 
@@ -56,7 +60,12 @@ def unread(monkeypatch):
 
 
 def prepared_files(directory: Path) -> list[Path]:
-    made = [path for name in ("tfds", "prepared") for path in (directory / name).rglob("*") if path.is_file()]
+    made = [
+        path
+        for name in ("tfds", "prepared")
+        for path in (directory / name).rglob("*")
+        if path.is_file()
+    ]
     return sorted(made, key=lambda path: path.stat().st_size)
 
 
@@ -82,7 +91,10 @@ def test_a_changed_source_of_the_same_size_and_time_is_prepared_anew(store, tmp_
     path = tmp_path / "fer2013.csv"
     before = path.stat()
     content = path.read_bytes()
-    path.write_bytes(content.replace(b"PublicTest", b"PublicTesT", 0)[:-20].replace(b" 11 ", b" 12 ", 1) + content[-20:])
+    path.write_bytes(
+        content.replace(b"PublicTest", b"PublicTesT", 0)[:-20].replace(b" 11 ", b" 12 ", 1)
+        + content[-20:]
+    )
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
     expected = room.load(tmp_path, cache=False)
@@ -114,7 +126,11 @@ def test_cut_records_are_noted_and_replaced(store, unread, tmp_path, capsys):
     capsys.readouterr()
     room.load(tmp_path)
     notes = capsys.readouterr().err.splitlines()
-    assert len(notes) == 1 and notes[0].startswith("note: ") and notes[0].endswith("preparing it again")
+    assert (
+        len(notes) == 1
+        and notes[0].startswith("note: ")
+        and notes[0].endswith("preparing it again")
+    )
     unread()
     assert room.load(tmp_path).digest == data.digest
 
@@ -145,7 +161,8 @@ def test_the_test_rows_with_emotions_are_always_those_of_the_data(store, tmp_pat
         rows = list(csv.reader(path.read_text().splitlines()))[1:]
         assert [int(row[0]) for row in rows] == random_data(seed).test.labels.tolist()
         np.testing.assert_array_equal(
-            [row[1].split() for row in rows], random_data(seed).test.images.reshape(14, -1).astype(str)
+            [row[1].split() for row in rows],
+            random_data(seed).test.images.reshape(14, -1).astype(str),
         )
     before = path.stat().st_mtime_ns
     room.load(tmp_path)
@@ -211,7 +228,12 @@ def test_two_first_starts_at_once_agree(tmp_path, root):
     write_csv(data, tmp_path)
     code = f"from pathlib import Path; from fer_jax import data; print(data.load(Path({str(tmp_path)!r})).digest)"
     command = [sys.executable, "-W", "ignore", "-c", code]
-    runs = [subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+    runs = [
+        subprocess.Popen(
+            command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in "ab"
+    ]
     outputs = [run.communicate(timeout=300) for run in runs]
     assert [out.strip() for out, _ in outputs] == [data.digest] * 2, outputs
     assert "Traceback" not in "".join(err for _, err in outputs)
@@ -249,7 +271,9 @@ def test_real_data_have_the_published_counts(shared, tmp_path):
     export = shared / "data" / "fer2013" / "export.py"
     if not export.is_file():
         pytest.skip(f"no real data: {export} is not there")
-    subprocess.run([sys.executable, str(export), "csv", str(tmp_path)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(export), "csv", str(tmp_path)], check=True, capture_output=True
+    )
     data = room.load(tmp_path)
     for usage, split in data.splits.items():
         assert np.bincount(split.labels).tolist() == PUBLISHED_CLASSES[usage]

@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_jax.data.ferplus import Votes, expected_labels
-from fer_jax.data.protocols import pixel_groups, protocol, reported, reported_by, sample, seen_in_training
+from fer_jax.data.protocols import (
+    pixel_groups,
+    protocol,
+    reported,
+    reported_by,
+    sample,
+    seen_in_training,
+)
 from fer_jax.data.sources import Fer2013, Split, bundle
 from fer_jax.errors import InputError
 
@@ -18,7 +25,9 @@ def numbered(groups: np.ndarray, labels: np.ndarray) -> Split:
 
 @st.composite
 def data_sets(draw) -> Fer2013:
-    """200 training rows in groups of one to a few copies, which may have different labels; groups recur in the test rows."""
+    """200 training rows in groups of one to a few copies, which may have different labels; groups
+    recur in the test rows.
+    """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kinds = draw(st.sampled_from([40, 150, 5000]))
 
@@ -41,7 +50,9 @@ def rows(split: Split) -> list[tuple[bytes, int]]:
 def test_votes_take_their_share_of_the_targets_on_rows_that_are_trained_on(name):
     rng = np.random.default_rng(0)
     labels = np.arange(350) % 7
-    data = bundle(*(numbered(np.arange(n) + 1000 * i, labels[:n]) for i, n in enumerate((350, 20, 30))))
+    data = bundle(
+        *(numbered(np.arange(n) + 1000 * i, labels[:n]) for i, n in enumerate((350, 20, 30)))
+    )
     votes = Votes(*(rng.integers(0, 2, (n, 10)).astype(np.uint8) for n in (350, 20, 30)))
     plain, voted = (protocol(data, name, votes=votes, share=share) for share in (0.0, 0.25))
     for part in ("train", "select", "report"):
@@ -50,15 +61,19 @@ def test_votes_take_their_share_of_the_targets_on_rows_that_are_trained_on(name)
     expected = expected_labels(votes.training[trained], voted.train.labels)
     np.testing.assert_allclose(voted.targets, 0.75 * plain.targets + 0.25 * expected, atol=1e-6)
     votes.training[~trained] = 9  # nothing is learned from votes on rows that select
-    np.testing.assert_array_equal(protocol(data, name, votes=votes, share=0.25).targets, voted.targets)
+    np.testing.assert_array_equal(
+        protocol(data, name, votes=votes, share=0.25).targets, voted.targets
+    )
 
 
 @settings(max_examples=40, deadline=None)
 @given(data=data_sets(), seed=st.integers(0, 100), holdout=st.sampled_from([0.1, 0.25, 0.5]))
 def test_train_only(data, seed, holdout):
     split = protocol(data, "train-only", seed=seed, holdout=holdout)
-    assert not set(keys(split.train)) & set(keys(split.select))  # all copies of an image on one side
-    assert sorted(rows(split.train) + rows(split.select)) == sorted(rows(data.train))  # none lost, none twice
+    # all copies of an image on one side
+    assert not set(keys(split.train)) & set(keys(split.select))
+    # none lost, none twice
+    assert sorted(rows(split.train) + rows(split.select)) == sorted(rows(data.train))
     assert rows(split.report) == rows(data.public_test) + rows(data.private_test)
     whole, held = (np.bincount(part.labels, minlength=7) for part in (data.train, split.select))
     assert (held <= np.round(holdout * whole)).all()
@@ -103,7 +118,9 @@ def test_kaggle(data):
 
 
 def votes_for(split: Split, undecided: int) -> np.ndarray:
-    """Nine for the class after each label (contempt after the last) and one stray; the first rows are split evenly."""
+    """Nine for the class after each label (contempt after the last) and one stray; the first rows
+    are split evenly.
+    """
     votes = np.zeros((len(split.labels), 10), np.uint8)
     votes[np.arange(len(votes)), split.labels + 1] = 9
     votes[:, 9] = 1
@@ -114,7 +131,9 @@ def votes_for(split: Split, undecided: int) -> np.ndarray:
 @pytest.mark.parametrize(("name", "kept"), [("ferplus-majority", 16), ("ferplus-probability", 20)])
 def test_ferplus_trains_on_votes_and_judges_by_majorities(name, kept):
     data = bundle(*[numbered(np.arange(n), np.arange(n) % 7) for n in (20, 15, 10)])
-    votes = Votes(*(votes_for(split, 4) for split in (data.train, data.public_test, data.private_test)))
+    votes = Votes(
+        *(votes_for(split, 4) for split in (data.train, data.public_test, data.private_test))
+    )
     split = protocol(data, name, votes=votes)
     assert [len(part.labels) for part in (split.train, split.select, split.report)] == [kept, 11, 6]
     np.testing.assert_array_equal(split.report.images, data.private_test.images[4:])
@@ -125,7 +144,9 @@ def test_ferplus_trains_on_votes_and_judges_by_majorities(name, kept):
 
 
 def test_what_is_reported_was_not_selected_on():
-    train, public, private = (numbered(np.arange(*span), np.zeros(3)) for span in ((0, 3), (2, 5), (5, 8)))
+    train, public, private = (
+        numbered(np.arange(*span), np.zeros(3)) for span in ((0, 3), (2, 5), (5, 8))
+    )
     data = bundle(train, public, private)  # the first row of PublicTest occurs in Training
     split, subsets = reported(data, "train-only")
     assert {name: rows.tolist() for name, rows in subsets.items()} == {
@@ -171,7 +192,9 @@ def test_holdout_out_of_range_is_refused(holdout):
 
 def test_unknown_names_and_empty_parts_are_refused():
     three, none = numbered(np.arange(3), np.arange(3)), numbered(np.arange(0), np.arange(0))
-    with pytest.raises(InputError, match="unknown protocol 'kagle': expected train-only, kaggle or, with"):
+    with pytest.raises(
+        InputError, match="unknown protocol 'kagle': expected train-only, kaggle or, with"
+    ):
         protocol(bundle(three, three, three), "kagle")
     for name, data, part in (
         ("train-only", bundle(three, three, three), "select"),  # a tenth of three rows is none

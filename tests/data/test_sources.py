@@ -46,10 +46,16 @@ def write_csv(data: Fer2013, path: Path) -> None:
         writer = csv.writer(stream)
         writer.writerow(header)
         for usage, split in data.splits.items():
-            if (path.name == "train.csv" and usage != "Training") or (path.name == "test.csv" and usage == "Training"):
+            if (path.name == "train.csv" and usage != "Training") or (
+                path.name == "test.csv" and usage == "Training"
+            ):
                 continue
             for image, label in zip(*split, strict=True):
-                cells = {"emotion": label, "pixels": " ".join(map(str, image.ravel())), "Usage": usage}
+                cells = {
+                    "emotion": label,
+                    "pixels": " ".join(map(str, image.ravel())),
+                    "Usage": usage,
+                }
                 writer.writerow([cells[column.strip()] for column in header])
 
 
@@ -96,7 +102,11 @@ def tar_gz(*entries: bytes) -> bytes:
 def write_tar(data: Fer2013, directory: Path) -> None:
     """As in the wild: made by tar itself, CSV first."""
     with tarfile.open(directory / "fer2013.tar.gz", "w:gz") as archive:
-        for name, content in (("fer2013.csv", csv_bytes(data, directory)), ("README", b"Hello"), ("fer2013.bib", b"@")):
+        for name, content in (
+            ("fer2013.csv", csv_bytes(data, directory)),
+            ("README", b"Hello"),
+            ("fer2013.bib", b"@"),
+        ):
             info = tarfile.TarInfo(f"fer2013/{name}")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
@@ -142,7 +152,9 @@ def test_every_layout_gives_the_same_arrays(layout, data, tmp_path):
         np.testing.assert_array_equal(received.labels, expected.labels)
         assert (received.images.dtype, received.labels.dtype) == (np.uint8, np.int32)
     assert read.digest == data.digest
-    np.testing.assert_array_equal(read.test.labels, np.concatenate([data.public_test.labels, data.private_test.labels]))
+    np.testing.assert_array_equal(
+        read.test.labels, np.concatenate([data.public_test.labels, data.private_test.labels])
+    )
 
 
 def test_digest_depends_on_pixels_labels_and_split(data):
@@ -167,7 +179,9 @@ def test_raw_files_come_before_the_npz(data, tmp_path):
 
 def test_quotes_byte_order_mark_and_blank_last_line_are_fine(tmp_path):
     path = tmp_path / "fer2013.csv"
-    path.write_bytes(b"\xef\xbb\xbf" + f'emotion,pixels,Usage\r\n3,"{GOOD}",Training\r\n\r\n'.encode())
+    path.write_bytes(
+        b"\xef\xbb\xbf" + f'emotion,pixels,Usage\r\n3,"{GOOD}",Training\r\n\r\n'.encode()
+    )
     read = find(tmp_path).read()
     assert read.train.labels.tolist() == [3]
     assert (read.train.images == 7).all()
@@ -210,7 +224,10 @@ def test_bad_pixels_are_refused(token, rule, tmp_path):
         (f"-1,{GOOD},Training", "emotion must be an integer from 0 to 6, received '-1'"),
         (f"happy,{GOOD},Training", "emotion must be an integer from 0 to 6, received 'happy'"),
         (f"1.0,{GOOD},Training", "emotion must be an integer from 0 to 6, received '1.0'"),
-        (f"1,{GOOD},Test", "Usage must be one of Training, PublicTest, PrivateTest, received 'Test'"),
+        (
+            f"1,{GOOD},Test",
+            "Usage must be one of Training, PublicTest, PrivateTest, received 'Test'",
+        ),
         (f"1,{GOOD}", "must have 3 columns, received 2"),
         (f"1,{GOOD},Training,x", "must have 3 columns, received 4"),
         (f"1,{GOOD[:400]}", "must have 3 columns, received 2"),
@@ -230,7 +247,10 @@ def test_a_file_cut_within_its_last_row_is_refused(data, tmp_path):
         write_csv(data, tmp_path / name)
     path = tmp_path / "train.csv"
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(InputError, match=r"train.csv:30: a row must have 2304 pixels, received \d+ \(is the file cut"):
+    with pytest.raises(
+        InputError,
+        match=r"train.csv:30: a row must have 2304 pixels, received \d+ \(is the file cut",
+    ):
         find(tmp_path).read()
 
 
@@ -267,9 +287,15 @@ def test_test_rows_must_equal_those_that_label_them(data, tmp_path):
     pixels = data.private_test.images.copy()
     pixels[2, 0, 0] ^= 1
     for name in CHALLENGE:
-        changed = bundle(*data[:2], data.private_test._replace(images=pixels)) if name == "test.csv" else data
+        changed = (
+            bundle(*data[:2], data.private_test._replace(images=pixels))
+            if name == "test.csv"
+            else data
+        )
         write_csv(changed, tmp_path / name)
-    with pytest.raises(InputError, match=r"test.csv:11: pixels must equal those of row 41 of .*icml_face_data.csv"):
+    with pytest.raises(
+        InputError, match=r"test.csv:11: pixels must equal those of row 41 of .*icml_face_data.csv"
+    ):
         find(tmp_path).read()
 
 
@@ -277,24 +303,38 @@ def test_more_test_rows_than_labels_are_refused(data, tmp_path):
     for name in CHALLENGE:
         short = bundle(*data[:2], Split(*(array[:4] for array in data.private_test)))
         write_csv(short if name == "icml_face_data.csv" else data, tmp_path / name)
-    with pytest.raises(InputError, match=r"test.csv:13: .* must label each row, it has 12 test rows for 14"):
+    with pytest.raises(
+        InputError, match=r"test.csv:13: .* must label each row, it has 12 test rows for 14"
+    ):
         find(tmp_path).read()
 
 
 def test_missing_data_say_what_was_looked_for_and_where_to_get_it(data, tmp_path):
     with pytest.raises(InputError) as error:
         find(tmp_path / "absent")
-    for part in ("absent", "train.csv", "fer2013.csv", sources.ARCHIVE, sources.TAR, sources.PAGE, "data/README.md"):
+    for part in (
+        "absent",
+        "train.csv",
+        "fer2013.csv",
+        sources.ARCHIVE,
+        sources.TAR,
+        sources.PAGE,
+        "data/README.md",
+    ):
         assert part in str(error.value)
     assert f"python scripts/download_data.py --data {tmp_path / 'absent'}" in str(error.value)
     write_csv(data, tmp_path / "train.csv")
     write_csv(data, tmp_path / "test.csv")
-    with pytest.raises(InputError, match=r"train.csv and test.csv alone: the labels .* icml_face_data.csv"):
+    with pytest.raises(
+        InputError, match=r"train.csv and test.csv alone: the labels .* icml_face_data.csv"
+    ):
         find(tmp_path)
 
 
 def test_short_files_warn_with_both_counts(data):
-    with pytest.warns(DataWarning, match=r"somewhere: 30 Training rows \(published: 28,709\), 8 PublicTest rows"):
+    with pytest.warns(
+        DataWarning, match=r"somewhere: 30 Training rows \(published: 28,709\), 8 PublicTest rows"
+    ):
         sources.warn_if_short(data, "somewhere")
 
 
@@ -326,7 +366,8 @@ def test_a_zip_member_that_claims_too_much_is_refused(data, tmp_path, monkeypatc
     write_zip(data, tmp_path)
     monkeypatch.setattr(sources, "_MAX_MEMBER", 1000)
     with pytest.raises(
-        InputError, match=r"archive.zip/some/folder/icml_face_data.csv: must have at most 1000 bytes, claims"
+        InputError,
+        match=r"archive.zip/some/folder/icml_face_data.csv: must have at most 1000 bytes, claims",
     ):
         find(tmp_path).read()
 
@@ -336,7 +377,12 @@ def test_a_zip_member_is_read_no_further_than_the_cap(data, tmp_path):
     path = tmp_path / "archive.zip"
     member = sources._Member(path, sources._zip_members(path)["train.csv"])
     member._left = 5000  # of the cap, whatever size the archive claims
-    with member, pytest.raises(InputError, match=r"archive.zip/some/folder/train.csv: must have at most .* holds more"):
+    with (
+        member,
+        pytest.raises(
+            InputError, match=r"archive.zip/some/folder/train.csv: must have at most .* holds more"
+        ),
+    ):
         member.read()
 
 
@@ -357,7 +403,9 @@ def test_an_encrypted_zip_is_refused(data, tmp_path):
 def test_a_zip_member_packed_otherwise_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("fer2013.csv", f"emotion,pixels,Usage\n0,{GOOD},Training\n")
-    with pytest.raises(InputError, match=r"a.zip/fer2013.csv: must be stored or deflated, received zip method 12"):
+    with pytest.raises(
+        InputError, match=r"a.zip/fer2013.csv: must be stored or deflated, received zip method 12"
+    ):
         find(tmp_path).read()
 
 
@@ -382,33 +430,43 @@ def find_tar(tmp_path: Path, content: bytes, nested: bool) -> sources.Source:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-@pytest.mark.parametrize("damage", ["cut", "flip", "checksum", "text", "empty", "header", "cut within"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flip", "checksum", "text", "empty", "header", "cut within"]
+)
 def test_a_damaged_tar_is_refused(damage, nested, data, tmp_path):
     content = csv_bytes(data, tmp_path)
     whole = tar_gz(entry("fer2013.csv", content))
     bad = {
         "cut": whole[: len(whole) // 2],
-        "flip": gzip.compress(entry("fer2013.csv", content), 0).replace(b" 11 ", b" 12 ", 1),  # told by the checksum alone
+        # told by the checksum alone
+        "flip": gzip.compress(entry("fer2013.csv", content), 0).replace(b" 11 ", b" 12 ", 1),
         "checksum": whole[:-8] + bytes(4) + whole[-4:],
         "text": b"\x1f\x8bhello",
         "empty": b"\x1f\x8b",
         "header": gzip.compress(b"x" * 512),
-        "cut within": gzip.compress(entry("fer2013.csv", content)[: -(len(content) // 2)].rpartition(b"\n")[0] + b"\n"),
+        "cut within": gzip.compress(
+            entry("fer2013.csv", content)[: -(len(content) // 2)].rpartition(b"\n")[0] + b"\n"
+        ),
     }
-    with pytest.raises(InputError, match=r"fer2013.tar.gz.*: must (be a whole tar.gz archive|have \d+ more bytes)") as error:
+    with pytest.raises(
+        InputError, match=r"fer2013.tar.gz.*: must (be a whole tar.gz archive|have \d+ more bytes)"
+    ) as error:
         find_tar(tmp_path, bad[damage], nested).read()
     assert "\n" not in str(error.value)
 
 
 def test_a_tar_is_searched_past_everything_but_files(data, tmp_path):
-    """Neither a folder nor a link of the right name is taken, and no name or link leads out of the archive."""
+    """Neither a folder nor a link of the right name is taken, and no name or link leads out of the
+    archive.
+    """
     outside = tmp_path / "outside.csv"
     outside.write_text("emotion,pixels,Usage\n")
     content = csv_bytes(data, tmp_path)
     archive = tar_gz(
         entry("fer2013.csv", kind=tarfile.DIRTYPE),
         entry("a/fer2013.csv", kind=tarfile.SYMTYPE, linkname=str(outside)),
-        entry("b/fer2013.csv", kind=tarfile.LNKTYPE, linkname="../outside.csv", size=100),  # as pax writes: none follow
+        # as pax writes: none follow
+        entry("b/fer2013.csv", kind=tarfile.LNKTYPE, linkname="../outside.csv", size=100),
         entry("x" * 300 + "/README", b"long name, in a member of its own"),
         entry("@LongLink", b"y" * 5000, kind=tarfile.GNUTYPE_LONGNAME),
         entry("fer2013new.csv", b"votes"),
@@ -417,7 +475,9 @@ def test_a_tar_is_searched_past_everything_but_files(data, tmp_path):
     )
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     assert find_tar(tmp_path, archive, nested=False).read().digest == data.digest
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path in before} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path in before
+    } == before
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -435,11 +495,15 @@ def test_a_tar_without_the_table_is_not_data(nested, data, tmp_path):
         (tar_gz(entry("bomb", bytes(3 << 20)), entry("fer2013.csv")), "a member claims 3145728"),
         (tar_gz(entry("a", bytes(600_000)), entry("b", bytes(600_000))), "a member claims 600000"),
         (tar_gz(entry("fer2013.csv", b"emotion,pixels,Usage\n"), bytes(3 << 20)), "holds more"),
-        (tar_gz(entry("name", bytes(3 << 20), kind=tarfile.GNUTYPE_LONGNAME)), "a member claims 3145728"),
+        (
+            tar_gz(entry("name", bytes(3 << 20), kind=tarfile.GNUTYPE_LONGNAME)),
+            "a member claims 3145728",
+        ),
         (tar_gz(entry("fer2013.csv", size=-512)), "a member claims -512"),
         (tar_gz(*[entry("a")] * 1001), "among its first 1000 members"),
     ],
-    ids=["claim", "other file", "sum", "tail", "name", "negative", "members"],  # a gzip file itself holds the time
+    # a gzip file itself holds the time
+    ids=["claim", "other file", "sum", "tail", "name", "negative", "members"],
 )
 @pytest.mark.parametrize("nested", [False, True])
 def test_a_tar_bomb_is_refused(archive, said, nested, tmp_path, monkeypatch):
@@ -470,7 +534,9 @@ def test_unnamed_test_pictures_are_split_evenly_per_emotion(data, tmp_path):
     write_folders(data, tmp_path, named=False)
     with pytest.warns(DataWarning, match="do not tell PublicTest from PrivateTest"):
         read = find(tmp_path).read()
-    counts = [np.bincount(split.labels, minlength=7) for split in (read.public_test, read.private_test)]
+    counts = [
+        np.bincount(split.labels, minlength=7) for split in (read.public_test, read.private_test)
+    ]
     assert (counts[0] - counts[1] >= 0).all() and (counts[0] - counts[1] <= 1).all()
     assert {*map(bytes, read.test.images)} == {*map(bytes, data.test.images)}
 
@@ -479,7 +545,9 @@ def test_half_named_test_pictures_are_refused(data, tmp_path):
     write_folders(data, tmp_path)
     picture = next((tmp_path / "test").rglob("*.png"))
     picture.rename(picture.with_name("someone.png"))
-    with pytest.raises(InputError, match=r"someone.png: the name must start with PublicTest or PrivateTest"):
+    with pytest.raises(
+        InputError, match=r"someone.png: the name must start with PublicTest or PrivateTest"
+    ):
         find(tmp_path).read()
 
 
@@ -491,9 +559,14 @@ def test_bad_pictures_are_refused(suffix, damage, data, tmp_path):
     shapes = {"size": (47, 48), "colour": (48, 48, 3)}
     noise = np.random.default_rng(0).integers(0, 256, shapes.get(damage, (48, 48)), np.uint8)
     content = cv2.imencode(suffix, noise)[1].tobytes()
-    content = {"cut": content[: len(content) // 2], "empty": b"", "text": b"hello"}.get(damage, content)
+    content = {"cut": content[: len(content) // 2], "empty": b"", "text": b"hello"}.get(
+        damage, content
+    )
     (tmp_path / "train" / "happy" / f"x{suffix}").write_bytes(content)
-    shape_rules = {"size": "must be 48x48 .*received 48x47", "colour": "must be 48x48 and 8-bit grey"}
+    shape_rules = {
+        "size": "must be 48x48 .*received 48x47",
+        "colour": "must be 48x48 and 8-bit grey",
+    }
     rule = shape_rules[damage] if damage in shapes else "must be a whole PNG or JPEG"
     with pytest.raises(InputError, match=rf"x{suffix}: .*{rule}"):
         find(tmp_path).read()
@@ -525,10 +598,18 @@ def write_arrays(path: Path, data: Fer2013, **changed: np.ndarray) -> None:
             "train_images must be uint8 [N, 48, 48], received float32",
         ),
         ("train_images", np.zeros((30, 48), np.uint8), "received uint8 of shape (30, 48)"),
-        ("train_images", np.zeros((29, 48, 48), np.uint8), "train must have one label per image, received 30 for 29"),
+        (
+            "train_images",
+            np.zeros((29, 48, 48), np.uint8),
+            "train must have one label per image, received 30 for 29",
+        ),
         ("train_labels", np.zeros(30, np.int64), "train_labels must be int32 [N], received int64"),
         ("train_labels", np.full(30, 7, np.int32), "train_labels must be 0 to 6, received 7 to 7"),
-        ("private_test_labels", np.full(6, -1, np.int32), "private_test_labels must be 0 to 6, received -1 to -1"),
+        (
+            "private_test_labels",
+            np.full(6, -1, np.int32),
+            "private_test_labels must be 0 to 6, received -1 to -1",
+        ),
         ("train_labels", np.array([print] * 30, object), "received object"),
     ],
 )
@@ -555,11 +636,19 @@ def test_npz_damage_is_refused(data, tmp_path):
 
 def test_npz_header_cannot_ask_for_more_than_the_file_holds(data, tmp_path):
     arrays = sources.npz_arrays(data)
-    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 48, 48), }".ljust(117) + b"\n"
+    header = (
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999, 48, 48), }".ljust(117)
+        + b"\n"
+    )
     with zipfile.ZipFile(tmp_path / "fer2013.npz", "w") as archive:
         for key in arrays:
-            archive.writestr(f"{key}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
-    with pytest.raises(InputError, match=r"train_images must be uint8 \[N, 48, 48\], received uint8 of shape \(99999999999"):
+            archive.writestr(
+                f"{key}.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+            )
+    with pytest.raises(
+        InputError,
+        match=r"train_images must be uint8 \[N, 48, 48\], received uint8 of shape \(99999999999",
+    ):
         find(tmp_path).read()
 
 

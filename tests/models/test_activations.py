@@ -14,7 +14,9 @@ def test_the_maps_of_a_vgg_and_their_gradients_are_those_of_its_last_rectifier()
     images = jnp.asarray(np.random.default_rng(0).uniform(size=(3, 48, 48, 1)), jnp.float32)
     variables = model.init(jax.random.key(0), images, train=False)
     classes = np.array([0, 6, 2])
-    _, captured = model.apply(variables, images, train=False, capture_intermediates=True, mutable=["intermediates"])
+    _, captured = model.apply(
+        variables, images, train=False, capture_intermediates=True, mutable=["intermediates"]
+    )
     (expected,) = captured["intermediates"]["norm2_2"]["__call__"]
 
     def logits(maps):

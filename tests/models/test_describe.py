@@ -10,7 +10,15 @@ TINY = {"family": "vgg", "stages": [[4, 4], [6]], "dropout": 0.5}
 
 def test_the_table_is_the_closed_form():
     rows = {layer.name: layer for layer in describe.layers(TINY)}
-    assert list(rows) == ["conv1_1", "norm1_1", "conv1_2", "norm1_2", "conv2_1", "norm2_1", "logits"]
+    assert list(rows) == [
+        "conv1_1",
+        "norm1_1",
+        "conv1_2",
+        "norm1_2",
+        "conv2_1",
+        "norm2_1",
+        "logits",
+    ]
     assert rows["conv1_2"] == ("conv1_2", (48, 48, 4), 9 * 4 * 4, 48 * 48 * 9 * 4 * 4)
     assert rows["norm2_1"] == ("norm2_1", (24, 24, 6), 12, 0)
     assert rows["logits"] == ("logits", (7,), 6 * 7 + 7, 6 * 7)
@@ -18,7 +26,9 @@ def test_the_table_is_the_closed_form():
 
 def test_parameters_are_those_of_the_network():
     variables = models.create(TINY).init(jax.random.key(0), jnp.zeros((1, 48, 48, 1)))
-    assert sum(row.parameters for row in describe.layers(TINY)) == sum(x.size for x in jax.tree.leaves(variables["params"]))
+    assert sum(row.parameters for row in describe.layers(TINY)) == sum(
+        x.size for x in jax.tree.leaves(variables["params"])
+    )
 
 
 def test_multiply_adds_agree_with_the_compilers_count():
@@ -26,4 +36,6 @@ def test_multiply_adds_agree_with_the_compilers_count():
     variables = model.init(jax.random.key(0), jnp.zeros((1, 48, 48, 1)))
     compiled = jax.jit(model.apply).lower(variables, jnp.zeros((1, 48, 48, 1))).compile()
     flops = compiled.cost_analysis()["flops"]
-    assert 2 * sum(row.multiply_adds for row in describe.layers(TINY)) == pytest.approx(flops, rel=0.1)
+    assert 2 * sum(row.multiply_adds for row in describe.layers(TINY)) == pytest.approx(
+        flops, rel=0.1
+    )

@@ -15,7 +15,11 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return nn.relu(nn.BatchNorm(use_running_average=not self.train, momentum=0.9, epsilon=layers.EPSILON)(x))
+        return nn.relu(
+            nn.BatchNorm(use_running_average=not self.train, momentum=0.9, epsilon=layers.EPSILON)(
+                x
+            )
+        )
 
 
 @pytest.fixture
@@ -76,10 +80,13 @@ def test_a_constant_channel_has_finite_gradients():
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 5), (2, 9)])
 def test_max_pool_equals_flax_in_value_and_gradient(height, width):
     key, weight_key = jax.random.split(jax.random.key(1))
-    x = jax.random.normal(key, (3, height, width, 4))  # no ties: there the gradients differ by design
+    # no ties: there the gradients differ by design
+    x = jax.random.normal(key, (3, height, width, 4))
     weights = jax.random.normal(weight_key, (3, height // 2, width // 2, 4))
     pools = [layers.max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2))]
-    ours, plain = (jax.value_and_grad(lambda x, pool=pool: (pool(x) * weights).sum())(x) for pool in pools)
+    ours, plain = (
+        jax.value_and_grad(lambda x, pool=pool: (pool(x) * weights).sum())(x) for pool in pools
+    )
     np.testing.assert_array_equal(layers.max_pool(x), nn.max_pool(x, (2, 2), (2, 2)))
     np.testing.assert_allclose(ours[1], plain[1], atol=1e-6)
 

@@ -22,7 +22,9 @@ def test_parameter_count_is_the_closed_form(variables):
     kernels = 9 * (1 * 4 + 4 * 4 + 4 * 6)
     norms = 2 * (4 + 4 + 6)
     dense = 6 * 7 + 7
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == kernels + norms + dense
+    assert (
+        sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == kernels + norms + dense
+    )
 
 
 def test_evaluation_treats_the_rows_of_a_batch_independently(variables):
@@ -35,7 +37,10 @@ def test_evaluation_treats_the_rows_of_a_batch_independently(variables):
 def test_training_uses_batch_statistics_and_dropout(variables):
     model, batch = models.create(TINY), images(5)
     keys = jax.random.split(jax.random.key(2))
-    runs = [model.apply(variables, batch, train=True, mutable=["batch_stats"], rngs={"dropout": key}) for key in keys]
+    runs = [
+        model.apply(variables, batch, train=True, mutable=["batch_stats"], rngs={"dropout": key})
+        for key in keys
+    ]
     assert not np.allclose(runs[0][0], runs[1][0])
     means = [updates["batch_stats"]["norm1_1"]["mean"] for _, updates in runs]
     np.testing.assert_array_equal(*means)
@@ -47,7 +52,9 @@ def test_any_side_gives_float32_logits_also_from_bfloat16_activations(variables,
     logits = models.create(TINY, dtype=jnp.bfloat16).apply(variables, images(2, side))
     assert logits.shape == (2, 7)
     assert logits.dtype == jnp.float32
-    np.testing.assert_allclose(logits, models.create(TINY).apply(variables, images(2, side)), atol=0.05)
+    np.testing.assert_allclose(
+        logits, models.create(TINY).apply(variables, images(2, side)), atol=0.05
+    )
 
 
 def test_a_crop_looks_at_the_centre_alone(variables):

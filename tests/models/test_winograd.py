@@ -8,10 +8,14 @@ from fer_jax.models import layers, shifted, winograd
 
 
 def assert_is_xlas_own(convolve, shape, inputs):
-    """In float64, where a wrong place or sign cannot hide behind rounding: the convolution and both its gradients."""
+    """In float64, where a wrong place or sign cannot hide behind rounding: the convolution and both
+    its gradients.
+    """
     random = np.random.default_rng(0)
     with jax.enable_x64(True):
-        x, kernel = (jnp.asarray(random.normal(size=size)) for size in ((*shape, inputs), (3, 3, inputs, 4)))
+        x, kernel = (
+            jnp.asarray(random.normal(size=size)) for size in ((*shape, inputs), (3, 3, inputs, 4))
+        )
         y, pull_back = jax.vjp(convolve, x, kernel)
         plain, plain_pull_back = jax.vjp(winograd.plain, x, kernel)
         weights = jnp.asarray(random.normal(size=y.shape))
@@ -60,7 +64,9 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return nn.Conv(self.width, (3, 3), use_bias=False, kernel_init=layers.KERNEL_INIT, name="conv")(x)
+        return nn.Conv(
+            self.width, (3, 3), use_bias=False, kernel_init=layers.KERNEL_INIT, name="conv"
+        )(x)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +79,19 @@ class Plain(nn.Module):
         ((2, 10, 10, 1), 32, shifted),
     ],
 )
-def test_a_layer_takes_it_where_it_pays_and_is_flaxs_in_variables_and_value(monkeypatch, shape, width, quick):
+def test_a_layer_takes_it_where_it_pays_and_is_flaxs_in_variables_and_value(
+    monkeypatch, shape, width, quick
+):
     used = []
     for module in (winograd, shifted):
         ours = module.convolve
-        monkeypatch.setattr(module, "convolve", lambda *args, m=module, f=ours: used.append(m) or f(*args))
+        monkeypatch.setattr(
+            module, "convolve", lambda *args, m=module, f=ours: used.append(m) or f(*args)
+        )
     x = jax.random.normal(jax.random.key(0), shape)
-    variables, plain = (network(width).init(jax.random.key(1), x[:1]) for network in (Network, Plain))
+    variables, plain = (
+        network(width).init(jax.random.key(1), x[:1]) for network in (Network, Plain)
+    )
     jax.tree.map(np.testing.assert_array_equal, variables, plain)
     outputs = [jax.eval_shape(network(width).apply, variables, x) for network in (Network, Plain)]
     assert set(used) == ({quick} if quick else set())

@@ -1,4 +1,6 @@
-"""`record`: the module record.py beside this file; a test with an argument `case` runs for each of its cases."""
+"""`record`: the module record.py beside this file; a test with an argument `case` runs for each of
+its cases.
+"""
 
 import importlib.util
 from pathlib import Path

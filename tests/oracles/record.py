@@ -1,9 +1,12 @@
-"""What other libraries' attacks do to a small network, for the tests that run without those libraries.
+"""What other libraries' attacks do to a small network, for the tests that run without those
+libraries.
 
-    python tests/oracles/record.py      # needs the extra `oracles`; writes tests/oracles/recorded/*.npz
+    python tests/oracles/record.py      # needs the extra `oracles`; writes
+    tests/oracles/recorded/*.npz
 
-Network and images are made of numpy's random numbers and lie in the record themselves. foolbox runs on our network through
-its `JAXModel`, in float64; pyautoattack on the same network in torch, each stage on all images, in float32.
+Network and images are made of numpy's random numbers and lie in the record themselves. foolbox runs
+on our network through its `JAXModel`, in float64; pyautoattack on the same network in torch, each
+stage on all images, in float32.
 """
 
 import importlib.util
@@ -19,7 +22,8 @@ from fer_jax import attacks
 
 HERE = Path(__file__).resolve().parent
 GRADIENT, AUTOATTACK = HERE / "recorded" / "foolbox.npz", HERE / "recorded" / "pyautoattack.npz"
-SIDE, CLASSES = 15, 7  # pyautoattack's Square in L2 fails on sides that are not nearly a multiple of 5
+# pyautoattack's Square in L2 fails on sides that are not nearly a multiple of 5
+SIDE, CLASSES = 15, 7
 AUTOATTACK_EPS = {"linf": 0.0085, "l2": 0.09}  # of which about half of the images survive
 STEPS, QUERIES = 25, 200  # of a published 100 and 5,000: enough for so small a network
 
@@ -52,20 +56,31 @@ CASES = [
 
 
 def small_logits(weights: dict, images: jax.Array) -> jax.Array:
-    """Two convolutions, tanh, and a dense layer: smooth, so that no gradient hangs on which side of a kink a pixel lies."""
+    """Two convolutions, tanh, and a dense layer: smooth, so that no gradient hangs on which side of
+    a kink a pixel lies.
+    """
     x = images - 0.5
     for name, stride in (("first", 1), ("second", 2)):
         layout = ("NHWC", "HWIO", "NHWC")
         pad = ((1, 1), (1, 1))
-        x = jnp.tanh(jax.lax.conv_general_dilated(x, weights[name], (stride, stride), pad, dimension_numbers=layout))
+        x = jnp.tanh(
+            jax.lax.conv_general_dilated(
+                x, weights[name], (stride, stride), pad, dimension_numbers=layout
+            )
+        )
     return x.reshape(len(x), -1) @ weights["dense"]
 
 
 def small_inputs(seed: int, count: int) -> dict[str, np.ndarray]:
-    """Weights, and "images" [count, 15, 15, 1], float32; on some pixels the box is within an attack's reach."""
+    """Weights, and "images" [count, 15, 15, 1], float32; on some pixels the box is within an
+    attack's reach.
+    """
     random = np.random.default_rng(seed)
     shapes = {"first": (3, 3, 1, 8), "second": (3, 3, 8, 8), "dense": (8 * 8 * 8, CLASSES)}
-    weights = {name: random.normal(size=shape) / np.sqrt(np.prod(shape[:-1])) for name, shape in shapes.items()}
+    weights = {
+        name: random.normal(size=shape) / np.sqrt(np.prod(shape[:-1]))
+        for name, shape in shapes.items()
+    }
     weights["dense"] *= 4
     arrays = {**weights, "images": random.uniform(0, 1, (count, SIDE, SIDE, 1))}
     return {name: array.astype(np.float32) for name, array in arrays.items()}
@@ -96,7 +111,9 @@ def foolbox_images(case: Case, logits_fn, images: jax.Array, labels: jax.Array) 
         attack = (theirs.L2PGD if case.norm == "l2" else linf)(**options)
     criterion = criteria.TargetedMisclassification if case.targeted else criteria.Misclassification
     model = foolbox.JAXModel(logits_fn, bounds=(0, 1))
-    return np.asarray(attack.run(model, images, criterion(eagerpy.astensor(labels)), epsilon=case.eps))
+    return np.asarray(
+        attack.run(model, images, criterion(eagerpy.astensor(labels)), epsilon=case.eps)
+    )
 
 
 def record_gradient_attacks() -> None:
@@ -112,7 +129,9 @@ def record_gradient_attacks() -> None:
                 found = foolbox_images(case, logits_fn, given["images"], goals)
                 worst = np.abs(found - recorded.get(case.name, found)).max()
                 if worst > 3e-7:
-                    raise SystemExit(f"{case.name}: a sign hangs on rounding ({worst:.1e}); choose another seed")
+                    raise SystemExit(
+                        f"{case.name}: a sign hangs on rounding ({worst:.1e}); choose another seed"
+                    )
                 recorded[case.name] = found.astype(np.float32)
     np.savez_compressed(GRADIENT, **inputs, labels=np.asarray(labels, np.int32), **recorded)
 
@@ -138,7 +157,10 @@ def torch_network(weights: dict[str, np.ndarray]):
     """`small_logits` in torch, on images [B, 1, H, W]."""
     import torch
 
-    first, second = (torch.from_numpy(np.ascontiguousarray(weights[k].transpose(3, 2, 0, 1))) for k in ("first", "second"))
+    first, second = (
+        torch.from_numpy(np.ascontiguousarray(weights[k].transpose(3, 2, 0, 1)))
+        for k in ("first", "second")
+    )
     dense = torch.from_numpy(weights["dense"])
 
     class Network(torch.nn.Module):

@@ -10,13 +10,17 @@ import pytest
 from fer_jax.predict import Predictor
 
 pytestmark = [
-    pytest.mark.skipif(importlib.util.find_spec("foolbox") is None, reason="needs foolbox, of the extra `oracles`"),
+    pytest.mark.skipif(
+        importlib.util.find_spec("foolbox") is None, reason="needs foolbox, of the extra `oracles`"
+    ),
     pytest.mark.filterwarnings("ignore"),  # foolbox and eagerpy use what newer libraries warn of
 ]
 
 
 def given(record, inputs, dtype=np.float64):
-    arrays = {name: jnp.asarray(inputs[name], dtype) for name in ("first", "second", "dense", "images")}
+    arrays = {
+        name: jnp.asarray(inputs[name], dtype) for name in ("first", "second", "dense", "images")
+    }
     return jax.jit(lambda images: record.small_logits(arrays, images)), arrays["images"]
 
 
@@ -44,7 +48,9 @@ def test_at_most_a_thousandth_of_the_pixels_differ_on_the_shipped_model(record, 
     images = jnp.asarray(patches.repeat(8, axis=1).repeat(8, axis=2))
     goals = goals_of(record, case, shipped(images).argmax(axis=1))
     few = case._replace(steps=min(case.steps, 4))
-    ours, theirs = (attack(few, shipped, images, goals) for attack in (record.our_images, record.foolbox_images))
+    ours, theirs = (
+        attack(few, shipped, images, goals) for attack in (record.our_images, record.foolbox_images)
+    )
     assert (np.abs(ours - theirs) > 1e-5).mean() <= 0.001
 
 
@@ -52,5 +58,7 @@ def test_the_record_is_what_foolbox_does(record, case):
     recorded = np.load(record.GRADIENT)
     with jax.enable_x64(True):
         logits_fn, images = given(record, recorded)
-        found = record.foolbox_images(case, logits_fn, images, goals_of(record, case, jnp.asarray(recorded["labels"])))
+        found = record.foolbox_images(
+            case, logits_fn, images, goals_of(record, case, jnp.asarray(recorded["labels"]))
+        )
     np.testing.assert_allclose(found, recorded[case.name], rtol=0, atol=1e-6)

@@ -11,11 +11,13 @@ from fer_jax import models
 from fer_jax.attacks import NORMS
 from fer_jax.attacks.square import eta, square_sides
 from fer_jax.errors import InputError
-from fer_jax.model_file import ModelFile
+from fer_jax.models.model_file import ModelFile
 
 missing = [name for name in ("torch", "pyautoattack") if importlib.util.find_spec(name) is None]
 pytestmark = [
-    pytest.mark.skipif(bool(missing), reason=f"needs {' and '.join(missing)}, of the extra `oracles`"),
+    pytest.mark.skipif(
+        bool(missing), reason=f"needs {' and '.join(missing)}, of the extra `oracles`"
+    ),
     pytest.mark.filterwarnings("ignore"),  # of libraries that are not ours
 ]
 ARCHITECTURE = {"family": "vgg", "stages": [[4, 6], [8]], "dropout": 0.3, "crop": 43}
@@ -24,10 +26,14 @@ ARCHITECTURE = {"family": "vgg", "stages": [[4, 6], [8]], "dropout": 0.3, "crop"
 @pytest.fixture(scope="module")
 def model():
     """Random weights, and statistics and scales that are none of batch norm's initial ones."""
-    shapes = models.create(ARCHITECTURE).init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False)
+    shapes = models.create(ARCHITECTURE).init(
+        jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False
+    )
     random = np.random.default_rng(0)
-    draw = lambda leaf: random.uniform(0.2, 1.2, leaf.shape).astype(np.float32)  # noqa: E731
-    variables = jax.tree.map(lambda leaf: draw(leaf) if leaf.ndim == 1 else np.asarray(leaf), shapes)
+    draw = lambda leaf: random.uniform(0.2, 1.2, leaf.shape).astype(np.float32)
+    variables = jax.tree.map(
+        lambda leaf: draw(leaf) if leaf.ndim == 1 else np.asarray(leaf), shapes
+    )
     return ModelFile(ARCHITECTURE, variables, {})
 
 
@@ -65,7 +71,9 @@ def test_squares_have_pyautoattacks_pattern_and_sides():
     for side in (3, 5, 9, 9, 9, 9, 43):
         pixels = jnp.arange(side)
         down, right = pixels[None, :, None, None], pixels[None, None, :, None]
-        ours = [np.asarray(eta(*given, side))[0, :, :, 0] for given in ((down, right), (right, down))]
+        ours = [
+            np.asarray(eta(*given, side))[0, :, :, 0] for given in ((down, right), (right, down))
+        ]
         expected = theirs.eta(side).numpy()
         equal = [np.allclose(each, expected, atol=1e-6) for each in ours]
         assert any(equal)
@@ -78,6 +86,7 @@ def test_squares_have_pyautoattacks_pattern_and_sides():
 def test_squares_shrink_when_pyautoattacks_do(record, queries, norm):
     theirs = record.load_torch_oracle().stages(None, 0.1, norm, queries=queries)["square"].args[0]
     shares = np.array([theirs.p_selection(query) for query in range(queries)])
-    expected = np.rint(np.sqrt(shares) * 48).astype(int)  # and from there, as its `attack_single_run` goes on
+    # and from there, as its `attack_single_run` goes on
+    expected = np.rint(np.sqrt(shares) * 48).astype(int)
     expected = np.maximum(expected, 1) if norm == "linf" else np.maximum(expected, 3) // 2 * 2 + 1
     np.testing.assert_array_equal(square_sides(queries, 0.8, (48, 48), NORMS[norm]), expected)

@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, evaluate, masking, model_file, models, runtime
+from fer_jax import cli, data, models, runtime
 from fer_jax.attacks import fgsm, linf, uniform
 from fer_jax.data import Split, sources
-from fer_jax.model_file import ModelFile
+from fer_jax.evaluation import attacked as attacked_module
+from fer_jax.evaluation.attacked import attacked, broken_by
+from fer_jax.evaluation.logits import predict_logits
+from fer_jax.models import model_file
+from fer_jax.models.model_file import ModelFile
+from fer_jax.robustness import masking
 
 ARCHITECTURE = {"family": "vgg", "stages": [[4], [8]], "dropout": 0.0}
 
@@ -22,7 +27,9 @@ def script(load_script):
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
     module = models.create(ARCHITECTURE)
-    variables = jax.device_get(module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False))
+    variables = jax.device_get(
+        module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False)
+    )
     path = tmp_path_factory.mktemp("model") / "model.pkl"
     model_file.save(path, ModelFile(ARCHITECTURE, variables, {"protocol": "train-only"}))
     return path
@@ -30,15 +37,21 @@ def model_path(tmp_path_factory):
 
 @pytest.fixture
 def run(script, model_path, monkeypatch, tmp_path):
-    """Run the script in this process on 100 noise images labelled as the model sees nine tenths of them."""
+    """Run the script in this process on 100 noise images labelled as the model sees nine tenths of
+    them.
+    """
     monkeypatch.setattr(runtime, "configure", lambda: None)
     images = np.random.default_rng(0).integers(0, 256, (100, 48, 48), np.uint8)
     model = model_file.load(model_path)
     apply = jax.jit(models.create(ARCHITECTURE).apply)
-    labels = evaluate.predict_logits(lambda x: apply(model.variables, x), images).argmax(axis=1).astype(np.int32)
+    labels = (
+        predict_logits(lambda x: apply(model.variables, x), images).argmax(axis=1).astype(np.int32)
+    )
     labels[:10] = (labels[:10] + 1) % 7
     half = Split(images[:50], labels[:50]), Split(images[50:], labels[50:])
-    monkeypatch.setattr(data, "load", lambda directory: sources.bundle(Split(images[:7], labels[:7]), *half))
+    monkeypatch.setattr(
+        data, "load", lambda directory: sources.bundle(Split(images[:7], labels[:7]), *half)
+    )
 
     def call(*arguments):
         common = ["--model", model_path, "--n", 100, "--out", tmp_path / "out"]
@@ -55,14 +68,17 @@ def test_accuracy_falls_with_eps_and_stage(run, tmp_path, capsys):
     assert (table["accuracy"][table["stage"] == "clean"] == 0.9).all()
     small, large = (rows["robust"].tolist() for _, rows in table.groupby("eps"))
     assert 0 < small[-1] < 90 and large[-1] == 0
-    raw = pd.read_csv(tmp_path / "out" / "found.csv")  # what each eps broke by itself, before the table carries it over
+    # what each eps broke by itself, before the table carries it over
+    raw = pd.read_csv(tmp_path / "out" / "found.csv")
     for eps, robust in ((8 / 255, small), (0.3, large)):
         broken = raw["broken"][np.isclose(raw["eps"], eps)]
         assert (broken == -1).sum() == 10 and (broken >= 0).sum() == 90
         assert (broken == 4).sum() == robust[-1]
     assert ((table["low"] <= table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
     told = json.loads((tmp_path / "out" / "robustness.json").read_text())
-    assert told["attack"] == "autoattack" and len(told["model"]) == 64 and len(told["results"]) == 10
+    assert (
+        told["attack"] == "autoattack" and len(told["model"]) == 64 and len(told["results"]) == 10
+    )
     assert "linf 8/255    square" in capsys.readouterr().out
 
 
@@ -72,8 +88,12 @@ def test_a_stopped_run_goes_on_and_another_command_is_refused(run, tmp_path, mon
     found = pd.read_csv(tmp_path / "out" / "found.csv")
     found[:50].to_csv(tmp_path / "out" / "found.csv", index=False)
     seen = []
-    judge = evaluate.broken_by
-    monkeypatch.setattr(evaluate, "broken_by", lambda *args, **options: seen.append(len(args[2])) or judge(*args, **options))
+    judge = broken_by
+    monkeypatch.setattr(
+        attacked_module,
+        "broken_by",
+        lambda *args, **options: seen.append(len(args[2])) or judge(*args, **options),
+    )
     assert run("--attack", "fgsm", "--eps", "2/255") == 0
     assert seen == [50]
     assert (tmp_path / "out" / "robustness.csv").read_text() == first
@@ -89,23 +109,50 @@ def test_another_eps_is_attacked_anew_and_another_model_in_the_same_file_is_refu
     own = model_file.load(model_path)
     path, seen = tmp_path / "again.pkl", []
     model_file.save(path, own)
-    judge = evaluate.broken_by
-    monkeypatch.setattr(evaluate, "broken_by", lambda *args, eps, **rest: seen.append(eps) or judge(*args, eps=eps, **rest))
+    judge = broken_by
+    monkeypatch.setattr(
+        attacked_module,
+        "broken_by",
+        lambda *args, eps, **rest: seen.append(eps) or judge(*args, eps=eps, **rest),
+    )
     options = ["--model", path, "--attack", "fgsm", "--eps"]
     assert run(*options, "2/255") == run(*options, "3/255", "2/255") == run(*options, "3/255") == 0
     assert seen == [2 / 255, 3 / 255]
-    assert set(pd.read_csv(tmp_path / "out" / "robustness.csv")["eps"].round(6)) == {round(3 / 255, 6)}
-    model_file.save(path, ModelFile(ARCHITECTURE, own.variables, {"protocol": "train-only", "name": "trained again"}))
+    assert set(pd.read_csv(tmp_path / "out" / "robustness.csv")["eps"].round(6)) == {
+        round(3 / 255, 6)
+    }
+    model_file.save(
+        path,
+        ModelFile(ARCHITECTURE, own.variables, {"protocol": "train-only", "name": "trained again"}),
+    )
     assert run(*options, "2/255") == 2
     assert "holds what was found with another model;" in capsys.readouterr().err
 
 
 def test_passes_are_counted_and_masked_gradients_looked_for(run, monkeypatch, capsys):
-    figures = {"n": 90, "eps": 2 / 255, "steps": 20, "queries": 200, "by_eps": {2 / 255: 0.5}, "unbounded": 0.0}
-    figures |= {"one_step": 0.6, "restarted": 0.5, "white_box": 0.5, "black_box": 0.2, "noise": 0.99, "flat": 0.0}
+    figures = {
+        "n": 90,
+        "eps": 2 / 255,
+        "steps": 20,
+        "queries": 200,
+        "by_eps": {2 / 255: 0.5},
+        "unbounded": 0.0,
+    }
+    figures |= {
+        "one_step": 0.6,
+        "restarted": 0.5,
+        "white_box": 0.5,
+        "black_box": 0.2,
+        "noise": 0.99,
+        "flat": 0.0,
+    }
     found = masking.Measured(**figures, transfer=None)
     asked = []
-    monkeypatch.setattr(masking, "measure", lambda *args, **options: asked.append((len(args[1]), options["eps"])) or found)
+    monkeypatch.setattr(
+        masking,
+        "measure",
+        lambda *args, **options: asked.append((len(args[1]), options["eps"])) or found,
+    )
     monkeypatch.setattr(masking, "telling_eps", lambda *args, largest, **options: largest / 4)
     options = ["--steps", 3, "--eps", "4/255", "2/255", "--count-passes", "--check-masking"]
     assert run("--attack", "pgd", *options) == 0
@@ -116,13 +163,19 @@ def test_passes_are_counted_and_masked_gradients_looked_for(run, monkeypatch, ca
     assert said[-1].startswith("Square, which sees no gradient, leaves 20.0% accuracy")
 
 
-def test_a_transfer_is_made_on_the_surrogate_and_judged_on_the_model(run, model_path, tmp_path, monkeypatch, capsys):
+def test_a_transfer_is_made_on_the_surrogate_and_judged_on_the_model(
+    run, model_path, tmp_path, monkeypatch, capsys
+):
     own, other = model_file.load(model_path), tmp_path / "other.pkl"
     turned = {**own.variables, "params": jax.tree.map(lambda leaf: -leaf, own.variables["params"])}
     model_file.save(other, ModelFile(ARCHITECTURE, turned, own.metadata))
     judged = []
-    judge = evaluate.attacked
-    monkeypatch.setattr(evaluate, "attacked", lambda *args, **options: judged.append(args[:2]) or judge(*args, **options))
+    judge = attacked
+    monkeypatch.setattr(
+        attacked_module,
+        "attacked",
+        lambda *args, **options: judged.append(args[:2]) or judge(*args, **options),
+    )
     assert run("--attack", "fgsm", "--eps", "2/255", "--surrogate", other) == 0
     for attack, victim in judged:
         surrogate = attack.args[1]
@@ -133,18 +186,28 @@ def test_a_transfer_is_made_on_the_surrogate_and_judged_on_the_model(run, model_
 
 
 def test_what_a_small_eps_breaks_stays_broken(script):
-    found = pd.DataFrame({"eps": 3 * [0.2] + 3 * [0.1], "row": [7, 5, 6, 5, 6, 7], "broken": [2, 1, -1, 0, -1, 2]})
+    found = pd.DataFrame(
+        {"eps": 3 * [0.2] + 3 * [0.1], "row": [7, 5, 6, 5, 6, 7], "broken": [2, 1, -1, 0, -1, 2]}
+    )
     table = script.tabulate(found, ["first", "second"], [0.2, 0.1])
     assert list(table["eps"]) == [0.1] * 3 + [0.2] * 3
-    assert list(table["robust"]) == [2, 1, 1, 2, 1, 1]  # image 5, by the first attack, not only by the second
+    # image 5, by the first attack, not only by the second
+    assert list(table["robust"]) == [2, 1, 1, 2, 1, 1]
 
 
 def test_more_images_than_there_are_and_a_wrong_norm_are_refused(run, capsys):
     assert run("--n", 101) == 2
-    assert "--n must be in 1..100, the rows that the model reports on, received 101" in capsys.readouterr().err
+    assert (
+        "--n must be in 1..100, the rows that the model reports on, received 101"
+        in capsys.readouterr().err
+    )
     for arguments, rule in {
         ("--attack", "fgsm", "--norm", "l2"): "--attack fgsm is made for linf, not for l2",
-        ("--eps", "0.5", "1.5"): "--eps must be at most 1 for linf, pixels being in [0, 1], received 1.5",
+        (
+            "--eps",
+            "0.5",
+            "1.5",
+        ): "--eps must be at most 1 for linf, pixels being in [0, 1], received 1.5",
         ("--steps", "0"): "--steps, --restarts and --queries must be at least 1",
     }.items():
         with pytest.raises(SystemExit):
@@ -155,8 +218,10 @@ def test_more_images_than_there_are_and_a_wrong_norm_are_refused(run, capsys):
 def test_the_first_stage_that_breaks_an_image_is_named():
     images = np.full((4, 48, 48), 100, np.uint8)
     images[1], images[2] = 120, 126
-    dark = lambda x: jax.numpy.stack([0.5 - x.mean(axis=(1, 2, 3)), x.mean(axis=(1, 2, 3)) - 0.5], axis=1)  # noqa: E731
-    logits_fn = lambda x: jax.numpy.pad(dark(x), ((0, 0), (0, 5)), constant_values=-9.0)  # noqa: E731
+    dark = lambda x: jax.numpy.stack(
+        [0.5 - x.mean(axis=(1, 2, 3)), x.mean(axis=(1, 2, 3)) - 0.5], axis=1
+    )
+    logits_fn = lambda x: jax.numpy.pad(dark(x), ((0, 0), (0, 5)), constant_values=-9.0)
     eps = 9 / 255
     stages = {
         "weak": lambda key, f, x, y: fgsm(key, f, x, y, eps=eps / 5),
@@ -164,5 +229,7 @@ def test_the_first_stage_that_breaks_an_image_is_named():
         "strong": lambda key, f, x, y: fgsm(key, f, x, y, eps=eps),
     }
     labels = np.array([0, 0, 0, 1])
-    broken = evaluate.broken_by(stages, logits_fn, images, labels, key=jax.random.key(0), norm=linf, eps=eps, batch_size=4)
+    broken = broken_by(
+        stages, logits_fn, images, labels, key=jax.random.key(0), norm=linf, eps=eps, batch_size=4
+    )
     np.testing.assert_array_equal(broken, [3, 2, 0, -1])

@@ -30,7 +30,9 @@ def run(script, monkeypatch):
 
 
 def write(folder, config=BASE, rows=ROWS, **log):
-    """A run's folder as `fer_jax.train.fit` leaves it; without rows, as it is before the first epoch has ended."""
+    """A run's folder as `fer_jax.train.fit` leaves it; without rows, as it is before the first
+    epoch has ended.
+    """
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(configs.to_dict(config)))
     if rows:
@@ -46,18 +48,44 @@ def read_table(path):
 
 
 def test_a_row_holds_what_a_run_reached_and_where_it_differs(run, tmp_path, capsys):
-    other = Config("vgg", BASE.model | {"dropout": 0.5}, epochs=4, seed=7, optimizer=Optimizer(learning_rate=0.02))
-    first, second = write(tmp_path / "first"), write(tmp_path / "second", other, ROWS[:1], best_epoch=1)
+    other = Config(
+        "vgg",
+        BASE.model | {"dropout": 0.5},
+        epochs=4,
+        seed=7,
+        optimizer=Optimizer(learning_rate=0.02),
+    )
+    first, second = (
+        write(tmp_path / "first"),
+        write(tmp_path / "second", other, ROWS[:1], best_epoch=1),
+    )
     assert run(first, second, "--csv", tmp_path / "table.csv") == 0
     rows = read_table(tmp_path / "table.csv")
-    common = {"name": "vgg", "protocol": "train-only", "git revision": "abc123", "data digest": "0123456789ab"}
+    common = {
+        "name": "vgg",
+        "protocol": "train-only",
+        "git revision": "abc123",
+        "data digest": "0123456789ab",
+    }
     assert rows == [
         common
-        | {"run": "first", "seed": "0", "state": "finished", "epochs done": "3 of 3", "best epoch": "2"}
+        | {
+            "run": "first",
+            "seed": "0",
+            "state": "finished",
+            "epochs done": "3 of 3",
+            "best epoch": "2",
+        }
         | {"hold-out accuracy": "0.4500", "hold-out loss": "1.3000", "training time": "0 h 04 min"}
         | {"optimizer.learning_rate": "0.1", "model.dropout": ""},
         common
-        | {"run": "second", "seed": "7", "state": "unfinished", "epochs done": "1 of 4", "best epoch": "1"}
+        | {
+            "run": "second",
+            "seed": "7",
+            "state": "unfinished",
+            "epochs done": "1 of 4",
+            "best epoch": "1",
+        }
         | {"hold-out accuracy": "0.3500", "hold-out loss": "1.6000", "training time": "0 h 02 min"}
         | {"optimizer.learning_rate": "0.02", "model.dropout": "0.5"},
     ]
@@ -91,7 +119,9 @@ def test_runs_are_told_apart_by_their_folders(run, tmp_path):
         folder.parent.mkdir()
         write(folder)
     assert run(*folders, folders[0], "--csv", tmp_path / "table.csv") == 0
-    assert [row["run"] for row in read_table(tmp_path / "table.csv")] == [str(folder) for folder in folders]
+    assert [row["run"] for row in read_table(tmp_path / "table.csv")] == [
+        str(folder) for folder in folders
+    ]
 
 
 def test_what_train_writes_is_read(script, root):
@@ -110,7 +140,11 @@ def test_what_train_writes_is_read(script, root):
         ("config.json", b"[" * 10**5, "config.json: must be JSON"),
         ("config.json", b"\xff", "config.json: must be JSON"),
         ("config.json", b"[]", "config.json: must be a JSON object, received list"),
-        ("config.json", b'{"name": "x"}', "config.json: protocol must be of type str, received None"),
+        (
+            "config.json",
+            b'{"name": "x"}',
+            "config.json: protocol must be of type str, received None",
+        ),
         ("run.json", b"3", "run.json: must be a JSON object, received int"),
         ("run.json", b"{}", "run.json: best_epoch must be one of the log's, received None"),
         ("run.json", b'{"best_epoch": 9}', "received 9"),
@@ -134,6 +168,9 @@ def test_a_broken_or_foreign_folder_is_one_line(run, tmp_path, capsys, file, con
 
 def test_outputs_of_another_kind_are_refused(run, tmp_path, capsys):
     good = write(tmp_path / "good")
-    assert run(good, "--out", tmp_path / "runs.exe") == 2 and run(good, "--csv", tmp_path / "runs.xlsx") == 2
+    assert (
+        run(good, "--out", tmp_path / "runs.exe") == 2
+        and run(good, "--csv", tmp_path / "runs.xlsx") == 2
+    )
     first, second = capsys.readouterr().err.splitlines()
     assert "'.exe'" in first and "'.xlsx'" in second

@@ -11,7 +11,11 @@ from fer_jax.data import download, sources
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PIXELS = " ".join(["7"] * 2304)
-ROWS = [f"{label},{PIXELS},{usage}\n" for usage in ("Training", "PublicTest", "PrivateTest") for label in range(7)]
+ROWS = [
+    f"{label},{PIXELS},{usage}\n"
+    for usage in ("Training", "PublicTest", "PrivateTest")
+    for label in range(7)
+]
 
 
 @pytest.fixture
@@ -34,7 +38,9 @@ def archive(tmp_path) -> Path:
     return path
 
 
-def test_an_archive_is_installed_and_what_hides_it_is_named(run, archive, tmp_path, capsys, monkeypatch):
+def test_an_archive_is_installed_and_what_hides_it_is_named(
+    run, archive, tmp_path, capsys, monkeypatch
+):
     ones = dict.fromkeys(("Training", "PublicTest", "PrivateTest"), (1,) * 7)
     monkeypatch.setitem(download.fetch.__kwdefaults__, "published", ones)
     data = tmp_path / "data"
@@ -44,7 +50,10 @@ def test_an_archive_is_installed_and_what_hides_it_is_named(run, archive, tmp_pa
     assert captured.err == ""
     (data / "fer2013.csv").write_text("emotion,pixels,Usage\n")
     assert run("--from", archive, "--data", data) == 0
-    assert f"note: {data / 'fer2013.csv'} is there too, and is read instead\n" in capsys.readouterr().err
+    assert (
+        f"note: {data / 'fer2013.csv'} is there too, and is read instead\n"
+        in capsys.readouterr().err
+    )
 
 
 def test_another_archive_is_one_line_and_exit_code_2(run, archive, tmp_path, capsys):
@@ -56,8 +65,12 @@ def test_another_archive_is_one_line_and_exit_code_2(run, archive, tmp_path, cap
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script")
 def test_the_shell_script_hands_its_arguments_on(tmp_path):
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    }
     command = [str(SCRIPTS / "download_data.sh"), "--from", "absent file.zip"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: absent file.zip: must be an archive, there is no such file\n"

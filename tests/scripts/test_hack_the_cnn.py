@@ -6,11 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from fer_jax import cli, data, faces, hack, metrics, model_file, models, photo, runtime
+from fer_jax import cli, data, faces, models, runtime
 from fer_jax.data import Split, sources
 from fer_jax.errors import InputError
-from fer_jax.model_file import ModelFile
+from fer_jax.evaluation import metrics
+from fer_jax.models import model_file
+from fer_jax.models.model_file import ModelFile
 from fer_jax.predict import Predictor
+from fer_jax.robustness import hack, photo
 
 SHIPPED = "image0.png"
 
@@ -27,7 +30,9 @@ def run(script, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["hack_the_cnn.py", "--out", str(tmp_path / "out"), *map(str, arguments)])
+        monkeypatch.setattr(
+            sys, "argv", ["hack_the_cnn.py", "--out", str(tmp_path / "out"), *map(str, arguments)]
+        )
         return cli.run(script.main)
 
     return call
@@ -47,7 +52,9 @@ def test_the_file_that_was_saved_still_is_sad_and_little_changed(run, tmp_path, 
     assert run(*arguments) == 0
     out = tmp_path / "out"
     told = json.loads((out / "hack.json").read_text())
-    original, hacked = (faces.read_image(out / name) for name in ("input_image.png", "hacked_image.png"))
+    original, hacked = (
+        faces.read_image(out / name) for name in ("input_image.png", "hacked_image.png")
+    )
     before, after = Predictor()(np.stack([original, hacked]))
     assert before[3] > 0.9
     assert after.argmax() == 4
@@ -79,27 +86,43 @@ def happy_test_set(monkeypatch, root):
         data,
         "load",
         lambda directory: sources.bundle(
-            split, Split(split.images[:2], split.labels[:2]), Split(split.images[2:], split.labels[2:])
+            split,
+            Split(split.images[:2], split.labels[:2]),
+            Split(split.images[2:], split.labels[2:]),
         ),
     )
 
 
-def test_the_first_happy_test_image_that_the_network_is_sure_of_is_taken(run, happy_test_set, tmp_path):
+def test_the_first_happy_test_image_that_the_network_is_sure_of_is_taken(
+    run, happy_test_set, tmp_path
+):
     assert run("--method", "pgd") == 0
     assert json.loads((tmp_path / "out" / "hack.json").read_text())["image"] == "test row 2"
 
 
-def test_a_universal_perturbation_is_fitted_to_training_images_and_tried_on_others(run, happy_test_set, tmp_path, capsys):
+def test_a_universal_perturbation_is_fitted_to_training_images_and_tried_on_others(
+    run, happy_test_set, tmp_path, capsys
+):
     assert run("--method", "universal", "--eps", "8/255", "--steps", 10) == 0
     out = tmp_path / "out"
     told = json.loads((out / "hack.json").read_text())
     assert told["image"] == "test row 2"
-    expected = {"fitted_to": "2 training images labelled happy", "held_out": 1, "worked": 1, "rate": 1.0}
+    expected = {
+        "fitted_to": "2 training images labelled happy",
+        "held_out": 1,
+        "worked": 1,
+        "rate": 1.0,
+    }
     assert {key: told["universal"][key] for key in expected} == expected
-    original, hacked = (faces.read_image(out / name) for name in ("input_image.png", "hacked_image.png"))
+    original, hacked = (
+        faces.read_image(out / name) for name in ("input_image.png", "hacked_image.png")
+    )
     assert Predictor()(hacked[None])[0].argmax() == 4
     assert np.abs(hacked.astype(int) - original).max() <= 8
-    assert "works on 1 of 1 test images of which the network is sure, 100.0%" in capsys.readouterr().out
+    assert (
+        "works on 1 of 1 test images of which the network is sure, 100.0%"
+        in capsys.readouterr().out
+    )
 
 
 def test_without_data_it_is_fitted_to_shipped_faces_which_is_said(run, tmp_path, capsys):
@@ -110,7 +133,9 @@ def test_without_data_it_is_fitted_to_shipped_faces_which_is_said(run, tmp_path,
     assert "and tried on no others" in capsys.readouterr().out
 
 
-def test_a_universal_perturbation_that_fails_on_the_image_says_how_it_does_on_others(run, happy_test_set, tmp_path, capsys):
+def test_a_universal_perturbation_that_fails_on_the_image_says_how_it_does_on_others(
+    run, happy_test_set, tmp_path, capsys
+):
     assert run("--method", "universal", "--eps", "0.1/255", "--steps", 1) == 1
     out = capsys.readouterr().out
     assert "universal found no change of test row 2 up to linf 0.000392 that makes it sad" in out
@@ -152,7 +177,15 @@ def test_fgsm_makes_one_step(parse):
 
 
 @pytest.mark.parametrize(
-    "name", ["fer2013.csv", "train.csv", "archive.zip", "fer2013.tar.gz", "fer2013.npz", "train/happy/0.png"]
+    "name",
+    [
+        "fer2013.csv",
+        "train.csv",
+        "archive.zip",
+        "fer2013.tar.gz",
+        "fer2013.npz",
+        "train/happy/0.png",
+    ],
 )
 def test_damaged_data_are_not_taken_for_none(script, parse, monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
@@ -172,11 +205,18 @@ def test_a_folder_that_was_never_filled_is_noted(script, parse, monkeypatch, tmp
         script.load_data(parse("--image", 3))
 
 
-def test_no_photograph_lands_in_the_folder_that_git_keeps(script, parse, monkeypatch, tmp_path, root):
-    """A photograph at the place of its own hack is refused, with the folder's name, before anything is done to it."""
+def test_no_photograph_lands_in_the_folder_that_git_keeps(
+    script, parse, monkeypatch, tmp_path, root
+):
+    """A photograph at the place of its own hack is refused, with the folder's name, before anything
+    is done to it.
+    """
     monkeypatch.setattr(script, "RESULTS", tmp_path)
     path = tmp_path / "hack_cnn" / "photo_hacked_photo" / "hacked_photo.png"
-    with pytest.raises(InputError, match=r"would be replaced by what --out .*/hack_cnn/photo_hacked_photo is to hold"):
+    with pytest.raises(
+        InputError,
+        match=r"would be replaced by what --out .*/hack_cnn/photo_hacked_photo is to hold",
+    ):
         script.hack_photo(None, 4, parse("--photo", path))
     kept = [line for line in (root / ".gitignore").read_text().splitlines() if "hack_cnn" in line]
     assert kept == ["/results/hack_cnn/*/", "!/results/hack_cnn/photo/"]
@@ -185,7 +225,9 @@ def test_no_photograph_lands_in_the_folder_that_git_keeps(script, parse, monkeyp
 def tiny_model(path, classes):
     architecture = {"family": "vgg", "stages": [[4]], "dropout": 0.0, "classes": classes}
     module = models.create(architecture)
-    variables = jax.device_get(module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False))
+    variables = jax.device_get(
+        module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False)
+    )
     model_file.save(path, ModelFile(architecture, variables, {"protocol": "train-only"}))
     return path
 
@@ -201,13 +243,16 @@ def test_emotions_are_those_of_the_network(run, happy_test_set, tmp_path, capsys
     other.write_bytes(pickle.dumps(document | {"labels": [*"abcdefg"]}, protocol=4))
     assert run("--model", other) == 2
     assert "animals.pkl: labels must be ['angry', " in capsys.readouterr().err
-    assert run("--model", eight, "--target", "contempt") == 2  # it knows the name, but is no more than noise
+    # it knows the name, but is no more than noise
+    assert run("--model", eight, "--target", "contempt") == 2
     assert "the test set: the network must say happy with more than 90%" in capsys.readouterr().err
 
 
 @pytest.fixture
 def astronaut(tmp_path):
-    """The photograph as a JPEG that a camera held sideways has written: the file's EXIF says to turn it."""
+    """The photograph as a JPEG that a camera held sideways has written: the file's EXIF says to
+    turn it.
+    """
     image = pytest.importorskip("skimage.data").astronaut()
     picture = pytest.importorskip("PIL.Image").fromarray(image)
     exif = picture.getexif()
@@ -218,7 +263,9 @@ def astronaut(tmp_path):
 
 @pytest.mark.parametrize("kind", ["haar", "yunet"])
 def test_a_photograph_is_sad_from_the_file_on(run, astronaut, tmp_path, capsys, request, kind):
-    model = request.getfixturevalue("shared") / "models" / faces.YUNET_FILE if kind == "yunet" else None
+    model = (
+        request.getfixturevalue("shared") / "models" / faces.YUNET_FILE if kind == "yunet" else None
+    )
     if model and not model.is_file():
         pytest.skip(f"needs YuNet: {model} (set FER_SHARED)")
     before, detector = astronaut.read_bytes(), faces.detector(kind, model)
@@ -226,7 +273,10 @@ def test_a_photograph_is_sad_from_the_file_on(run, astronaut, tmp_path, capsys, 
     assert run("--photo", astronaut, "--eps", "4/255", "--steps", 10, *options) == 0
     assert astronaut.read_bytes() == before
     told = json.loads((tmp_path / "out" / "hack.json").read_text())
-    hacked, clean = faces.read_image(tmp_path / "out" / "hacked_photo.png"), faces.read_image(astronaut)
+    hacked, clean = (
+        faces.read_image(tmp_path / "out" / "hacked_photo.png"),
+        faces.read_image(astronaut),
+    )
     (box, face), *_ = faces.faces_in(hacked, detector)
     after = Predictor()(face[None])[0]
     assert after.argmax() == 4
@@ -247,14 +297,22 @@ def test_photographs_that_cannot_be_hacked(run, astronaut, tmp_path, capsys):
     photo.write(wall, np.full((100, 100, 3), 128, np.uint8))
     haar = "--detector", "haar"
     assert run("--photo", wall, *haar) == 2
-    assert "wall.png: the photograph must show a face, but Haar finds none" in capsys.readouterr().err
+    assert (
+        "wall.png: the photograph must show a face, but Haar finds none" in capsys.readouterr().err
+    )
     assert run("--photo", tmp_path / "gone.png", *haar) == 2
     assert "gone.png: cannot be read" in capsys.readouterr().err
     assert run("--photo", astronaut, *haar, "--target", "happy") == 2
-    assert "portrait.jpg: the network must not say happy already, it says happy (" in capsys.readouterr().err
+    assert (
+        "portrait.jpg: the network must not say happy already, it says happy ("
+        in capsys.readouterr().err
+    )
     assert run("--photo", astronaut, *haar, "--eps", "0.5/255", "--steps", 1) == 1
     out = capsys.readouterr().out
-    assert "portrait.jpg: happy (" in out and "pgd found no change up to linf 0.00196 that makes it sad" in out
+    assert (
+        "portrait.jpg: happy (" in out
+        and "pgd found no change up to linf 0.00196 that makes it sad" in out
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -286,12 +344,21 @@ def test_what_cannot_be_hacked_is_said_in_one_line(run, happy_test_set, capsys, 
     ("arguments", "message"),
     [
         (("--method", "fgsm", "--norm", "l2"), "--method fgsm is made for linf, not for l2"),
-        (("--method", "ddn", "--eps", "0.1"), "--method ddn looks for the smallest change: it takes no --eps"),
+        (
+            ("--method", "ddn", "--eps", "0.1"),
+            "--method ddn looks for the smallest change: it takes no --eps",
+        ),
         (("--method", "magic"), "invalid choice: 'magic' (choose from"),
         (("--eps", "-0.1"), "must be a number above 0 or a fraction such as 2/255, got '-0.1'"),
         (("--eps", "8"), "--eps must be at most 1 in linf: pixels lie in [0, 1], got 8"),
-        (("--photo", "a.png", "--method", "universal"), "--photo goes with --method fgsm, bim, pgd, mifgsm, apgd and linf"),
-        (("--photo", "a.png", "--norm", "l2"), "--photo goes with --method fgsm, bim, pgd, mifgsm, apgd and linf"),
+        (
+            ("--photo", "a.png", "--method", "universal"),
+            "--photo goes with --method fgsm, bim, pgd, mifgsm, apgd and linf",
+        ),
+        (
+            ("--photo", "a.png", "--norm", "l2"),
+            "--photo goes with --method fgsm, bim, pgd, mifgsm, apgd and linf",
+        ),
         (("--photo", "a.png", "--image", "3"), "and without --image"),
         (("--method", "fgsm", "--steps", "5"), "--method fgsm makes one step, got --steps 5"),
         (("--method", "universal", "--seed", "-1"), "--seed must lie in 0 to 4294967295, got -1"),

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "inspect_data.py"
 VOTES = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
-pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.sources.DataWarning")  # synthetic data are short
+# synthetic data are short
+pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.sources.DataWarning")
 
 
 @pytest.fixture
@@ -31,7 +32,9 @@ def run(load_script, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Training row 2 is blank, row 5 a copy of row 4 under another label, PublicTest row 1 is row 6 of Training."""
+    """Training row 2 is blank, row 5 a copy of row 4 under another label, PublicTest row 1 is row 6
+    of Training.
+    """
     random = np.random.default_rng(0)
     arrays = {}
     for split, copies in (("train", 2), ("public_test", 1), ("private_test", 1)):
@@ -59,11 +62,22 @@ def test_table_counts_and_pictures(run, folder, capsys):
         "groups": 2,
         "surplus": 2,
     }
-    assert report["findings"]["blank"] == {"Training": 1, "PublicTest": 0, "PrivateTest": 0, "all": 1}
+    assert report["findings"]["blank"] == {
+        "Training": 1,
+        "PublicTest": 0,
+        "PrivateTest": 0,
+        "all": 1,
+    }
     table = pd.read_csv(out / "inspection.csv")
     (leak,) = table[table.finding == "test_rows_in_training"].to_dict("records")
     assert (leak["split"], leak["row"], leak["file_row"], leak["value"]) == ("PublicTest", 1, 15, 6)
-    pictures = ["blank", "copies", "copies_across_splits", "copies_with_conflicting_labels", "test_rows_in_training"]
+    pictures = [
+        "blank",
+        "copies",
+        "copies_across_splits",
+        "copies_with_conflicting_labels",
+        "test_rows_in_training",
+    ]
     assert sorted(path.stem for path in out.glob("*.png")) == pictures
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in out.glob("*.png"))
     assert len(list(out.iterdir())) == 2 + len(pictures)  # no temporary file is left
@@ -72,14 +86,23 @@ def test_table_counts_and_pictures(run, folder, capsys):
 
 
 def test_votes_in_the_data_folder_are_used_and_old_pictures_go(run, folder, capsys):
-    rows = [f"{usage},x.png,10,0,0,0,0,0,0,0,0,0" for usage, n in (("Training", 14), ("PublicTest", 7)) for _ in range(n)]
+    rows = [
+        f"{usage},x.png,10,0,0,0,0,0,0,0,0,0"
+        for usage, n in (("Training", 14), ("PublicTest", 7))
+        for _ in range(n)
+    ]
     rows += ["PrivateTest,x.png,0,0,0,0,0,0,0,0,0,10"] * 7
     votes = folder / "fer2013new.csv"
     votes.write_text("\n".join([VOTES, *rows]) + "\n")
     (folder / "blurred.png").write_bytes(b"from an earlier run on other data")
     assert run("--data", folder, "--out", folder) == 0
     report = json.loads((folder / "inspection.json").read_text())
-    assert report["findings"]["not_a_face"] == {"Training": 0, "PublicTest": 0, "PrivateTest": 7, "all": 7}
+    assert report["findings"]["not_a_face"] == {
+        "Training": 0,
+        "PublicTest": 0,
+        "PrivateTest": 7,
+        "all": 7,
+    }
     assert (folder / "not_a_face.png").is_file() and not (folder / "blurred.png").exists()
     votes.write_text(VOTES + "\n" + rows[0] + "\n")
     capsys.readouterr()
@@ -89,7 +112,12 @@ def test_votes_in_the_data_folder_are_used_and_old_pictures_go(run, folder, caps
 
 
 def test_missing_data_as_typed(tmp_path):
-    failed = subprocess.run([sys.executable, SCRIPT, "--data", tmp_path / "none"], capture_output=True, text=True, cwd=ROOT)
+    failed = subprocess.run(
+        [sys.executable, SCRIPT, "--data", tmp_path / "none"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
     assert failed.returncode == 2
     lines = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and "no FER-2013 data" in lines[0] and "Traceback" not in failed.stderr

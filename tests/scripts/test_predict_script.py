@@ -10,9 +10,10 @@ import jax
 import numpy as np
 import pytest
 
-from fer_jax import cli, data, model_file, models, runtime
+from fer_jax import cli, data, models, runtime
 from fer_jax.labels import EMOTIONS
-from fer_jax.model_file import ModelFile
+from fer_jax.models import model_file
+from fer_jax.models.model_file import ModelFile
 from fer_jax.predict import Predictor
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,8 @@ def script(load_script):
 @pytest.fixture
 def run(script, monkeypatch):
     """Run the script in this process; its exit code."""
-    monkeypatch.setattr(runtime, "configure", lambda: None)  # it must come before jax, which is imported here
+    # it must come before jax, which is imported here
+    monkeypatch.setattr(runtime, "configure", lambda: None)
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["predict.py", *map(str, arguments)])
@@ -40,7 +42,9 @@ def run(script, monkeypatch):
 @pytest.fixture(scope="module")
 def model_path(tmp_path_factory):
     module = models.create(ARCHITECTURE)
-    shapes = jax.eval_shape(lambda: module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False))
+    shapes = jax.eval_shape(
+        lambda: module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False)
+    )
     rng = np.random.default_rng(0)
     variables = jax.tree.map(lambda leaf: rng.normal(1, 0.3, leaf.shape).astype(np.float32), shapes)
     path = tmp_path_factory.mktemp("model") / "model.pkl"
@@ -57,13 +61,21 @@ def split(labels, marks):
 
 @pytest.fixture
 def fer():
-    """Test rows 0 (PublicTest) and 4 (PrivateTest) of five occur in training; rows 0, 1, 3 are predicted right."""
-    train, public, private = split([1, 2], [0, 0]), split([0, 3, 3], [0, 3, 6]), split([4, 5, 5, 6], [4, 0, 0, 0])
+    """Test rows 0 (PublicTest) and 4 (PrivateTest) of five occur in training; rows 0, 1, 3 are
+    predicted right.
+    """
+    train, public, private = (
+        split([1, 2], [0, 0]),
+        split([0, 3, 3], [0, 3, 6]),
+        split([4, 5, 5, 6], [4, 0, 0, 0]),
+    )
     private.images, private.labels = private.images[:2], private.labels[:2]
     train.images[0], train.images[1] = public.images[0], private.images[1]
     images, labels = [public.images, private.images], [public.labels, private.labels]
     test = SimpleNamespace(images=np.concatenate(images), labels=np.concatenate(labels))
-    return SimpleNamespace(train=train, public_test=public, private_test=private, test=test, digest="abc")
+    return SimpleNamespace(
+        train=train, public_test=public, private_test=private, test=test, digest="abc"
+    )
 
 
 class Oracle:
@@ -94,8 +106,11 @@ def test_the_first_line_is_the_floored_accuracy_and_subsets_are_apart(script, fe
     assert results["model"] == {"protocol": "train-only"} and results["data"] == "abc"
 
 
-@pytest.mark.parametrize(("correct", "rows", "percent"), [(29, 100, 29), (2, 3, 66), (199, 200, 99), (3, 3, 100)])
-def test_the_percentage_is_floored_and_exact(script, fer, capsys, correct, rows, percent):  # int(100 * 0.29) is 28
+@pytest.mark.parametrize(
+    ("correct", "rows", "percent"), [(29, 100, 29), (2, 3, 66), (199, 200, 99), (3, 3, 100)]
+)
+# int(100 * 0.29) is 28
+def test_the_percentage_is_floored_and_exact(script, fer, capsys, correct, rows, percent):
     fer.test = fer.public_test = split([0] * rows, [0] * correct + [1] * (rows - correct))
     script.measure(Oracle(), fer, ROOT)
     assert capsys.readouterr().out.startswith(f"Accuracy on test set: {percent}%\n")
@@ -104,7 +119,10 @@ def test_the_percentage_is_floored_and_exact(script, fer, capsys, correct, rows,
 def test_a_model_that_public_test_chose_is_reported_on_private_test_alone(script, fer, capsys):
     fer.train.labels = np.array([1, 2])
     results = script.measure(Oracle("kaggle"), fer, ROOT).results
-    assert list(results["accuracy"]) == ["PrivateTest", "PrivateTest without rows whose pixels occur in training"]
+    assert list(results["accuracy"]) == [
+        "PrivateTest",
+        "PrivateTest without rows whose pixels occur in training",
+    ]
     assert capsys.readouterr().out.startswith("Accuracy on test set: 50%")
 
 
@@ -117,13 +135,30 @@ def test_the_temperature_is_reported_before_and_after(script, fer, capsys):
     assert f"{unscaled['brier']:.4f}" in printed and f"{scaled['brier']:.4f}" in printed
 
 
-def test_figures_and_confusion_matrix_are_written(run, fer, model_path, tmp_path, monkeypatch, capsys):
+def test_figures_and_confusion_matrix_are_written(
+    run, fer, model_path, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(data, "load", lambda directory: fer)
     files = tmp_path / "metrics.json", tmp_path / "confusion.png", tmp_path / "reliability.png"
-    assert run("--model", model_path, "--json", files[0], "--confusion", files[1], "--reliability", files[2]) == 0
+    assert (
+        run(
+            "--model",
+            model_path,
+            "--json",
+            files[0],
+            "--confusion",
+            files[1],
+            "--reliability",
+            files[2],
+        )
+        == 0
+    )
     results = json.loads(files[0].read_text())
     whole = results["accuracy"]["all"]
-    assert re.match(rf"Accuracy on test set: {100 * whole['correct'] // 5}%\n\nemotion ", capsys.readouterr().out)
+    assert re.match(
+        rf"Accuracy on test set: {100 * whole['correct'] // 5}%\n\nemotion ",
+        capsys.readouterr().out,
+    )
     assert np.sum(results["confusion_matrix"]) == 5
     assert all(min(cv2.imread(str(file)).shape[:2]) > 500 for file in files[1:])
 
@@ -164,7 +199,9 @@ def test_pictures_go_through_face_detection(run, model_path, tmp_path, capsys):
     assert [row.split()[:3] for row in rows if str(none) in row] == [["no", "face", "found"]]
 
 
-def test_an_unreadable_picture_is_reported_after_the_others_with_exit_code_2(run, model_path, tmp_path, capsys):
+def test_an_unreadable_picture_is_reported_after_the_others_with_exit_code_2(
+    run, model_path, tmp_path, capsys
+):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
     good = write(tmp_path / "good.png", np.zeros((48, 48), np.uint8))
@@ -175,16 +212,30 @@ def test_an_unreadable_picture_is_reported_after_the_others_with_exit_code_2(run
     assert [str(broken) in lines[0], "missing.png" in lines[1], len(lines)] == [True, True, 2]
 
 
-@pytest.mark.parametrize("arguments", [("--images", "EMPTY"), ("--images", "EMPTY", "--json", "x.json")])
-def test_a_folder_without_pictures_and_clashing_arguments_are_refused(run, model_path, tmp_path, capsys, arguments):
-    assert run("--model", model_path, *(tmp_path if part == "EMPTY" else part for part in arguments)) == 2
+@pytest.mark.parametrize(
+    "arguments", [("--images", "EMPTY"), ("--images", "EMPTY", "--json", "x.json")]
+)
+def test_a_folder_without_pictures_and_clashing_arguments_are_refused(
+    run, model_path, tmp_path, capsys, arguments
+):
+    assert (
+        run("--model", model_path, *(tmp_path if part == "EMPTY" else part for part in arguments))
+        == 2
+    )
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_from_the_command_line_a_broken_model_is_one_line_and_exit_code_2(tmp_path):
     broken = tmp_path / "broken.pkl"
     broken.write_bytes(b"\x80\x04N.")
-    arguments = [sys.executable, ROOT / "scripts" / "predict.py", "--model", broken, "--images", tmp_path / "a.png"]
+    arguments = [
+        sys.executable,
+        ROOT / "scripts" / "predict.py",
+        "--model",
+        broken,
+        "--images",
+        tmp_path / "a.png",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     environment.pop("FER_JAX_CONFIGURED", None)
     done = subprocess.run(arguments, capture_output=True, text=True, env=environment)
@@ -192,29 +243,46 @@ def test_from_the_command_line_a_broken_model_is_one_line_and_exit_code_2(tmp_pa
     assert done.stderr == f"error: {broken}: not a model file of fer_jax: received None\n"
 
 
-def test_two_models_are_explained_side_by_side(script, run, model_path, tmp_path, monkeypatch, capsys):
+def test_two_models_are_explained_side_by_side(
+    script, run, model_path, tmp_path, monkeypatch, capsys
+):
     from fer_jax import plots
 
     face = np.random.default_rng(6).integers(0, 256, (48, 48), np.uint8)
     picture, out = write(tmp_path / "face.png", face), tmp_path / "explained.png"
     drawn, draw = [], plots.explanations
     monkeypatch.setattr(plots, "explanations", lambda *args: drawn.extend(args) or draw(*args))
-    assert run("--model", model_path, "--against", model_path, "--images", picture, "--explain", out) == 0
+    assert (
+        run("--model", model_path, "--against", model_path, "--images", picture, "--explain", out)
+        == 0
+    )
     shown, (first, second) = drawn
     np.testing.assert_array_equal(shown, face)
     probabilities = Predictor(model_path)(face[None])[0]
     title = f"model\n{EMOTIONS[probabilities.argmax()]} {probabilities.max():.1%}"
     assert first.title == second.title == title
-    assert capsys.readouterr().out.splitlines() == [title.replace("\n", ": ")] * 2 + [f"wrote {out}"]
+    assert capsys.readouterr().out.splitlines() == [title.replace("\n", ": ")] * 2 + [
+        f"wrote {out}"
+    ]
     assert all(each.shape == (48, 48) and np.abs(each).max() > 0 for each in first[1:3])
     assert min(cv2.imread(str(out)).shape[:2]) > 500
 
 
-def test_the_shipped_face_is_explained_by_default(script, run, model_path, tmp_path, monkeypatch, capsys):
-    assert script.first_face([script.SHIPPED_FACE], lambda image: []).shape == (48, 48)  # as it is: nothing to detect
-    monkeypatch.setattr(script, "SHIPPED_FACE", write(tmp_path / "shipped.png", np.full((200, 200, 3), 90, np.uint8)))
+def test_the_shipped_face_is_explained_by_default(
+    script, run, model_path, tmp_path, monkeypatch, capsys
+):
+    # as it is: nothing to detect
+    assert script.first_face([script.SHIPPED_FACE], lambda image: []).shape == (48, 48)
+    monkeypatch.setattr(
+        script,
+        "SHIPPED_FACE",
+        write(tmp_path / "shipped.png", np.full((200, 200, 3), 90, np.uint8)),
+    )
     assert run("--model", model_path, "--explain", tmp_path / "out.png") == 2
-    assert capsys.readouterr().err == f"error: {tmp_path / 'shipped.png'}: must show a face to explain, none was found\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {tmp_path / 'shipped.png'}: must show a face to explain, none was found\n"
+    )
     assert not (tmp_path / "out.png").exists()
 
 

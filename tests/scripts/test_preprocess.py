@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_jax import cli, faces, stream
+from fer_jax import cli, faces
+from fer_jax.video import stream
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "preprocess.py"
@@ -41,7 +42,10 @@ def no_yunet_at_hand(monkeypatch):
 
 def preprocess(*arguments):
     """Run the script in a process of its own."""
-    command, environment = [sys.executable, SCRIPT, *arguments], {**os.environ, "PYTHONPATH": str(ROOT), **WITHOUT_YUNET}
+    command, environment = (
+        [sys.executable, SCRIPT, *arguments],
+        {**os.environ, "PYTHONPATH": str(ROOT), **WITHOUT_YUNET},
+    )
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
@@ -83,9 +87,13 @@ def test_clip_is_small_and_twenty_seconds_long():
 
 
 def assert_centred(path):
-    """A face found again in the written 48x48 picture, given room around it, sits in its middle, within 10 %."""
+    """A face found again in the written 48x48 picture, given room around it, sits in its middle,
+    within 10 %.
+    """
     enlarged = cv2.resize(read(path), (192, 192), interpolation=cv2.INTER_CUBIC)
-    box = faces.largest(faces.HaarDetector()(cv2.copyMakeBorder(enlarged, 96, 96, 96, 96, cv2.BORDER_REPLICATE)))
+    box = faces.largest(
+        faces.HaarDetector()(cv2.copyMakeBorder(enlarged, 96, 96, 96, 96, cv2.BORDER_REPLICATE))
+    )
     assert box is not None, path.name
     centre = np.array([box.x + box.w / 2, box.y + box.h / 2]) - 192
     assert (abs(centre) <= 0.1 * 192).all(), (path.name, centre / 192)
@@ -101,12 +109,19 @@ def test_only_own_files_are_replaced(script, cut, run, tmp_path):
     for name in others:
         (tmp_path / name).write_text(name)
     for number in (0, 57):
-        script.write_face(tmp_path / f"image{number}.png", np.zeros((48, 48), np.uint8), script.MARK)
+        script.write_face(
+            tmp_path / f"image{number}.png", np.zeros((48, 48), np.uint8), script.MARK
+        )
     assert run("--out", tmp_path, "--every", 5) == 0
-    assert {path.name for path in tmp_path.iterdir()} == {*others, *(f"image{number}.png" for number in range(5))}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *others,
+        *(f"image{number}.png" for number in range(5)),
+    }
     assert all((tmp_path / name).read_text() == name for name in others)
     for number in range(5):
-        np.testing.assert_array_equal(read(tmp_path / f"image{number}.png"), read(cut[0] / f"image{5 * number}.png"))
+        np.testing.assert_array_equal(
+            read(tmp_path / f"image{number}.png"), read(cut[0] / f"image{5 * number}.png")
+        )
 
 
 @pytest.mark.parametrize("shape", [(60, 80, 3), (48, 48)])
@@ -118,13 +133,19 @@ def test_a_picture_of_somebody_else_is_not_replaced(run, tmp_path, capsys, shape
     assert re.fullmatch(r"error: .*image3\.png: .* choose another --out\n", capsys.readouterr().err)
 
 
-def test_the_shipped_faces_are_the_scripts_own_and_stay_as_they_are(script, cut, run, monkeypatch, tmp_path):
+def test_the_shipped_faces_are_the_scripts_own_and_stay_as_they_are(
+    script, cut, run, monkeypatch, tmp_path
+):
     """They bear no mark, and a run that replaces them makes none: the checkout stays clean."""
     monkeypatch.setattr(script, "FOLDER", tmp_path)
     for number in (0, 20):
         (tmp_path / f"image{number}.png").write_bytes((SHIPPED / f"image{number}.png").read_bytes())
     assert run("--source", CLIP, "--every", 10) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["image0.png", "image1.png", "image2.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "image0.png",
+        "image1.png",
+        "image2.png",
+    ]
     marked = (cut[0] / "image0.png").read_bytes()
     assert (tmp_path / "image0.png").read_bytes() == marked.replace(script.MARK, b"") != marked
 
@@ -137,7 +158,9 @@ def test_earlier_faces_survive_a_bad_source(script, run, tmp_path):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder with a photograph in colour, a wall, the photograph in grey and lying on its side (EXIF), and a note."""
+    """A folder with a photograph in colour, a wall, the photograph in grey and lying on its side
+    (EXIF), and a note.
+    """
     with stream.Video(CLIP) as video:
         (_, frame), *_ = video.frames(30)
     folder = tmp_path / "pictures"
@@ -146,8 +169,11 @@ def pictures(tmp_path):
     cv2.imwrite(str(folder / "b.png"), np.full_like(frame, 128))
     lying = cv2.rotate(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.ROTATE_90_COUNTERCLOCKWISE)
     jpeg = cv2.imencode(".jpg", lying, [cv2.IMWRITE_JPEG_QUALITY, 98])[1].tobytes()
-    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, 6, 0, 0)  # orientation 6: turn it clockwise
-    (folder / "c.JPG").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    # orientation 6: turn it clockwise
+    exif = b"Exif\0\0MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 0x112, 3, 1, 6, 0, 0)
+    (folder / "c.JPG").write_bytes(
+        jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+    )
     (folder / "notes.txt").write_text("no picture")
     return folder
 
@@ -155,8 +181,13 @@ def pictures(tmp_path):
 def test_a_folder_gives_a_face_per_picture(run, pictures, tmp_path, capsys):
     assert run("--source", pictures, "--out", tmp_path / "out") == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"image0.png", "image2.png"}
-    assert capsys.readouterr().out == f"{pictures}: 3 samples, 2 faces in {tmp_path / 'out'}, 1 without a face (Haar)\n"
-    colour, grey = (read(tmp_path / "out" / name).astype(int) for name in ("image0.png", "image2.png"))
+    assert (
+        capsys.readouterr().out
+        == f"{pictures}: 3 samples, 2 faces in {tmp_path / 'out'}, 1 without a face (Haar)\n"
+    )
+    colour, grey = (
+        read(tmp_path / "out" / name).astype(int) for name in ("image0.png", "image2.png")
+    )
     assert abs(colour - grey).mean() < 8  # the box may move by a pixel
 
 
@@ -191,7 +222,9 @@ def test_yunet_centres_the_face_too(run, shared, tmp_path, capsys):
     if not model.is_file():
         pytest.skip(f"needs YuNet: {model} (set FER_SHARED)")
     assert run("--detector-model", model, "--out", tmp_path, "--every", 2) == 0
-    assert "11 samples, 11 faces" in (said := capsys.readouterr().out) and said.endswith("(YuNet)\n")
+    assert "11 samples, 11 faces" in (said := capsys.readouterr().out) and said.endswith(
+        "(YuNet)\n"
+    )
     for path in tmp_path.glob("image*.png"):
         assert_centred(path)
 
@@ -200,7 +233,9 @@ def test_samples_without_a_face_have_no_image(run, tmp_path, capsys):
     with stream.Video(CLIP) as video:
         (_, frame), *_ = video.frames(30)
     path, wall = tmp_path / "video.mp4", np.full_like(frame, 128)
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, frame.shape[1::-1])
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 10, frame.shape[1::-1]
+    )
     for second in range(3):
         for _ in range(10):
             writer.write(wall if second == 1 else frame)
@@ -216,24 +251,29 @@ def test_a_file_that_is_no_video_ends_in_one_line(tmp_path):
     done = preprocess("--source", path, "--out", tmp_path / "out")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert re.fullmatch(r"error: .*notes\.mp4: must be a camera or a video.*\n", done.stderr)  # nothing from FFmpeg
+    # nothing from FFmpeg
+    assert re.fullmatch(r"error: .*notes\.mp4: must be a camera or a video.*\n", done.stderr)
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything"
+)
 def test_a_file_that_may_not_be_read_ends_in_one_line(run, tmp_path, capsys):
     path = tmp_path / "locked.mp4"
     path.touch(mode=0)
     assert run("--source", path, "--out", tmp_path / "out") == 2
-    assert re.fullmatch(r"error: .*locked\.mp4: cannot be read: Permission denied\n", capsys.readouterr().err)
+    assert re.fullmatch(
+        r"error: .*locked\.mp4: cannot be read: Permission denied\n", capsys.readouterr().err
+    )
 
 
 class Interrupted:
     """A camera on which Ctrl-C is pressed after some frames."""
 
     live, duration, name = True, None, "camera 0"
-    __enter__ = lambda self: self  # noqa: E731
-    __exit__ = lambda self, *_: None  # noqa: E731
+    __enter__ = lambda self: self
+    __exit__ = lambda self, *_: None
 
     def __init__(self, frames):
         self._frames = frames
@@ -256,20 +296,28 @@ def test_a_camera_is_read_until_ctrl_c_and_what_it_saw_is_kept(script, run, monk
         monkeypatch.setattr(script.stream, "Video", lambda source: camera)
         assert run("--source", 0, "--out", tmp_path) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"image0.png", "image1.png", "image2.png"}
-    assert on_disk == [[], ["image0.png"], ["image0.png", "image1.png"]]  # as they come: memory holds none of them
+    # as they come: memory holds none of them
+    assert on_disk == [[], ["image0.png"], ["image0.png", "image1.png"]]
 
 
 def test_a_source_that_gave_nothing_replaces_nothing(script, run, monkeypatch, tmp_path, capsys):
     script.write_face(tmp_path / "image0.png", np.full((48, 48), 9, np.uint8), script.MARK)
     monkeypatch.setattr(script.stream, "Video", lambda source: Interrupted([]))
     assert run("--source", "http://silent/", "--out", tmp_path) == 2
-    assert capsys.readouterr().err == "error: camera 0: must give a frame, but gave none: nothing is written\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["image0.png"] and (read(tmp_path / "image0.png") == 9).all()
+    assert (
+        capsys.readouterr().err
+        == "error: camera 0: must give a frame, but gave none: nothing is written\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["image0.png"] and (
+        read(tmp_path / "image0.png") == 9
+    ).all()
     assert run("--source", "http://silent/", "--out", tmp_path / "new") == 2
     assert not (tmp_path / "new").exists()
 
 
-def test_an_out_that_cannot_be_written_is_named_before_the_source_opens(script, run, monkeypatch, tmp_path, capsys):
+def test_an_out_that_cannot_be_written_is_named_before_the_source_opens(
+    script, run, monkeypatch, tmp_path, capsys
+):
     monkeypatch.setattr(script.stream, "Video", lambda source: pytest.fail("opened"))
     (tmp_path / "out").write_text("a file")
     assert run("--source", 0, "--out", tmp_path / "out") == 2

@@ -31,7 +31,14 @@ def folder(tmp_path):
 
 
 def train(folder, *arguments):
-    command = [sys.executable, "scripts/train.py", "--config", str(folder / "tiny.py"), "--data", str(folder / "data")]
+    command = [
+        sys.executable,
+        "scripts/train.py",
+        "--config",
+        str(folder / "tiny.py"),
+        "--data",
+        str(folder / "data"),
+    ]
     command += ["--workdir", str(folder / "run"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
 
@@ -41,7 +48,9 @@ def test_a_run_and_its_resumption(folder):
     assert first.returncode == 0, first.stderr
     assert "70" not in first.stdout.splitlines()[0]  # the hold-out has left the 70 rows
     assert first.stdout.splitlines()[-1].startswith("best epoch ")
-    assert {"config.json", "history.csv", "run.json", "model.pkl"} <= {p.name for p in (folder / "run").iterdir()}
+    assert {"config.json", "history.csv", "run.json", "model.pkl"} <= {
+        p.name for p in (folder / "run").iterdir()
+    }
     model = (folder / "run" / "model.pkl").read_bytes()
     assert train(folder).returncode == 2
     again = train(folder, "--resume")

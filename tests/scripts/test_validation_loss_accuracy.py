@@ -38,7 +38,9 @@ def test_the_curves_are_drawn_beside_the_log_or_where_asked(run, tmp_path, capsy
 
 def test_parts_of_one_training_are_drawn_one_after_the_other(run, tmp_path, capsys, monkeypatch):
     drawn = []
-    monkeypatch.setattr(plots, "learning_curves", lambda *arguments: drawn.append(arguments) or Figure())
+    monkeypatch.setattr(
+        plots, "learning_curves", lambda *arguments: drawn.append(arguments) or Figure()
+    )
     folders = [tmp_path / name for name in ("first", "second", "third")]
     for folder in folders:
         folder.mkdir()
@@ -48,7 +50,10 @@ def test_parts_of_one_training_are_drawn_one_after_the_other(run, tmp_path, caps
     assert history["epoch"].tolist() == list(range(1, 10))
     assert history["train_loss"].tolist() == [1.5, 1.2, 1.0] * 3
     assert (best_epoch, restarts) == (8, [3, 6])
-    assert capsys.readouterr().out == f"{folders[2] / 'learning_curves.png'}: 9 epochs, restored epoch 8\n"
+    assert (
+        capsys.readouterr().out
+        == f"{folders[2] / 'learning_curves.png'}: 9 epochs, restored epoch 8\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,7 +72,9 @@ def test_parts_of_one_training_are_drawn_one_after_the_other(run, tmp_path, caps
         (LOG, '{"best_epoch": [1]}', "received [1]"),
     ],
 )
-def test_a_broken_log_is_one_line_and_leaves_the_picture(run, tmp_path, capsys, log, run_json, said):
+def test_a_broken_log_is_one_line_and_leaves_the_picture(
+    run, tmp_path, capsys, log, run_json, said
+):
     write(tmp_path, log, run_json)
     (tmp_path / "learning_curves.png").write_bytes(b"earlier")
     assert run("--run", tmp_path) == 2
@@ -82,4 +89,6 @@ def test_a_missing_log_and_a_strange_picture_format_are_refused(run, tmp_path, c
     write(tmp_path)
     assert run("--run", tmp_path, "--out", tmp_path / "curves.exe") == 2
     assert "'.exe'" in capsys.readouterr().err
-    assert json.loads((tmp_path / "run.json").read_text()) and not (tmp_path / "curves.exe").exists()
+    assert (
+        json.loads((tmp_path / "run.json").read_text()) and not (tmp_path / "curves.exe").exists()
+    )

@@ -1,0 +1,1 @@
+"""What a network is worth: logits, metrics, calibration, and attacks judged anew."""

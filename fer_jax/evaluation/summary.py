@@ -1,0 +1,131 @@
+"""What to say about predictions: figures as builtins, and as lines for the terminal.
+
+summary(logits, labels)["accuracy"]
+print(describe(report(labels, predictions, {"all": rows})))
+"""
+
+import numpy as np
+from scipy.special import log_softmax
+
+from fer_jax.evaluation import metrics
+from fer_jax.labels import EMOTIONS, VALENCE, index
+
+
+def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Mean cross-entropy in nats, accuracy, and macro-averaged precision, recall and F1 in [0, 1].
+
+    Args:
+        logits: float [N, C], unnormalised; log-probabilities serve too.
+        labels: int [N] in 0..C-1, N >= 1.
+    """
+    labels, predictions = np.asarray(labels), logits.argmax(axis=1)
+    scores = metrics.per_class(metrics.confusion(labels, predictions, logits.shape[1]))
+    return {
+        "loss": float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()),
+        "accuracy": metrics.accuracy(labels, predictions),
+        "precision": float(scores.precision.mean()),
+        "recall": float(scores.recall.mean()),
+        "f1": float(scores.f1.mean()),
+    }
+
+
+def report(
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    subsets: dict[str, np.ndarray],
+    emotions: tuple[str, ...] = EMOTIONS,
+) -> dict:
+    """Everything that we publish about predictions, as builtins (ready for JSON).
+
+    Args:
+        labels, predictions: int [N], indices into `emotions`, N >= 1.
+        subsets: name -> bool [N], the rows that it takes; an empty subset is left out.
+
+    Returns:
+        "accuracy": subset -> {"rows", "correct", "accuracy", "low", "high"}, the last two a 95 %
+        Wilson interval; "per_class": emotion -> {"precision", "recall", "f1", "support"};
+        "macro_f1", "balanced_accuracy"; and "confusion_matrix", C x C counts, rows the true class.
+    """
+    matrix = metrics.confusion(labels, predictions, len(emotions))
+    columns = metrics.per_class(matrix)
+    return {
+        "accuracy": {
+            name: _accuracy(labels[rows], predictions[rows])
+            for name, rows in subsets.items()
+            if rows.any()
+        },
+        "per_class": {
+            emotion: {field: values[k].item() for field, values in columns._asdict().items()}
+            for k, emotion in enumerate(emotions)
+        },
+        "macro_f1": metrics.macro_f1(matrix),
+        "balanced_accuracy": metrics.balanced_accuracy(matrix),
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def probability_report(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """How good the probabilities, float [N, C], are: "brier", "negative_log_likelihood" and
+    "calibration_error" (of 15 bins of equal mass), and the accuracy of two simpler questions,
+    "happy_against_sad" (asked of the rows that are either) and "valence" (positive, negative or
+    neutral; see `labels.VALENCE`). Labels are int [N] in 0..C-1, N >= 1.
+    """
+    return {
+        "brier": metrics.brier(labels, probabilities),
+        "negative_log_likelihood": metrics.negative_log_likelihood(labels, probabilities),
+        "calibration_error": metrics.calibration_error(metrics.reliability(labels, probabilities)),
+        "happy_against_sad": metrics.pair_accuracy(
+            labels, probabilities, index("happy"), index("sad")
+        ),
+        "valence": metrics.grouped_accuracy(
+            labels, probabilities, np.array(VALENCE[: probabilities.shape[1]])
+        ),
+    }
+
+
+def describe_probabilities(before: dict[str, float], after: dict[str, float]) -> str:
+    """Two `probability_report`s, before and after temperature scaling, as lines for the terminal."""
+    names = {
+        "brier": "mean squared error of the probabilities (Brier)",
+        "negative_log_likelihood": "negative log-likelihood (nats)",
+        "calibration_error": "calibration error (15 equal-mass bins)",
+    }
+    lines = [f"{'':48}{'unscaled':>9}{'scaled':>9}"]
+    lines += [f"{name:48}{before[key]:9.4f}{after[key]:9.4f}" for key, name in names.items()]
+    lines.append("")
+    lines.append(
+        f"happy against sad {after['happy_against_sad']:.1%}; positive, negative or neutral {after['valence']:.1%}"
+    )
+    return "\n".join(lines)
+
+
+def describe(results: dict) -> str:
+    """A `report` as a table for the terminal, figures in percent."""
+    lines = [f"{'emotion':10}{'precision':>10}{'recall':>8}{'F1':>8}{'support':>9}"]
+    for emotion, row in results["per_class"].items():
+        percents = f"{row['precision']:>10.1%}{row['recall']:>8.1%}{row['f1']:>8.1%}"
+        lines.append(f"{emotion:10}{percents}{row['support']:>9,}")
+    lines += [
+        "",
+        f"macro F1 {results['macro_f1']:.1%}, balanced accuracy {results['balanced_accuracy']:.1%}",
+        "",
+    ]
+    width = max(map(len, results["accuracy"]))
+    for name, row in results["accuracy"].items():
+        interval = f"95% interval {row['low']:.2%} to {row['high']:.2%}"
+        lines.append(
+            f"accuracy on {name:{width}} {row['accuracy']:7.2%}  {interval}  ({row['rows']:,} rows)"
+        )
+    return "\n".join(lines)
+
+
+def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> dict:
+    correct = int((labels == predictions).sum())
+    low, high = metrics.wilson(correct, len(labels))
+    return {
+        "rows": len(labels),
+        "correct": correct,
+        "accuracy": correct / len(labels),
+        "low": low,
+        "high": high,
+    }

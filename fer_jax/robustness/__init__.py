@@ -1,0 +1,1 @@
+"""Measuring and breaking robustness: masking, smoothing, corruptions, the table, hacks."""

@@ -1,0 +1,254 @@
+"""Hack a photograph: change its own pixels, at full size and in colour, so that its file misleads
+the whole pipeline.
+
+    image = faces.read_image("holiday.jpg")
+    attack = functools.partial(attacks.pgd, eps=4 / 255, step_size=0.25 / 255, steps=40,
+    targeted=True) hacked = photo.hack(image, predictor, detector, labels.index("sad"), attack, 4 /
+    255, jax.random.key(0)) photo.write(Path("hacked_photo.png"), hacked)
+
+With the box given, `faces.crop` is linear in the photograph but for its roundings: grey, bilinear
+samples, their means. That is a sparse matrix (`crop_matrix`), through which gradients go back to
+every pixel; they pass straight through the rounding.
+
+There is no gradient through detection: nothing here tries to move the box. But a changed photograph
+may move it, by a pixel or a degree, so the photograph is looked at again, and an ensemble is
+attacked: the boxes found so far, and boxes close to them (Athalye et al., "Synthesizing Robust
+Adversarial Examples", ICML 2018).
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from scipy import sparse
+
+from fer_jax import faces, files
+from fer_jax.faces import FACE_SIZE, Box, Face
+from fer_jax.faces.pictures import opencv
+from fer_jax.predict import Predictor
+from fer_jax.types import Attack, LogitsFn
+
+# OpenCV's integers: BT.601's 0.114, 0.587, 0.299
+BGR_TO_GREY = np.array([3735, 19235, 9798], np.float32) / 2**15
+
+_ENSEMBLE = 5  # boxes that are attacked at once
+_ROUNDS = 6  # of attacking and looking again; a box that was seen twice ends them earlier
+# right, down, size in % of a box; degrees
+_JITTERS = ((-1, 0, 1, 1), (1, 0, -1, -1), (0, -1, 1, -1), (0, 1, -1, 1))
+_SAME_ROLL = math.radians(0.5)
+
+
+class Look(NamedTuple):
+    """What the pipeline sees in a photograph: its largest face."""
+
+    box: Box
+    face: np.ndarray  # uint8 [48, 48]
+    probabilities: np.ndarray  # float32 [C]
+
+
+class _Taps(NamedTuple):
+    """The entries of the ensemble's matrices, one below the other; entries of weight 0 fill them
+    up.
+    """
+
+    places: np.ndarray  # int32 [T], in 0..5*48*48-1: a pixel of a crop
+    pixels: np.ndarray  # int32 [T], which of the photograph's pixels that the crops show
+    weights: np.ndarray  # float32 [T]
+
+
+def look(image: faces.Frame, predictor: Predictor, detector: faces.Detector) -> Look | None:
+    """Detect, cut and classify the largest face as every script does; None without a face."""
+    found = faces.faces_in(image, detector)
+    return Look(*found[0], predictor(found[0][1][None])[0]) if found else None
+
+
+def hack(
+    image: faces.Frame,
+    predictor: Predictor,
+    detector: faces.Detector,
+    target: int,
+    attack: Attack,
+    eps: float,
+    key: jax.Array,
+) -> faces.Frame | None:
+    """A photograph, no pixel of which changes by more than `eps`, whose largest face is seen as
+    `target`; or None.
+
+    Args:
+        image: uint8 [H, W] or BGR [H, W, 3], with a face.
+        attack: a targeted Linf attack on images of any shape, with the same eps: it is given the
+            pixels that the crops show as one image [1, P, 1, channels].
+        eps: in [0, 1]; what is left of it is the levels of 8 bits below it.
+
+    Returns:
+        What `look` sees as the target, as it is: 8 bits per channel. Saved without loss it is seen
+        so from the file.
+
+    Raises:
+        ValueError: there is no face in the image.
+    """
+    seen = look(image, predictor, detector)
+    if seen is None:
+        raise ValueError("there must be a face in the image")
+    known = [seen.box]
+    for number in range(_ROUNDS):
+        run_key = jax.random.fold_in(key, number)
+        hacked = _attacked(
+            image, _ensemble(known), predictor.logits_fn, target, attack, eps, run_key
+        )
+        seen = look(hacked, predictor, detector)
+        if seen is None or seen.probabilities.argmax() == target:
+            return hacked if seen else None
+        # it was attacked and held: more of the same will not do
+        if any(_same(seen.box, box) for box in known):
+            return None
+        known.append(seen.box)
+    return None
+
+
+def crop_matrix(shape: tuple[int, ...], box: Box) -> sparse.csr_array:
+    """`faces.crop` as a matrix from the grey levels of a photograph to those of the face: float32
+    [48*48, H*W].
+
+    Each row has weights of at least 0 that sum to 1. Rounded, the product differs by at most one
+    level from the crop, which rounds three times.
+
+    Args:
+        shape: of the photograph, beginning with H, W.
+        box: as for `faces.crop`; a `Face` is levelled.
+    """
+    height, width = shape[:2]
+    x, y, times = _samples((height, width), box)
+    left, top = np.minimum(x.astype(int), width - 1), np.minimum(y.astype(int), height - 1)
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    along, down = x - left, y - top
+    rows, columns = np.indices(x.shape) // times
+    corners = ((top, left, (1 - down) * (1 - along)), (top, right, (1 - down) * along))
+    corners += ((bottom, left, down * (1 - along)), (bottom, right, down * along))
+    weights = np.stack([weight for _, _, weight in corners]).ravel() / times**2
+    pixels = np.stack([row * width + column for row, column, _ in corners]).ravel()
+    places = np.tile((rows * FACE_SIZE + columns).ravel(), 4)
+    entries = weights.astype(np.float32), (places, pixels)
+    return sparse.coo_array(entries, shape=(FACE_SIZE**2, height * width)).tocsr()
+
+
+def grey_levels(image: faces.Frame) -> np.ndarray:
+    """The grey levels, float [H, W] in [0, 255], of a photograph uint8 [H, W] or BGR [H, W, 3]:
+    OpenCV's, not rounded.
+    """
+    return image @ BGR_TO_GREY if image.ndim == 3 else image.astype(np.float32)
+
+
+def write(path: Path, image: faces.Frame) -> None:
+    """Write a photograph as an 8-bit PNG, which loses nothing, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _, encoded = opencv().imencode(".png", image)
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
+
+
+def _samples(size: tuple[int, int], box: Box) -> tuple[np.ndarray, np.ndarray, int]:
+    """Where `faces.crop` samples a photograph of a size (H, W), and how many samples make a pixel's
+    side.
+
+    OpenCV is asked, by cutting two ramps: its versions round the places of samples differently.
+
+    Returns:
+        The samples' x and y, float64 [48 * times, 48 * times], in pixels' centres, within the
+        photograph; and times.
+    """
+    centre, side, roll = faces._frame_of(box)
+    times = math.ceil(max(1.0, side / FACE_SIZE))
+    part, (left, top) = faces._surroundings(np.broadcast_to(np.uint8(0), size), centre, side)
+    down, right = np.indices(part.shape, np.float32)
+    # three channels, as a photograph: OpenCV may treat two in another way
+    ramps = np.dstack([right, down, down])
+    seen = faces._square(ramps, (centre[0] - left, centre[1] - top), side, roll, FACE_SIZE * times)
+    return seen[..., 0].astype(float) + left, seen[..., 1].astype(float) + top, times
+
+
+def _ensemble(known: Sequence[Box]) -> list[Box]:
+    """The boxes to attack: those found last, and boxes close to the very last."""
+    newest = known[-1]
+    unit = max(1, round(min(newest.w, newest.h) / 100))
+    close = []
+    for right, down, grown, turned in _JITTERS:
+        box = Box(
+            newest.x + right * unit,
+            newest.y + down * unit,
+            newest.w + grown * unit,
+            newest.h + grown * unit,
+        )
+        close.append(
+            Face(*box, newest.roll + math.radians(turned)) if isinstance(newest, Face) else box
+        )
+    return [*known[-_ENSEMBLE:], *close][:_ENSEMBLE]
+
+
+def _same(one: Box, other: Box) -> bool:
+    turned = getattr(one, "roll", 0.0) - getattr(other, "roll", 0.0)
+    return one == other and abs(turned) < _SAME_ROLL
+
+
+def _attacked(image, boxes, logits_fn, target, attack, eps, key) -> faces.Frame:
+    """The photograph attacked in all boxes at once, rounded to 8 bits and, whatever the attack did,
+    within eps.
+    """
+    taps, shown = _taps(image.shape, boxes)
+    flat = image.reshape(image.shape[0] * image.shape[1], -1)
+    grey = BGR_TO_GREY if flat.shape[1] == 3 else np.ones(1, np.float32)
+    pixels = np.zeros((1, _filled(len(shown)), 1, flat.shape[1]), np.float32)
+    pixels[0, : len(shown), 0] = flat[shown] / np.float32(255)
+    found = attack(
+        key,
+        Partial(_ensemble_logits, logits_fn, taps, grey),
+        jnp.asarray(pixels),
+        jnp.array([target]),
+    )
+    levels = math.floor(255 * eps + 1e-6)
+    original = flat[shown].astype(int)
+    change = np.rint(255 * np.asarray(found)[0, : len(shown), 0]) - original
+    hacked = flat.copy()
+    hacked[shown] = np.clip(original + np.clip(change, -levels, levels), 0, 255)
+    return hacked.reshape(image.shape)
+
+
+def _taps(shape: tuple[int, ...], boxes: Sequence[Box]) -> tuple[_Taps, np.ndarray]:
+    """The ensemble's matrices, and which pixels of the photograph they show, int [P].
+
+    Filled up so that boxes of nearly the same size have arrays of the same, and nothing is compiled
+    anew.
+    """
+    entries = sparse.vstack([crop_matrix(shape, box) for box in boxes]).tocoo()
+    shown, pixels = np.unique(entries.coords[1], return_inverse=True)
+    columns = entries.coords[0].astype(np.int32), pixels.astype(np.int32), entries.data
+    rest = _filled(entries.nnz) - entries.nnz
+    return _Taps(*(np.pad(column, (0, rest)) for column in columns)), shown
+
+
+def _filled(count: int) -> int:
+    """`count`, rounded up to one of eight sizes between a power of two and the next."""
+    step = 1 << max(count.bit_length() - 4, 0)
+    return -(-count // step) * step
+
+
+def _ensemble_logits(
+    logits_fn: LogitsFn, taps: _Taps, grey: jax.Array, images: jax.Array
+) -> jax.Array:
+    """The mean over the boxes of the log-probabilities, float32 [B, C], of pixels float32 [B, P, 1,
+    channels].
+    """
+    levels = 255 * jnp.einsum("bpic,c->bp", images, grey)
+    places = jnp.zeros((len(images), _ENSEMBLE * FACE_SIZE**2))
+    crops = places.at[:, taps.places].add(taps.weights[None] * levels[:, taps.pixels])
+    crops += jax.lax.stop_gradient(jnp.round(crops) - crops)  # rounded, and yet of slope 1
+    logits = logits_fn(crops.reshape(-1, FACE_SIZE, FACE_SIZE, 1) / 255)
+    return jax.nn.log_softmax(logits).reshape(len(images), _ENSEMBLE, -1).mean(axis=1)

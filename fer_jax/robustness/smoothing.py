@@ -1,0 +1,240 @@
+"""Certified predictions by randomised smoothing: within a radius, no change of the image can change
+what is predicted.
+
+    said = certify(jax.random.key(0), predictor.logits_fn, face[..., None] / 255, sigma=0.25)
+    said.prediction, said.radius   # 3, 0.61: a change shorter than 0.61 (L2, pixels in [0, 1])
+    leaves it happy
+
+The certificate is the smoothed classifier's: what it predicts is the class that the network says
+most often of noisy copies of the image. After Cohen, Rosenfeld & Kolter, "Certified Adversarial
+Robustness via Randomized Smoothing", ICML 2019. It holds with probability 1 - alpha for each image
+by itself, over the draw of the noise.
+"""
+
+import functools
+import math
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from scipy.stats import beta
+
+from fer_jax.attacks import l2, margin, pgd
+from fer_jax.attacks.loop import repeat, traced
+from fer_jax.errors import InputError
+from fer_jax.training import losses
+from fer_jax.types import Images, LogitsFn
+
+ABSTAIN = -1
+MAX_SIGMA = 1.0  # the whole range of a pixel: nothing can be seen through more
+DEFAULT_SIGMA = 0.25
+
+
+class Certified(NamedTuple):
+    """What is known of one image.
+
+    Attributes:
+        prediction: the smoothed classifier's class, or `ABSTAIN` where its lead is too small to be
+            sure.
+        radius: L2 length in pixel units of [0, 1], below which no change alters the prediction; 0
+            where it abstains.
+        count: how many of the n noisy copies got the class that was selected.
+    """
+
+    prediction: int
+    radius: float
+    count: int
+
+
+def certify(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    image: Images,
+    *,
+    sigma: float,
+    n0: int = 100,
+    n: int = 10_000,
+    alpha: float = 0.001,
+    batch_size: int = 200,
+) -> Certified:
+    """Predict and certify one image (Cohen et al. 2019, CERTIFY, their section 3.2.2).
+
+    Args:
+        image: float32 [H, W, C] in [0, 1]. The noisy copies leave that range: clipping them would
+            void the proof.
+        sigma: standard deviation of the noise, in pixel units, in (0, 1]: the one that the network
+            was trained with.
+        n0: copies that select the class.
+        n: further copies, drawn anew, that bound its probability: the same ones would be biased in
+            its favour.
+        alpha: how probable a wrong certificate may be.
+        batch_size: copies that the network sees at once; fixes which noise is drawn.
+
+    Raises:
+        InputError: as `check`.
+    """
+    check(sigma, n0, n, alpha)
+    selection_key, estimation_key = jax.random.split(key)
+    selection = votes(selection_key, logits_fn, image, sigma, n0, batch_size)
+    estimation = votes(estimation_key, logits_fn, image, sigma, n, batch_size)
+    guess = int(selection.argmax())
+    count = int(estimation[guess])
+    lower = lower_bound(count, n, alpha)
+    if lower <= 0.5:
+        return Certified(ABSTAIN, 0.0, count)
+    return Certified(guess, sigma * NormalDist().inv_cdf(lower), count)
+
+
+def votes(
+    key: jax.Array, logits_fn: LogitsFn, image: Images, sigma: float, n: int, batch_size: int = 200
+) -> jax.Array:
+    """How often each class is said of n noisy copies of an image [H, W, C]: int32 [classes].
+
+    A copy whose logits are not finite votes for none: it counts against every certificate.
+    """
+    logits_fn, image, rows = traced(logits_fn), jnp.asarray(image, jnp.float32), min(batch_size, n)
+    classes = jax.eval_shape(
+        logits_fn, jax.ShapeDtypeStruct((rows, *image.shape), jnp.float32)
+    ).shape[-1]
+    nothing = jnp.zeros(classes, jnp.int32)
+    return repeat(_vote, -(-n // rows), nothing, key, logits_fn, image, sigma, n, rows=rows)
+
+
+@functools.partial(jax.jit, static_argnames="rows")
+def _vote(
+    i, counts: jax.Array, key: jax.Array, logits_fn, image: jax.Array, sigma, n, *, rows: int
+) -> jax.Array:
+    """`counts` and what the i-th batch of the n copies adds to them; the last batch may have copies
+    too many.
+    """
+    noise = jax.random.normal(jax.random.fold_in(key, i), (rows, *image.shape))
+    logits = logits_fn(image[None] + sigma * noise)
+    counted = jnp.isfinite(logits).all(axis=-1) & (jnp.arange(rows) < n - i * rows)
+    said = jax.nn.one_hot(logits.argmax(axis=-1), logits.shape[-1], dtype=jnp.int32)
+    return counts + (said * counted[:, None]).sum(axis=0, dtype=jnp.int32)
+
+
+def lower_bound(count: int, n: int, alpha: float) -> float:
+    """What a probability exceeds with confidence 1 - alpha, after `count` successes in `n`
+    independent trials.
+
+    One-sided and exact: Clopper & Pearson, "The use of confidence or fiducial limits illustrated in
+    the case of the binomial", Biometrika 26, 1934.
+    """
+    return float(beta.ppf(alpha, count, n - count + 1)) if count else 0.0
+
+
+def smallest_n(alpha: float, p: float = 0.5) -> int:
+    """The fewest copies which, all agreeing, show that a class is said with a probability above p:
+    alpha ** (1 / n) > p.
+    """
+    n = max(1, math.floor(math.log(alpha) / math.log(p)))
+    while alpha ** (1 / n) <= p:
+        n += 1
+    return n
+
+
+def largest_radius(sigma: float, n: int, alpha: float) -> float:
+    """The radius that n copies certify if all agree: none beyond it can be had, however robust the
+    network.
+    """
+    return sigma * NormalDist().inv_cdf(lower_bound(n, n, alpha))
+
+
+def trained_sigma(metadata: dict[str, Any]) -> Any:
+    """The noise that a model file says its network was trained with ("sigma", or its config's
+    adversary), else 0.25.
+
+    The file may be a stranger's: let `check` judge the value.
+    """
+    told = _noise(metadata)
+    return DEFAULT_SIGMA if told is None else told.get("sigma")
+
+
+def trained_with_noise(metadata: dict[str, Any]) -> bool:
+    """Whether a model file says that its network was trained with noise, to be smoothed;
+    `trained_sigma` is its size.
+    """
+    return _noise(metadata) is not None
+
+
+def _noise(metadata: dict[str, Any]) -> dict[str, Any] | None:
+    """The part of the metadata that tells sigma, if any."""
+    config = metadata.get("config")
+    adversary = config.get("adversary") if isinstance(config, dict) else None
+    if isinstance(adversary, dict) and adversary.get("method") in ("noise", "smoothadv"):
+        return adversary
+    return metadata if "sigma" in metadata else None
+
+
+def check(sigma: float, n0: int, n: int, alpha: float) -> None:
+    """Raise an `InputError` where nothing can be certified with these settings."""
+    check_sigma(sigma)
+    if not 0 < alpha < 1:
+        raise InputError(f"alpha must be between 0 and 1, received {alpha}")
+    if n0 < 1:
+        raise InputError(f"n0 must be at least 1, received {n0}")
+    if n < (needed := smallest_n(alpha)):
+        raise InputError(
+            f"n must be at least {needed:,} to certify anything with alpha {alpha:g}, received {n}"
+        )
+
+
+def check_sigma(sigma: Any) -> None:
+    """Raise an `InputError` where `sigma`, which may come from a stranger's file, is no size of
+    noise.
+    """
+    if not (isinstance(sigma, int | float) and 0 < sigma <= MAX_SIGMA):
+        raise InputError(
+            f"sigma must be above 0 and at most {MAX_SIGMA:g} (pixels lie in [0, 1]), received {sigma!r}"
+        )
+
+
+def attack(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    image: Images,
+    said: Certified,
+    *,
+    sigma: float,
+    steps: int,
+    copies: int = 64,
+) -> jax.Array:
+    """Try to change a certified prediction: an image [H, W, C] in [0, 1], less than `said.radius`
+    away from `image`.
+
+    PGD against the mean of the network's probabilities over noisy copies, the same ones at every
+    step: Salman et al., "Provably Robust Deep Learning via Adversarially Trained Smoothed
+    Classifiers", NeurIPS 2019, equation 6.
+    """
+    noise_key, start_key = jax.random.split(key)
+    image = jnp.asarray(image, jnp.float32)
+    noise = sigma * jax.random.normal(noise_key, (copies, *image.shape))
+    smoothed = Partial(_mean_vote, traced(logits_fn), noise)
+    eps = 0.999 * said.radius  # the ball is open, and float32 rounds
+    options = {
+        "eps": eps,
+        "step_size": 2.5 * eps / steps,
+        "steps": steps,
+        "norm": l2,
+        "objective": margin,
+    }
+    return pgd(start_key, smoothed, image[None], jnp.array([said.prediction]), **options)[0]
+
+
+def _mean_vote(logits_fn: LogitsFn, noise: jax.Array, images: jax.Array) -> jax.Array:
+    """Log of the mean probabilities [B, classes] over `noise` [S, H, W, C] on `images` [B, H, W,
+    C].
+    """
+    return losses.smoothed_log(logits_fn, images, noise[:, None])
+
+
+def broken(
+    key: jax.Array, logits_fn: LogitsFn, attacked: Images, said: Certified, **options
+) -> bool:
+    """Whether, of an attacked image, another class than `said.prediction` is certain; `options` as
+    for `certify`.
+    """
+    return certify(key, logits_fn, attacked, **options).prediction not in (said.prediction, ABSTAIN)

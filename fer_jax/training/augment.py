@@ -1,0 +1,127 @@
+"""Random training views, made on the device inside jit; everything per image and drawn from one
+key.
+
+images, targets = augment(key, faces, targets, config.augment, side=48)  # targets float32 [B, C]
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.config import Augment
+
+
+def augment(
+    key: jax.Array,
+    faces: jax.Array,
+    targets: jax.Array,
+    settings: Augment,
+    side: int,
+    field: float = 1.0,
+) -> tuple[jax.Array, jax.Array]:
+    """Views float32 [B, side, side, 1] in [0, 1] of faces uint8 [B, H, H], and their targets
+    float32 [B, 7].
+
+    A view shows the central square of `field` times the image's side, before it is moved.
+
+    One flip, shift, zoom and rotation as a single bilinear resampling (border pixels repeat), then
+    contrast and brightness about the image's mean, then erasing, then mixup of the batch with
+    itself.
+    """
+    keys = jax.random.split(key, 4)
+    images = _resample(
+        faces.astype(jnp.float32) / 255, *_grid(keys[0], faces.shape, settings, side, field)
+    )
+    images = _relight(keys[1], images, settings)
+    images = _erase(keys[2], images, settings.erase) if settings.erase else images
+    images = images[..., None]
+    return _mixup(keys[3], images, targets, settings.mixup) if settings.mixup else (images, targets)
+
+
+def _uniform(key: jax.Array, n: int, reach: float) -> jax.Array:
+    """[n, 1, 1] in +-reach."""
+    return jax.random.uniform(key, (n, 1, 1), minval=-1.0) * reach
+
+
+def _grid(
+    key: jax.Array, shape: tuple[int, ...], settings: Augment, side: int, field: float
+) -> tuple[jax.Array, jax.Array]:
+    """Where each pixel of the view lies in its source image: row and column coordinates, [B, side,
+    side] each.
+    """
+    n, height = shape[:2]
+    keys = jax.random.split(key, 5)
+    axis = field * ((jnp.arange(side) + 0.5) / side - 0.5)  # pixel centres, the image being 1 wide
+    y, x = axis[None, :, None], axis[None, None, :]
+    angle = _uniform(keys[0], n, settings.rotate) * jnp.pi / 180
+    zoom = 1 / (1 + _uniform(keys[1], n, settings.scale))
+    mirror = (
+        jnp.where(jax.random.bernoulli(keys[2], shape=(n, 1, 1)), -1.0, 1.0)
+        if settings.flip
+        else 1.0
+    )
+    rows = zoom * (jnp.cos(angle) * y - jnp.sin(angle) * x) + _uniform(keys[3], n, settings.shift)
+    columns = mirror * zoom * (jnp.sin(angle) * y + jnp.cos(angle) * x) + _uniform(
+        keys[4], n, settings.shift
+    )
+    return (rows + 0.5) * height - 0.5, (columns + 0.5) * height - 0.5
+
+
+def _resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """Bilinear values of images [B, H, W] at the coordinates; outside, the nearest border pixel."""
+    n, height, width = images.shape
+    flat = images.reshape(n, -1)
+    rows, columns = jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)
+    top, left = (
+        jnp.minimum(rows.astype(jnp.int32), height - 2),
+        jnp.minimum(columns.astype(jnp.int32), width - 2),
+    )
+    down, right = rows - top, columns - left
+    first = (top * width + left).reshape(n, -1)
+
+    def at(offset: int) -> jax.Array:
+        return jnp.take_along_axis(flat, first + offset, axis=1, mode="clip").reshape(rows.shape)
+
+    upper = at(0) * (1 - right) + at(1) * right
+    lower = at(width) * (1 - right) + at(width + 1) * right
+    return upper * (1 - down) + lower * down
+
+
+def _relight(key: jax.Array, images: jax.Array, settings: Augment) -> jax.Array:
+    contrast_key, brightness_key = jax.random.split(key)
+    mean = images.mean(axis=(1, 2), keepdims=True)
+    contrast = 1 + _uniform(contrast_key, len(images), settings.contrast)
+    brightness = _uniform(brightness_key, len(images), settings.brightness)
+    return jnp.clip((images - mean) * contrast + mean + brightness, 0, 1)
+
+
+def _erase(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
+    """Uniform noise over one rectangle, 2-20 % of the area, aspect 0.3 to 3.3 (Zhong et al.,
+    "Random Erasing", 2020).
+    """
+    n, side, _ = images.shape
+    keys = jax.random.split(key, 5)
+    area = jax.random.uniform(keys[0], (n, 1, 1), minval=0.02, maxval=0.2) * side**2
+    aspect = jnp.exp(_uniform(keys[1], n, math.log(3.3)))
+    half_height, half_width = jnp.sqrt(area * aspect) / 2, jnp.sqrt(area / aspect) / 2
+    centre = jax.random.uniform(keys[2], (2, n, 1, 1)) * side
+    axis = jnp.arange(side) + 0.5
+    inside = (jnp.abs(axis[None, :, None] - centre[0]) < half_height) & (
+        jnp.abs(axis[None, None, :] - centre[1]) < half_width
+    )
+    chosen = jax.random.bernoulli(keys[3], probability, (n, 1, 1))
+    return jnp.where(inside & chosen, jax.random.uniform(keys[4], images.shape), images)
+
+
+def _mixup(
+    key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float
+) -> tuple[jax.Array, jax.Array]:
+    """Each image blended with the one before it in the batch, by a share of its own (Zhang et al.,
+    "mixup", ICLR 2018).
+    """
+    share = jax.random.beta(key, alpha, alpha, (len(images), 1))
+    mixed = share[:, :, None, None] * images + (1 - share[:, :, None, None]) * jnp.roll(
+        images, 1, axis=0
+    )
+    return mixed, share * targets + (1 - share) * jnp.roll(targets, 1, axis=0)

@@ -1,0 +1,1 @@
+"""Cameras and recordings: frames, people, events, reports."""

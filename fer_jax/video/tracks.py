@@ -1,0 +1,134 @@
+"""Who is who from look to look: each face keeps its person's number.
+
+tracker = Tracker(max_gap=3.0)
+for time, frame in video.frames(0.5):
+    boxes = detector(frame)
+    for person, box in zip(tracker.update(time, boxes), boxes):
+        print(time, person, box)
+
+Only boxes are compared, never faces: nobody is recognised, and who comes back after `max_gap` gets
+a new number.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_jax.faces import Box
+
+# How far a face may be from where it is expected, in face widths: at once, for each second unseen,
+# and at most. Heads that talk stay within half a width a second; at one look a second people who
+# walk make two.
+_REACH, _REACH_PER_SECOND, _LONGEST_REACH = 0.75, 1.5, 2.5
+# a box that shrank or grew by more is another person's; Haar's boxes jitter by 1.3
+_SIZE_RATIO = 2.0
+# seconds over which a velocity is averaged: one box's jitter over 40 ms is no movement
+_SMOOTHING = 0.2
+_PERSISTENCE = 0.5  # seconds after which a head unseen no longer goes where it went
+
+
+@dataclass
+class _Track:
+    number: int
+    centre: np.ndarray  # float [2], pixels
+    size: float  # pixels, the square root of the box's area
+    velocity: np.ndarray  # float [2], pixels per second
+    unseen: float = 0.0  # seconds since the last box
+
+    def expected(self) -> np.ndarray:
+        """Where the centre should be now: on at a velocity that dies away, as heads turn back and
+        stop.
+        """
+        return self.centre + self.velocity * _PERSISTENCE * -math.expm1(-self.unseen / _PERSISTENCE)
+
+    def see(self, centre: np.ndarray, size: float) -> None:
+        if self.unseen > 0:
+            measured = (centre - self.centre) / self.unseen
+            self.velocity = self.velocity - (measured - self.velocity) * math.expm1(
+                -self.unseen / _SMOOTHING
+            )
+        self.centre, self.size, self.unseen = centre, size, 0.0
+
+
+class Tracker:
+    """Numbers people from 1 in the order of their first look; a number is never used twice.
+
+    Boxes are assigned to the people of the last `max_gap` seconds so that the sum of squared
+    distances is least. A distance is the way from the expected centre in face widths, together with
+    the logarithm of the ratio of the sizes: the same whatever the resolution. Squares, because the
+    plain sum of distances along a line is the same for two people who moved on and for two who
+    changed places. The expected centre goes on at the person's velocity for a moment: of two heads
+    that pass each other, the hidden one comes out on the other side. A pair out of reach costs as
+    much as two left alone.
+    """
+
+    def __init__(self, max_gap: float = 3.0) -> None:
+        """`max_gap`: seconds for which a person who is not seen is remembered; choose several
+        looks' worth.
+
+        Raises:
+            ValueError: `max_gap` is negative or not a number.
+        """
+        if not max_gap >= 0:
+            raise ValueError(f"max_gap must be at least 0 seconds, got {max_gap}")
+        self._max_gap = max_gap
+        self._tracks: list[_Track] = []
+        self._people = 0
+        self._time: float | None = None
+
+    def update(self, time: float, boxes: Sequence[Box]) -> list[int]:
+        """The person's number of each of `boxes`, in their order, seen at `time` seconds.
+
+        Call it for looks without a face too, or leave them out: only times count. A clock that is
+        put back counts as no time passed.
+        """
+        self._age(time)
+        centres = np.array(
+            [(box.x + box.w / 2, box.y + box.h / 2) for box in boxes], float
+        ).reshape(-1, 2)
+        sizes = np.array([math.sqrt(max(box.w * box.h, 1)) for box in boxes])
+        seen = {box: self._tracks[track] for track, box in self._pairs(centres, sizes)}
+        for box, track in seen.items():
+            track.see(centres[box], sizes[box])
+        return [
+            (seen.get(box) or self._enter(centres[box], sizes[box])).number
+            for box in range(len(boxes))
+        ]
+
+    def _age(self, time: float) -> None:
+        """Let time pass, and forget who was not seen for too long: so memory is bounded."""
+        passed = 0.0 if self._time is None else max(0.0, time - self._time)
+        self._time = time
+        for track in self._tracks:
+            track.unseen += passed
+        self._tracks = [track for track in self._tracks if track.unseen <= self._max_gap]
+
+    def _pairs(self, centres: np.ndarray, sizes: np.ndarray) -> list[tuple[int, int]]:
+        """Which track goes on in which box, by their positions in the lists."""
+        if not self._tracks or not len(sizes):
+            return []
+        # takes half a second to import: not before the first face
+        from scipy.optimize import linear_sum_assignment
+
+        expected = np.stack([track.expected() for track in self._tracks])
+        old = np.array([track.size for track in self._tracks])
+        unseen = np.array([track.unseen for track in self._tracks])
+        width = np.sqrt(old[:, None] * sizes[None])
+        distance = np.linalg.norm(expected[:, None] - centres[None], axis=-1) / width
+        growth = np.log(sizes[None] / old[:, None])
+        reach = np.minimum(_REACH + _REACH_PER_SECOND * unseen, _LONGEST_REACH)
+        possible = (distance <= reach[:, None]) & (np.abs(growth) <= math.log(_SIZE_RATIO))
+        alone = _LONGEST_REACH**2 + math.log(_SIZE_RATIO) ** 2  # no possible pair costs more
+        rows, columns = linear_sum_assignment(np.where(possible, distance**2 + growth**2, alone))
+        return [
+            (row, column)
+            for row, column in zip(rows, columns, strict=True)
+            if possible[row, column]
+        ]
+
+    def _enter(self, centre: np.ndarray, size: float) -> _Track:
+        self._people += 1
+        self._tracks.append(_Track(self._people, centre, size, np.zeros(2)))
+        return self._tracks[-1]
