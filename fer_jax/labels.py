@@ -1,6 +1,6 @@
-"""The seven FER-2013 emotions, in the order of the data set's integer labels.
+"""Label sets: what the outputs of a network mean, in the order of a data set's integer labels.
 
->>> EMOTIONS[3]
+>>> names("fer2013")[3]
 'happy'
 >>> index("Sad")
 4
@@ -10,38 +10,45 @@ from fer_jax.errors import InputError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 NUM_CLASSES = len(EMOTIONS)
-# FER+ (Barsoum et al. 2016): our seven in our order, so that the first seven columns compare
-# directly, then its eighth
+# FER+ (Barsoum et al. 2016, https://arxiv.org/abs/1608.01041): our seven in our order, so that the
+# first seven columns compare directly, then its eighth.
 FERPLUS_EMOTIONS = (*EMOTIONS, "contempt")
-# Whether each of these is pleasant (1), unpleasant (-1) or neither by itself (0); a surprise may be
-# either.
+LABEL_SETS = {"fer2013": EMOTIONS, "ferplus": FERPLUS_EMOTIONS, "mnist": tuple("0123456789")}
+# Of the emotions alone: pleasant (1), unpleasant (-1) or neither by itself (0, as a surprise).
 VALENCE = (-1, -1, -1, 1, -1, 0, 0, -1)
 
 
+def names(label_set: str) -> tuple[str, ...]:
+    """Return the names in a label set, by its own name: a key of `LABEL_SETS`.
+
+    Raises:
+        InputError: no label set has this name.
+    """
+    if label_set not in LABEL_SETS:
+        known = ", ".join(LABEL_SETS)
+        raise InputError(f"unknown label set {label_set!r}: expected one of {known}")
+    return LABEL_SETS[label_set]
+
+
 def index(name: str) -> int:
-    """The label of an emotion's English name, in any case.
+    """Return the FER-2013 label of an emotion's English name, in any case.
 
     Raises:
         InputError: the name is not one of the seven.
     """
-    try:
-        return EMOTIONS.index(name.strip().lower())
-    except ValueError:
-        raise InputError(
-            f"unknown emotion {name!r}: expected one of {', '.join(EMOTIONS)}"
-        ) from None
+    emotion = name.strip().lower()
+    if emotion not in EMOTIONS:
+        raise InputError(f"unknown emotion {name!r}: expected one of {', '.join(EMOTIONS)}")
+    return EMOTIONS.index(emotion)
 
 
-def names(classes: int) -> tuple[str, ...]:
-    """What the outputs of a network with so many classes mean: FER-2013's seven emotions or FER+'s
-    eight.
+def by_count(classes: int) -> tuple[str, ...]:
+    """Return the emotions of a network with so many outputs, for the live path, until it is told.
 
     Raises:
-        InputError: another number of classes.
+        InputError: another number than 7 (FER-2013) or 8 (FER+).
     """
     for emotions in (EMOTIONS, FERPLUS_EMOTIONS):
         if len(emotions) == classes:
             return emotions
-    raise InputError(
-        f"classes must be {len(EMOTIONS)} (FER-2013) or {len(FERPLUS_EMOTIONS)} (FER+), received {classes!r}"
-    )
+    raise InputError(f"classes must be 7 (FER-2013) or 8 (FER+), received {classes!r}")

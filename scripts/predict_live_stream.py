@@ -233,7 +233,7 @@ def watch(
         )
         table = None
         if arguments.csv:
-            names = labels.names(predictor(np.zeros((1, 48, 48), np.uint8)).shape[-1])
+            names = labels.by_count(predictor(np.zeros((1, 48, 48), np.uint8)).shape[-1])
             columns = (*names, *(f"hacked_{name}" for name in names)) if arguments.hack else names
             table = outputs.enter_context(record.Table(arguments.csv, columns))
         for event in events(video, predictor, detector, arguments, window):

@@ -31,7 +31,7 @@ import numpy as np
 
 from fer_jax import files, models
 from fer_jax.errors import InputError
-from fer_jax.labels import NUM_CLASSES, names
+from fer_jax.labels import LABEL_SETS, names
 from fer_jax.types import IMAGE_SIZE, TEMPERATURES, Variables
 
 FORMAT = "fer_jax model"
@@ -73,18 +73,19 @@ class ModelFile:
     `architecture` is what `models.create` takes; `variables` are flax variables with numpy leaves
     ({"params", "batch_stats"}); `metadata` says how the model came to be (builtins only). Tuples in
     them are stored as lists. Logits are to be divided by `temperature` before they become
-    probabilities.
+    probabilities. `labels` names the label set of the network's outputs (`labels.LABEL_SETS`).
     """
 
     architecture: dict[str, Any]
     variables: Variables
     metadata: dict[str, Any]
     temperature: float = 1.0
+    labels: str = "fer2013"
 
     @property
     def emotions(self) -> tuple[str, ...]:
-        """What the network's outputs mean, in order."""
-        return names(self.architecture.get("classes", NUM_CLASSES))
+        """Return what the network's outputs mean, in order."""
+        return names(self.labels)
 
 
 def save(
@@ -97,14 +98,19 @@ def save(
 
     Raises:
         InputError: `load` would refuse the file (non-finite weights, weights that do not fit the
-            architecture, ...).
+            architecture, an unknown label set, ...).
         TypeError: a value in `architecture` or `metadata` is no builtin.
     """
+    try:
+        labels = list(model.emotions)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     document = {
         "format": FORMAT,
         "version": VERSION,
         "input_size": IMAGE_SIZE,
-        "labels": list(model.emotions),
+        "label_set": model.labels,
+        "labels": labels,
         "architecture": _plain(model.architecture),
         "temperature": model.temperature,
         "metadata": _plain(model.metadata),
@@ -156,15 +162,15 @@ def _judge(document: Any) -> ModelFile:
     encoded = _flatten(document["variables"])
     _check_encoding(encoded)
     _check_walk(document["architecture"], _MAX_ARCHITECTURE_VALUES)
-    _check_fit(encoded, document["architecture"])
+    label_set = _label_set(document)
+    _check_fit(encoded, document["architecture"], label_set)
     model = ModelFile(
         document["architecture"],
         _decode(document["variables"]),
         document["metadata"],
         float(document.get("temperature", 1)),
+        label_set,
     )
-    if document.get("labels") != (expected := list(model.emotions)):
-        raise InputError(f"labels must be {expected}, received {_show(document.get('labels'))}")
     for path, leaf in _flatten(model.variables).items():
         if not np.isfinite(leaf).all():
             raise InputError(f"weights must be finite, {path} holds NaN or infinity")
@@ -270,6 +276,22 @@ def _check_header(document: Any) -> None:
             raise InputError(f"{key} must be a dict, received {_show(document.get(key))}")
 
 
+def _label_set(document: dict[str, Any]) -> str:
+    """Return the name of the file's label set; older files hold the labels alone."""
+    labels = document.get("labels")
+    known = [name for name, each in LABEL_SETS.items() if labels == list(each)]
+    if not known:
+        raise InputError(
+            f"labels must be those of {', '.join(LABEL_SETS)}, received {_show(labels)}"
+        )
+    label_set = document.get("label_set", known[0])
+    if label_set != known[0]:
+        raise InputError(
+            f"label_set must be {known[0]} for its labels, received {_show(label_set)}"
+        )
+    return label_set
+
+
 def _check_encoding(encoded: dict[str, Any]) -> None:
     """Each array's claimed size must be its bytes' size, in Python's unbounded integers, and their
     sum the cap's.
@@ -301,33 +323,34 @@ def _check_encoding(encoded: dict[str, Any]) -> None:
         raise InputError(f"weights have at most {_MAX_FILE_BYTES:,} bytes, these {total:,}")
 
 
-def _check_fit(encoded: dict[str, Any], architecture: dict[str, Any]) -> None:
-    expected = _expected(architecture)
+def _check_fit(encoded: dict[str, Any], architecture: dict[str, Any], label_set: str) -> None:
+    """Check labels and weights against the architecture, of which nothing is allocated."""
+    logits, variables = _shapes(architecture)
+    classes, labels = logits.shape[-1], names(label_set)
+    if classes != len(labels):
+        raise InputError(f"labels must be {classes}, one per class, {label_set} has {len(labels)}")
+    expected = _flatten(variables)
     missing, unexpected = expected.keys() - encoded.keys(), encoded.keys() - expected.keys()
     if missing or unexpected:
-        names = f"missing {_show(sorted(missing))}, unexpected {_show(sorted(unexpected))}"
-        raise InputError(f"weights must fit the architecture: {names}")
+        paths = f"missing {_show(sorted(missing))}, unexpected {_show(sorted(unexpected))}"
+        raise InputError(f"weights must fit the architecture: {paths}")
     for path, leaf in expected.items():
-        if tuple(encoded[path]["shape"]) != leaf.shape:
-            shapes = f"{path} must have shape {list(leaf.shape)}, received {_show(encoded[path]['shape'])}"
+        shape = encoded[path]["shape"]
+        if tuple(shape) != leaf.shape:
+            shapes = f"{path} must have shape {list(leaf.shape)}, received {_show(shape)}"
             raise InputError(f"weights must fit the architecture: {shapes}")
 
 
-def _expected(architecture: dict[str, Any]) -> dict[str, Any]:
-    """Path -> abstract array of the variables that `models.create` makes; nothing is allocated or
-    computed.
-    """
+def _shapes(architecture: dict[str, Any]) -> tuple[Any, Any]:
+    """Return the abstract logits, float32 [1, C], and variables of an architecture's network."""
     try:
-        model = models.create(architecture)
+        init = models.create(architecture).init_with_output
         image = jax.ShapeDtypeStruct((1, IMAGE_SIZE, IMAGE_SIZE, 1), jnp.float32)
-        return _flatten(
-            jax.eval_shape(lambda image: model.init(jax.random.key(0), image, train=False), image)
-        )
+        return jax.eval_shape(lambda image: init(jax.random.key(0), image, train=False), image)
     # an architecture from a stranger may fail in any way, and must not end in a traceback
     except Exception as error:
-        raise InputError(
-            f"architecture {_show(architecture)} cannot be built: {_first_line(error)}"
-        ) from None
+        reason = _first_line(error)
+        raise InputError(f"architecture {_show(architecture)} cannot be built: {reason}") from None
 
 
 def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fer_jax.labels import NUM_CLASSES, names
+from fer_jax.labels import NUM_CLASSES
 from fer_jax.models.layers import batch_norm_relu, convolve, max_pool
 from fer_jax.types import IMAGE_SIZE
 
@@ -31,7 +31,7 @@ class Model(nn.Module):
         dropout: share of the pooled features that is dropped in training, in [0, 1).
         crop: side of the central square that the network looks at; smaller images pass whole.
             FER-2013's outer pixels show hair and background, and the work grows with the square.
-        classes: 7, the emotions of FER-2013, or 8, those of FER+.
+        classes: the number of logits, at least 2.
         dtype: of the activations; parameters, statistics and logits are float32.
     """
 
@@ -54,7 +54,8 @@ class Model(nn.Module):
             raise ValueError(
                 f"stages must be so few that a side of {self.crop} is left after halving, are {len(self.stages)}"
             )
-        names(self.classes)
+        if not (type(self.classes) is int and self.classes >= 2):
+            raise ValueError(f"classes must be an integer >= 2, received {self.classes!r}")
         super().__post_init__()
 
     @nn.compact

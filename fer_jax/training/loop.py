@@ -679,7 +679,10 @@ class _Run:
 
     def _model(self, progress: Progress, history: list[Row]) -> ModelFile:
         variables, metadata = jax.device_get(progress.best), self._metadata(progress, history)
-        return ModelFile(self.config.model, variables, metadata, metadata["best"]["temperature"])
+        temperature = metadata["best"]["temperature"]
+        # `Protocol.labels` will name it
+        labels = "ferplus" if self.splits.targets.shape[1] == 8 else "fer2013"
+        return ModelFile(self.config.model, variables, metadata, temperature, labels)
 
     def _metadata(self, progress: Progress, history: list[Row]) -> dict[str, Any]:
         return {

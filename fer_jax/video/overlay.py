@@ -15,7 +15,7 @@ from typing import Self
 
 from fer_jax import faces
 from fer_jax.errors import InputError
-from fer_jax.labels import names
+from fer_jax.labels import by_count
 from fer_jax.video.stream import Prediction, said
 
 # Okabe and Ito's colours, BGR: told apart by the colour-blind too, and light enough for dark
@@ -91,7 +91,7 @@ def _panel(drawn: faces.Frame, one: Prediction, unit: int) -> None:
     ground = drawn[y : y + high, x : x + wide]
     ground[:] = ground // 4
     for row, (name, probability) in enumerate(
-        zip(names(len(one.probabilities)), one.probabilities, strict=True)
+        zip(by_count(len(one.probabilities)), one.probabilities, strict=True)
     ):
         top = y + (_ROW * row + 3) * unit
         cv2.putText(

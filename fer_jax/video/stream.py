@@ -22,7 +22,7 @@ import numpy as np
 from fer_jax import faces
 from fer_jax.errors import InputError
 from fer_jax.faces import pictures
-from fer_jax.labels import names
+from fer_jax.labels import by_count
 from fer_jax.video.tracks import Tracker
 
 T = TypeVar("T")
@@ -585,7 +585,7 @@ def _prediction(
         return clean._replace(hacked=hacked)
     best = int(probabilities.argmax())
     probability = float(probabilities[best])
-    emotion = names(len(probabilities))[best] if probability >= min_confidence else UNCERTAIN
+    emotion = by_count(len(probabilities))[best] if probability >= min_confidence else UNCERTAIN
     return Prediction(emotion, probability, probabilities, box, person)
 
 

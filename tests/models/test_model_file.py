@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fer_jax import models
 from fer_jax.errors import InputError
-from fer_jax.labels import EMOTIONS
+from fer_jax.labels import EMOTIONS, LABEL_SETS
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
 
@@ -94,6 +94,47 @@ def test_the_temperature_comes_back_and_is_one_in_files_without(model, good, tmp
     del document["temperature"]
     path.write_bytes(pickle.dumps(document, 4))
     assert model_file.load(path).temperature == 1.0
+
+
+def network(classes, labels):
+    architecture = {**ARCHITECTURE, "classes": classes}
+    init = models.create(architecture).init
+    shapes = jax.eval_shape(lambda: init(jax.random.key(0), np.zeros((1, 48, 48, 1))))
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), shapes)
+    return ModelFile(architecture, variables, {}, labels=labels)
+
+
+@pytest.mark.parametrize(("labels", "classes"), [("fer2013", 7), ("ferplus", 8), ("mnist", 10)])
+def test_the_label_set_comes_back_and_is_known_by_its_labels_in_files_without(
+    tmp_path, labels, classes
+):
+    path = tmp_path / "model.pkl"
+    model_file.save(path, network(classes, labels))
+    document = pickle.loads(path.read_bytes())
+    assert document.pop("label_set") == labels
+    assert document["labels"] == list(LABEL_SETS[labels])
+    assert model_file.load(path).labels == labels
+    path.write_bytes(pickle.dumps(document, 4))
+    assert model_file.load(path).labels == labels
+    assert model_file.load(path).emotions == LABEL_SETS[labels]
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "message"),
+    [
+        (8, "fer2013", "labels must be 8, one per class, fer2013 has 7"),
+        (7, "ferplus", "labels must be 7, one per class, ferplus has 8"),
+        (2, "mnist", "labels must be 2, one per class, mnist has 10"),
+        (7, "cifar10", "unknown label set 'cifar10': expected one of fer2013, ferplus, mnist"),
+    ],
+)
+def test_a_label_set_that_is_unknown_or_does_not_fit_is_refused_in_one_line(
+    tmp_path, classes, labels, message
+):
+    path = tmp_path / "model.pkl"
+    with pytest.raises(InputError) as caught:
+        model_file.save(path, network(classes, labels))
+    assert str(caught.value) == f"{path}: {message}" and not path.exists()
 
 
 def test_float16_about_halves_the_weights(model, tmp_path):
@@ -274,6 +315,12 @@ def test_values_that_share_or_contain_themselves_are_refused(refused, good, plac
         ("input_size", 64),
         ("labels", [*EMOTIONS[::-1]]),
         ("labels", [*EMOTIONS, "contempt"]),
+        ("labels", ["cat", "dog"]),
+        ("labels", None),
+        ("label_set", "cifar10"),
+        ("label_set", "ferplus"),
+        ("label_set", ["fer2013"]),
+        ("label_set", None),
         ("architecture", None),
         ("architecture", {"family": "no such family"}),
         ("metadata", []),

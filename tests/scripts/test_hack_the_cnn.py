@@ -228,7 +228,9 @@ def tiny_model(path, classes):
     variables = jax.device_get(
         module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False)
     )
-    model_file.save(path, ModelFile(architecture, variables, {"protocol": "train-only"}))
+    labels = "fer2013" if classes == 7 else "ferplus"
+    model = ModelFile(architecture, variables, {"protocol": "train-only"}, labels=labels)
+    model_file.save(path, model)
     return path
 
 
@@ -242,7 +244,7 @@ def test_emotions_are_those_of_the_network(run, happy_test_set, tmp_path, capsys
     other = tmp_path / "animals.pkl"
     other.write_bytes(pickle.dumps(document | {"labels": [*"abcdefg"]}, protocol=4))
     assert run("--model", other) == 2
-    assert "animals.pkl: labels must be ['angry', " in capsys.readouterr().err
+    assert "animals.pkl: labels must be those of fer2013, " in capsys.readouterr().err
     # it knows the name, but is no more than noise
     assert run("--model", eight, "--target", "contempt") == 2
     assert "the test set: the network must say happy with more than 90%" in capsys.readouterr().err
