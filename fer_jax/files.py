@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,23 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing_in(folder: Path, earlier: Iterable[Path] = ()) -> Iterator[Path]:
+    """Yield a hidden folder, whose files move to `folder` on success and vanish on an error.
+
+    They take the place of the `earlier` files, of which those that were not made again are deleted.
+    The hidden folder lies in `folder`, or where that will be made: on an error there is to be none.
+    """
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=existing) as work:
+        yield Path(work)
+        folder.mkdir(parents=True, exist_ok=True)
+        made = {path.replace(folder / path.name).name for path in list(Path(work).iterdir())}
+    for path in earlier:
+        if path.name not in made:
+            path.unlink()
 
 
 def digest(path: Path) -> str:

@@ -60,3 +60,22 @@ def test_space_is_judged_by_what_is_free(tmp_path):
     files.require_space(tmp_path, free // 2)
     with pytest.raises(InputError, match="of free disk space, has"):
         files.require_space(tmp_path, 2 * free)
+
+
+def test_the_files_of_a_folder_appear_together_in_place_of_earlier_ones(tmp_path):
+    folder = tmp_path / "new" / "out"
+    with files.appearing_in(folder) as work:
+        (work / "a").write_text("first")
+        assert not folder.exists()
+    with files.appearing_in(folder, [folder / "a"]) as work:
+        (work / "b").write_text("second")
+        assert [path.name for path in folder.iterdir() if path != work] == ["a"]
+    assert [path.name for path in folder.iterdir()] == ["b"]
+
+
+def test_of_a_folder_that_fails_nothing_appears(tmp_path):
+    folder = tmp_path / "out"
+    with pytest.raises(ValueError, match="late"), files.appearing_in(folder) as work:
+        (work / "a").touch()
+        raise ValueError("late")
+    assert not list(tmp_path.iterdir())

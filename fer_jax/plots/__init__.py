@@ -1,7 +1,7 @@
-"""Data in, matplotlib Figure out: nothing here saves, shows or touches pyplot's global state.
+"""Data in, matplotlib Figure out: no plot saves, shows or touches pyplot's global state.
 
 figure = learning_curves(pandas.read_csv("history.csv"), best_epoch=41)
-figure.savefig("learning_curves.png")
+save(figure, Path("learning_curves.png"))
 """
 
 import textwrap
@@ -24,6 +24,7 @@ from scipy.special import entr
 
 from fer_jax.evaluation import metrics
 from fer_jax.labels import VALENCE
+from fer_jax.plots.style import save as save
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with every common form of colour
 # blindness, and in grey.

@@ -225,3 +225,19 @@ def test_explanations_show_the_face_and_maps_on_scales_of_their_own():
     inner = np.abs(integrated) < 1
     assert np.ptp((integrated / maps[1])[inner]) < 1e-6 * np.abs(integrated / maps[1])[inner].max()
     figure.savefig(io.BytesIO(), format="png")
+
+
+def test_a_figure_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "new" / "curves.png"
+    figure = plots.learning_curves(history(), 1)
+    plots.save(figure, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+    def fails(path):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", fails)
+    with pytest.raises(OSError, match="full"):
+        plots.save(figure, tmp_path / "other.png")
+    assert not (tmp_path / "other.png").exists()
