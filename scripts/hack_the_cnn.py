@@ -23,18 +23,8 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 SHIPPED = RESULTS / "preprocessing_test"
 Pair = tuple[np.ndarray, np.ndarray]  # before and after
 SURE = 0.9  # the probability that the image to be hacked must have
-PHOTO = ("fgsm", "bim", "pgd", "mifgsm", "apgd")  # whose steps work on images of any shape
-BOUNDED = (*PHOTO, "autoattack", "universal")  # look for a change of at most eps
-SMALLEST = ("cw", "deepfool", "ddn", "fmn")  # look for the smallest change
-NORMS_OF = {
-    "pgd": ("linf", "l2"),
-    "apgd": ("linf", "l2"),
-    "autoattack": ("linf", "l2"),
-    "deepfool": ("l2", "linf"),
-}
-NORMS_OF |= {"fmn": ("l2", "linf"), "cw": ("l2",), "ddn": ("l2",), "universal": ("linf", "l2")}
 LARGEST = {"linf": 1.0, "l2": 48.0}  # from the black to the white image
-STEPS, STEPS_OF = 40, {"fgsm": 1, "autoattack": 100}
+STEPS = 40
 # images that a universal perturbation is fitted to, and on which it is reported
 FITTED, HELD_OUT = 2000, 500
 FILES = (
@@ -51,8 +41,8 @@ EPILOG = """examples:
   python scripts/hack_the_cnn.py --method universal --eps 8/255
   python scripts/hack_the_cnn.py --photo holiday.jpg --out hacked --detector yunet
 
-fgsm, bim, pgd, mifgsm, apgd and autoattack stay within --eps; without it the smallest that works is searched. cw, deepfool,
-ddn and fmn look for the smallest change, which is then grown until it survives the rounding to 8 bits. universal is one
+fgsm, bim, pgd, mifgsm, apgd, square and autoattack stay within --eps; without it the smallest that works is searched. cw,
+deepfool, ddn and fmn look for the smallest change, which is then grown until it survives the rounding to 8 bits. universal is one
 change for all images: fitted to training images of the source class, it is added to the chosen test image, and to up to
 500 others of which the network is sure.
 
@@ -427,9 +417,13 @@ def describe_universal(told: dict) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
+    from fer_jax.attacks.registry import ATTACKS
+
+    methods = [name for name, entry in ATTACKS.items() if entry.has_targets]
+    steps = [f"{name}: {ATTACKS[name].steps}" for name in methods if ATTACKS[name].steps]
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
-    parser.add_argument("--method", choices=BOUNDED + SMALLEST, default="pgd", help="default: pgd")
+    parser.add_argument("--method", choices=methods, default="pgd", help="default: pgd")
     parser.add_argument(
         "--source",
         default="happy",
@@ -452,11 +446,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--photo", type=Path, metavar="FILE", help="hack this photograph instead, at its full size"
     )
-    parser.add_argument(
-        "--steps",
-        type=int,
-        help=f"default: {STEPS}; autoattack: {STEPS_OF['autoattack']}; fgsm makes one",
-    )
+    parser.add_argument("--steps", type=int, help=f"default: {STEPS}; {', '.join(steps)}")
     parser.add_argument(
         "--restarts", type=int, default=1, help="further random starts (pgd, apgd; default: 1)"
     )
@@ -481,22 +471,23 @@ def parse_arguments() -> argparse.Namespace:
     )
     faces.add_detector(parser)
     args = parser.parse_args()
+    method = ATTACKS[args.method]
     if args.steps is None:
-        args.steps = STEPS_OF.get(args.method, STEPS)
-    norms = NORMS_OF.get(args.method, ("linf",))
-    args.norm = args.norm or norms[0]
-    if args.norm not in norms:
+        args.steps = method.steps or STEPS
+    args.norm = args.norm or method.norms[0]
+    if args.norm not in method.norms:
         parser.error(
-            f"--method {args.method} is made for {' and '.join(norms)}, not for {args.norm}"
+            f"--method {args.method} is made for {' and '.join(method.norms)}, not for {args.norm}"
         )
-    if args.eps is not None and args.method in SMALLEST:
+    if args.eps is not None and not method.bounded:
         parser.error(f"--method {args.method} looks for the smallest change: it takes no --eps")
     if args.eps is not None and args.eps > LARGEST[args.norm]:
         parser.error(
             f"--eps must be at most {LARGEST[args.norm]:g} in {args.norm}: pixels lie in [0, 1], got {args.eps:g}"
         )
-    if args.photo and (args.method not in PHOTO or args.norm != "linf" or args.image is not None):
-        parser.error(f"--photo goes with --method {', '.join(PHOTO)} and linf, and without --image")
+    if args.photo and (not method.any_shape or args.norm != "linf" or args.image is not None):
+        fitting = ", ".join(name for name in methods if ATTACKS[name].any_shape)
+        parser.error(f"--photo goes with --method {fitting} and linf, and without --image")
     if args.steps < 1 or args.restarts < 1:
         parser.error(
             f"--steps and --restarts must be at least 1, got {args.steps} and {args.restarts}"

@@ -169,7 +169,7 @@ def fit_perturbation(predictor: "Predictor", emotion: str, eps: float) -> np.nda
         images[..., None] / np.float32(255),
         np.full(len(images), predictor.emotions.index(emotion)),
         eps=eps,
-        step_size=2.5 * eps / STEPS,
+        step_size=attacks.step_size(eps, STEPS),
         steps=STEPS,
         batch_size=TOGETHER,
         targeted=True,

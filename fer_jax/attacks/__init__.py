@@ -27,11 +27,13 @@ from fer_jax.attacks.objectives import (
     targeted_dlr,
 )
 from fer_jax.attacks.passes import Counted
+from fer_jax.attacks.registry import ATTACKS, step_size
 from fer_jax.attacks.square import square
 from fer_jax.attacks.transfer import transferred
 from fer_jax.attacks.universal import universal, universal_perturbation
 
 __all__ = [
+    "ATTACKS",
     "NORMS",
     "OBJECTIVES",
     "Counted",
@@ -62,6 +64,7 @@ __all__ = [
     "probability_margin",
     "smooth",
     "square",
+    "step_size",
     "targeted_dlr",
     "transferred",
     "uniform",

@@ -13,11 +13,10 @@ import jax
 import numpy as np
 
 from fer_jax import attacks
+from fer_jax.attacks.registry import ATTACKS, step_size
 from fer_jax.evaluation.attacked import Attacked, attacked
 from fer_jax.types import Attack, LogitsFn
 
-# methods that look for the smallest change, not for one of at most eps
-SMALLEST = ("cw", "deepfool", "ddn", "fmn")
 # eps that are tried
 LEVELS = {"linf": [level / 255 for level in range(1, 17)], "l2": [0.1 * k for k in range(1, 31)]}
 FINEST = 0.01  # L2 between the largest eps that is known to fail and the one that is reported
@@ -29,7 +28,7 @@ class Settings(NamedTuple):
     """How to attack: always targeted.
 
     Attributes:
-        method: of `make_attack`, or "universal".
+        method: a name of `attacks.registry`; see `universal`.
         norm: "linf" or "l2".
         eps: largest change, of pixels in [0, 1]; None: search for the smallest that works.
         restarts: further random starts of pgd and apgd.
@@ -69,7 +68,7 @@ def smallest(
     Args:
         attack_at: eps -> the attack for it, in place of `make_attack`'s.
     """
-    if settings.method in SMALLEST:
+    if not ATTACKS[settings.method].bounded:
         return _grown(settings, logits_fn, image, target)
     attack_at = attack_at or functools.partial(make_attack, settings)
     attempt = functools.partial(_attempt, settings, logits_fn, image, target)
@@ -123,28 +122,9 @@ def _attempt(
 
 
 def make_attack(settings: Settings, eps: float) -> Attack:
-    """The attack of `settings`, targeted, within `eps`, which those in `SMALLEST` do not look at."""
-    norm, steps, step_size = (
-        attacks.NORMS[settings.norm],
-        settings.steps,
-        2.5 * eps / settings.steps,
-    )
-    several = {"norm": norm, "restarts": settings.restarts}
-    build = {
-        "fgsm": functools.partial(attacks.fgsm, eps=eps),
-        "bim": functools.partial(attacks.bim, eps=eps, step_size=step_size, steps=steps),
-        "mifgsm": functools.partial(attacks.mifgsm, eps=eps, step_size=step_size, steps=steps),
-        "pgd": functools.partial(attacks.pgd, eps=eps, step_size=step_size, steps=steps, **several),
-        "apgd": functools.partial(attacks.apgd, eps=eps, steps=steps, **several),
-        "autoattack": functools.partial(
-            attacks.autoattack, eps=eps, norm=norm, steps=steps, batch_size=1
-        ),
-        "cw": functools.partial(attacks.cw, steps=steps),
-        "deepfool": functools.partial(attacks.deepfool, steps=steps, norm=norm),
-        "ddn": functools.partial(attacks.ddn, steps=steps),
-        "fmn": functools.partial(attacks.fmn, steps=steps, norm=norm),
-    }
-    return functools.partial(build[settings.method], targeted=True)
+    """Return the attack of `settings`, targeted, within `eps` if it is bounded."""
+    options = {"restarts": settings.restarts, "targeted": True, "batch_size": 1}
+    return ATTACKS[settings.method].build(eps, settings.norm, settings.steps, **options)
 
 
 def universal(
@@ -159,7 +139,7 @@ def universal(
         images[..., None] / np.float32(255),
         np.full(len(images), target),
         eps=eps,
-        step_size=2.5 * eps / settings.steps,
+        step_size=step_size(eps, settings.steps),
         steps=settings.steps,
         norm=attacks.NORMS[settings.norm],
         targeted=True,

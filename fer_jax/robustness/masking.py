@@ -17,7 +17,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax.attacks import Norm, apgd, cross_entropy, linf, pgd, square, transferred, uniform
+from fer_jax.attacks import (
+    Norm,
+    apgd,
+    cross_entropy,
+    linf,
+    pgd,
+    square,
+    step_size,
+    transferred,
+    uniform,
+)
 from fer_jax.attacks.loop import traced, value_and_gradient
 from fer_jax.errors import InputError
 from fer_jax.evaluation.attacked import broken_by
@@ -87,7 +97,9 @@ def telling_eps(
     options = {"key": key, "norm": norm, "batch_size": batch_size}
     sizes = [largest / 2**halvings for halvings in range(_HALVINGS + 1)]
     for eps in sizes:
-        climb = functools.partial(pgd, eps=eps, step_size=2.5 * eps / steps, steps=steps, norm=norm)
+        climb = functools.partial(
+            pgd, eps=eps, step_size=step_size(eps, steps), steps=steps, norm=norm
+        )
         broken = broken_by({"": climb}, logits_fn, images, labels, eps=eps, **options)
         if (broken == 1).sum() >= TELLING * (broken >= 0).sum():
             return eps
@@ -132,7 +144,8 @@ def measure(
         return float((broken_by({"": attack}, logits_fn, images, labels, **options) == 1).mean())
 
     climb = lambda size, **more: functools.partial(
-        pgd, **{"eps": size, "step_size": 2.5 * size / steps, "steps": steps, "norm": norm} | more
+        pgd,
+        **{"eps": size, "step_size": step_size(size, steps), "steps": steps, "norm": norm} | more,
     )
     everything = float(norm.size(jnp.ones((1, *images.shape[1:], 1)))[0])
     return Measured(

@@ -94,7 +94,7 @@ def attack_measures(n: int, queries: int = 5000) -> list[Measure]:
     linf, l2 = attacks.linf, attacks.l2
     quarter = 4 / 255
     climb = functools.partial(
-        attacks.pgd, eps=quarter, step_size=2.5 * quarter / 50, steps=50, restarts=3
+        attacks.pgd, eps=quarter, step_size=attacks.step_size(quarter, 50), steps=50, restarts=3
     )
     found = [
         Measure(
@@ -199,7 +199,7 @@ def _hacked(
     values = np.full(len(labels), np.nan)
     if sure.any():
         attack = functools.partial(
-            attacks.pgd, eps=eps, step_size=2.5 * eps / 50, steps=50, targeted=True
+            attacks.pgd, eps=eps, step_size=attacks.step_size(eps, 50), steps=50, targeted=True
         )
         goals = np.full(sure.sum(), sad)
         options = {

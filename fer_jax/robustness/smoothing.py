@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from scipy.stats import beta
 
-from fer_jax.attacks import l2, margin, pgd
+from fer_jax.attacks import l2, margin, pgd, step_size
 from fer_jax.attacks.loop import repeat, traced
 from fer_jax.errors import InputError
 from fer_jax.training import losses
@@ -216,7 +216,7 @@ def attack(
     eps = 0.999 * said.radius  # the ball is open, and float32 rounds
     options = {
         "eps": eps,
-        "step_size": 2.5 * eps / steps,
+        "step_size": step_size(eps, steps),
         "steps": steps,
         "norm": l2,
         "objective": margin,

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks import NORMS, pgd
+from fer_jax.attacks import NORMS, pgd, step_size
 from fer_jax.attacks.loop import traced
 from fer_jax.config import Adversary
 from fer_jax.training import losses
@@ -186,9 +186,12 @@ def judge(settings: Adversary) -> Attack:
         )
     if settings.method == "smoothadv":
         return functools.partial(_judge_smoothed, settings)
-    step_size = 2.5 * settings.eps / _JUDGE_STEPS
     return functools.partial(
-        pgd, eps=settings.eps, step_size=step_size, steps=_JUDGE_STEPS, norm=NORMS[settings.norm]
+        pgd,
+        eps=settings.eps,
+        step_size=step_size(settings.eps, _JUDGE_STEPS),
+        steps=_JUDGE_STEPS,
+        norm=NORMS[settings.norm],
     )
 
 
@@ -203,7 +206,9 @@ def _judge_smoothed(
 def _judged_smoothed(
     settings: Adversary, key: jax.Array, logits_fn: Callable, images: jax.Array, labels: jax.Array
 ):
-    stronger = dataclasses.replace(settings, steps=_JUDGE_STEPS, step_size=2.5 / _JUDGE_STEPS)
+    stronger = dataclasses.replace(
+        settings, steps=_JUDGE_STEPS, step_size=step_size(1, _JUDGE_STEPS)
+    )
     return craft(
         key, logits_fn, images, jax.nn.one_hot(labels, logits_fn(images).shape[-1]), stronger
     )
