@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_jax import cli, files, runtime
+from fer_jax import cli, runtime
 
 runtime.configure()
 
@@ -67,7 +67,6 @@ def main() -> None:
     args = arguments()
     from fer_jax import config as configs
     from fer_jax import data
-    from fer_jax.data import extra, ferplus
     from fer_jax.errors import InputError
     from fer_jax.training import loop as train
     from fer_jax.training import parallel
@@ -77,24 +76,14 @@ def main() -> None:
     elif (args.processes, args.process) != (1, 0):
         raise InputError("--processes and --process need --coordinator HOST:PORT")
     config = configs.load(args.config, args.set)
-    faces = data.load(args.data)
-    voted = config.votes > 0 or config.protocol.startswith("ferplus")
-    if args.extra and voted:
-        raise InputError(
-            "--extra brings pictures without FER+ votes: protocol ferplus-* and config key votes need them"
-        )
-    for folder in args.extra:
-        faces = extra.merge(faces, folder)
-    votes = ferplus.read(args.data / ferplus.FILE, faces) if voted else None
-    digest = f"{faces.digest}+{files.digest(args.data / ferplus.FILE)}" if voted else faces.digest
-    drawn = {"seed": config.seed, "holdout": config.holdout}
-    splits = data.protocol(faces, config.protocol, votes=votes, share=config.votes, **drawn)
+    drawn = {"seed": config.seed, "holdout": config.holdout, "votes": config.votes}
+    splits, digest = data.training_data(args.data, config.protocol, extra=args.extra, **drawn)
     workdir = args.workdir or Path("runs") / config.name
     if leads := args.process == 0:
         print(
             f"{config.name}: {len(splits.train.labels):,} training rows, {len(splits.select.labels):,} to select on"
         )
-    result = train.fit(config, splits, workdir, resume=args.resume, digest=digest)
+    result = train.fit(config, splits, workdir, resume=args.resume, digest=str(digest))
     best = result.model.metadata["best"]
     if leads:
         print(

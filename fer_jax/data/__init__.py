@@ -6,12 +6,14 @@ split = protocol(data, "train-only")
 split.train.images.shape  # (25837, 48, 48)
 """
 
+from fer_jax.data.assembly import Digest, training_data
 from fer_jax.data.prepare import load
 from fer_jax.data.protocols import Protocol, protocol, reported_by, sample, seen_in_training
 from fer_jax.data.sources import DataWarning, Fer2013, Split, any_in
 
 __all__ = [
     "DataWarning",
+    "Digest",
     "Fer2013",
     "Protocol",
     "Split",
@@ -21,4 +23,5 @@ __all__ = [
     "reported_by",
     "sample",
     "seen_in_training",
+    "training_data",
 ]

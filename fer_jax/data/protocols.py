@@ -24,7 +24,7 @@ class Protocol(NamedTuple):
     """Train on `train`, choose weights and settings on `select`, and report, once, on `report`.
 
     `targets`, float32 [N, C], are distributions over the classes for the rows of `train`, whose
-    labels are the likeliest.
+    labels are the likeliest; `labels` is the name of what the classes are, a label set's.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Protocol(NamedTuple):
     select: Split
     report: Split
     targets: np.ndarray
+    labels: str = "fer2013"
 
 
 def protocol(
@@ -169,7 +170,7 @@ def _voted_protocol(name: str, data: Fer2013, votes: Votes) -> Protocol:
     train, targets = _voted(data.train, FERPLUS[name](votes.training))
     select, _ = _voted(data.public_test, ferplus.majority(votes.public_test))
     report, _ = _voted(data.private_test, ferplus.majority(votes.private_test))
-    return Protocol(name, train, select, report, targets)
+    return Protocol(name, train, select, report, targets, labels="ferplus")
 
 
 def _voted(split: Split, voted: ferplus.Targets) -> tuple[Split, np.ndarray]:

@@ -1,0 +1,68 @@
+"""Bring together what a run trains on: FER-2013, more pictures, FER+'s votes; and its digest.
+
+splits, digest = training_data(Path("data"), "train-only", votes=0.5)
+splits.train.images.shape, str(digest)  # (25837, 48, 48), "6ab0...+91cf..."
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from fer_jax import files
+from fer_jax.data import extra as pictures
+from fer_jax.data import ferplus
+from fer_jax.data.prepare import load
+from fer_jax.data.protocols import FERPLUS, Protocol, protocol
+from fer_jax.errors import InputError
+
+
+class Digest(NamedTuple):
+    """sha256 (hex) of what a model was trained on, written as "FACES" or "FACES+VOTES".
+
+    faces: of the arrays, more pictures included; votes: of FER+'s file, "" where none were used.
+    """
+
+    faces: str
+    votes: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.faces}+{self.votes}" if self.votes else self.faces
+
+    @classmethod
+    def parse(cls, text: object) -> "Digest":
+        """Read what a model file's metadata or a run.json hold; None and "" give Digest("")."""
+        faces, _, votes = str(text or "").partition("+")
+        return cls(faces, votes)
+
+
+def training_data(
+    folder: Path,
+    name: str = "train-only",
+    *,
+    seed: int = 0,
+    holdout: float = 0.1,
+    votes: float = 0.0,
+    extra: Sequence[Path] = (),
+) -> tuple[Protocol, Digest]:
+    """Load the data in `folder` and split them by a protocol.
+
+    Args:
+        folder: holds FER-2013 and, where votes are used, FER+'s `fer2013new.csv`.
+        name: of the protocol; `seed`, `holdout` and `votes` (its `share`) as `protocol` takes them.
+        extra: folders of more training pictures, as `extra.read` takes them.
+
+    Raises:
+        InputError: data or votes that are missing or malformed, or settings that do not fit them.
+    """
+    voted = votes > 0 or name in FERPLUS
+    if voted and extra:
+        raise InputError(
+            "--extra brings pictures without FER+ votes: protocol ferplus-* and config key votes "
+            "need them"
+        )
+    faces = load(folder)
+    for more in extra:
+        faces = pictures.merge(faces, more)
+    counts = ferplus.read(folder / ferplus.FILE, faces) if voted else None
+    digest = Digest(faces.digest, files.digest(folder / ferplus.FILE) if voted else "")
+    return protocol(faces, name, seed=seed, holdout=holdout, votes=counts, share=votes), digest
