@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from fer_jax import faces
 from fer_jax.errors import InputError
@@ -285,7 +286,7 @@ def test_pictures_of_a_long_recording_are_drawn_from_bins(tmp_path, monkeypatch)
 
     def draw(times, means, emotions, width, span):
         drawn.append((len(times), width, span))
-        return report.plots.Figure()
+        return Figure()
 
     monkeypatch.setattr(report.plots, "emotion_timeline", draw)
     for looks in (100, 2400):

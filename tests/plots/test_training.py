@@ -9,6 +9,10 @@ from fer_jax.evaluation import metrics
 from fer_jax.labels import EMOTIONS
 
 
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
 def history(epochs=5, gap=0.5):
     epoch = np.arange(1, epochs + 1)
     loss, accuracy = 2 / epoch, 1 - 1 / (epoch + 1)
@@ -16,10 +20,6 @@ def history(epochs=5, gap=0.5):
     return pd.DataFrame(
         {"epoch": epoch, **columns, "train_accuracy": accuracy, "holdout_accuracy": accuracy - gap}
     )
-
-
-def texts(axes):
-    return [text.get_text() for text in axes.texts]
 
 
 def test_learning_curves_draw_the_log_and_mark_the_restored_epoch():
@@ -124,120 +124,3 @@ def test_compared_runs_draw_each_history_in_its_own_style_with_its_best_epoch():
     named = [text.get_text() for text in figure.legends[0].get_texts()]
     assert [text.split(":")[0] for text in named] == list(runs) and named[3].endswith("(epoch 1)")
     assert figure.savefig(io.BytesIO(), format="png") is None
-
-
-def timeline(times, probabilities, width=1.0, span=(0.0, 10.0)):
-    return plots.emotion_timeline(
-        np.array(times, float), np.array(probabilities), EMOTIONS, width, span
-    )
-
-
-def heights(axes, moment):
-    """How much of the vertical line at a time each emotion's area covers."""
-    line = [(moment, y) for y in np.linspace(0.0005, 0.9995, 1000)]
-    areas = [area for area in axes.collections if area.get_label() in EMOTIONS]
-    return {
-        area.get_label(): sum(path.contains_points(line).mean() for path in area.get_paths())
-        for area in areas
-    }
-
-
-def test_timeline_draws_each_look_and_nothing_in_a_gap():
-    sure, even = [0, 0, 0, 1.0, 0, 0, 0], [1 / 7] * 7
-    figure = timeline([0, 1, 4], [sure, even, sure])
-    stacked, valence, doubt = figure.axes
-    for moment, expected in ((0.4, sure), (1.6, even), (3, [0] * 7), (4.5, sure), (7, [0] * 7)):
-        assert heights(stacked, moment) == pytest.approx(
-            dict(zip(EMOTIONS, expected, strict=True)), abs=0.002
-        )
-    (line,) = (line for line in valence.lines if len(line.get_xdata()) > 2)
-    x, y = line.get_data()
-    steps = [(a, b, round(v, 4)) for a, b, v in zip(x[::3], x[1::3], y[::3], strict=True)]
-    assert steps == [(0, 1, 1), (1, 2, round(-3 / 7, 4)), (4, 5, 1)]
-    assert np.isnan(y[2::3]).tolist() == [False, True, False]  # the line is cut before the gap
-    uncertain = doubt.collections[-1].get_paths()[0].vertices
-    assert uncertain[:, 1].max() == pytest.approx(1)  # an even guess
-
-
-def test_timeline_fades_what_is_unsure():
-    (stacked, *_) = timeline(
-        [0, 1, 2], [[0, 0, 0, 0.8, 0.2, 0, 0], [0, 0, 0, 0.5, 0.5, 0, 0], [1 / 7] * 7]
-    ).axes
-    fades = stacked.collections[-1].get_facecolors()[:, 3]
-    assert fades[0] == 0 and fades[0] < fades[1] < fades[2]
-
-
-def test_timeline_is_marked_in_minutes_and_seconds():
-    stacked, *_ = timeline([0, 1500], np.eye(7)[[3, 4]], width=1500, span=(0, 3000)).axes
-    stacked.figure.savefig(io.BytesIO())
-    assert [stacked.xaxis.get_major_formatter()(tick, 0) for tick in stacked.get_xticks()[1:4]] == [
-        "0:00",
-        "5:00",
-        "10:00",
-    ]
-
-
-def test_certified_accuracy_is_drawn_up_to_the_largest_radius():
-    radii = np.arange(100) / 100
-    curve = pd.DataFrame(
-        {"radius": radii, "accuracy": 1 - radii, "low": 0.9 - radii, "high": 1 - radii / 2}
-    )
-    axes = plots.certified_accuracy(curve, 0.805, "title").axes[0]
-    line, mark = axes.lines
-    np.testing.assert_array_equal(line.get_xdata(), radii[:81])
-    np.testing.assert_array_equal(line.get_ydata(), 1 - radii[:81])
-    assert list(mark.get_xdata()) == [0.805, 0.805] and texts(axes) == ["all noisy copies agree"]
-
-
-def test_corruptions_have_a_panel_each_and_every_curve_begins_at_the_clean_accuracy():
-    rows = [(name, "clean", 0, 0.9 - k / 2) for k, name in enumerate("ab")]
-    rows += [
-        (n, c, s, 0.8 - k / 2 - s / 10)
-        for k, n in enumerate("ab")
-        for c in ("fog", "snow")
-        for s in (1, 2)
-    ]
-    table = pd.DataFrame(rows, columns=["model", "corruption", "severity", "accuracy"])
-    figure = plots.corruption_accuracy(
-        table.assign(low=table["accuracy"] - 0.1, high=table["accuracy"] + 0.1), "n"
-    )
-    assert [axes.get_title() for axes in figure.axes[:3]] == ["mean of all", "fog", "snow"]
-    for axes in figure.axes[:3]:
-        for line, expected in zip(axes.lines, ([0.9, 0.7, 0.6], [0.4, 0.2, 0.1]), strict=True):
-            assert list(line.get_xdata()) == [0, 1, 2]
-            np.testing.assert_allclose(line.get_ydata(), expected)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
-
-
-def test_explanations_show_the_face_and_maps_on_scales_of_their_own():
-    rng = np.random.default_rng(0)
-    face, maps = rng.integers(0, 256, (48, 48), np.uint8), rng.normal(size=(3, 48, 48)) * 1e-3
-    rows = [
-        plots.Explanation(name, np.abs(maps[0]), maps[1], np.zeros((48, 48)))
-        for name in ("one", "two")
-    ]
-    figure = plots.explanations(face, rows)
-    assert [axes.get_title() for axes in figure.axes[::4]] == ["one", "two"]
-    for axes in (figure.axes[0], figure.axes[3], figure.axes[4]):
-        np.testing.assert_array_equal(axes.images[0].get_array(), face)
-    integrated = np.asarray(figure.axes[2].images[0].get_array())
-    assert (np.abs(integrated) == 1).mean() == pytest.approx(0.005, abs=0.001)
-    inner = np.abs(integrated) < 1
-    assert np.ptp((integrated / maps[1])[inner]) < 1e-6 * np.abs(integrated / maps[1])[inner].max()
-    figure.savefig(io.BytesIO(), format="png")
-
-
-def test_a_figure_is_saved_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "new" / "curves.png"
-    figure = plots.learning_curves(history(), 1)
-    plots.save(figure, path)
-    assert path.read_bytes().startswith(b"\x89PNG")
-
-    def fails(path):
-        path.write_text("half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(figure, "savefig", fails)
-    with pytest.raises(OSError, match=r"other\.png"):
-        plots.save(figure, tmp_path / "other.png")
-    assert not (tmp_path / "other.png").exists()
