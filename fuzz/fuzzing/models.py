@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from fer_jax import models
-from fer_jax.models import model_file
+from fer_jax.models import model_file, safe_pickle
 from fuzzing.mutate import CANARY, INTEGERS, Files, mutate
 
 _ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.0}
@@ -188,7 +188,7 @@ def _opcodes(random: Random) -> bytes:
     that are admitted.
     """
     names = random.choice(
-        (sorted(model_file._OPCODES), [opcode.name for opcode in pickletools.opcodes])
+        (sorted(safe_pickle.OPCODES), [opcode.name for opcode in pickletools.opcodes])
     )
     codes = {opcode.name: opcode for opcode in pickletools.opcodes}
     body = b"".join(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fer_jax import models
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS, LABEL_SETS
-from fer_jax.models import model_file
+from fer_jax.models import model_file, safe_pickle
 from fer_jax.models.model_file import ModelFile
 
 ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.0}
@@ -151,7 +151,7 @@ def test_float16_about_halves_the_weights(model, tmp_path):
 
 def test_a_file_is_readable_with_the_standard_library_alone(good):
     document = pickle.loads(good)  # our own bytes; the opcodes below prove that no code is in them
-    assert {op.name for op, _, _ in pickletools.genops(good)} <= model_file._OPCODES
+    assert {op.name for op, _, _ in pickletools.genops(good)} <= safe_pickle.OPCODES
     assert document["input_size"] == 48 and document["labels"] == list(EMOTIONS)
     array = first_array(document["variables"])
     assert len(array["bytes"]) == np.dtype(array["dtype"]).itemsize * np.prod(
@@ -220,7 +220,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(tmp_path, refused, good, p
 def test_the_unpickler_itself_admits_no_globals(tmp_path):
     loot = tmp_path / "loot"
     with pytest.raises(InputError, match="no globals"):
-        model_file._BuiltinsUnpickler(io.BytesIO(pickle.dumps(Touch(loot)))).load()
+        safe_pickle.BuiltinsUnpickler(io.BytesIO(pickle.dumps(Touch(loot)))).load()
     assert not loot.exists()
 
 
@@ -275,13 +275,13 @@ def test_admitted_opcodes_in_an_order_without_sense_are_refused(refused, opcodes
 
 
 def test_a_flood_of_opcodes_is_refused(refused):
-    assert "opcodes" in refused(b"\x80\x04(" + b"}" * model_file._MAX_OPCODES + b"l.")
+    assert "opcodes" in refused(b"\x80\x04(" + b"}" * safe_pickle.MAX_OPCODES + b"l.")
 
 
 def test_a_file_beyond_the_size_cap_is_not_read(tmp_path):
     path = tmp_path / "big.pkl"
     with path.open("wb") as stream:
-        stream.truncate(model_file._MAX_FILE_BYTES + 1)
+        stream.truncate(model_file.MAX_FILE_BYTES + 1)
     with pytest.raises(InputError, match="at most"):
         model_file.load(path)
 

@@ -244,7 +244,7 @@ def test_emotions_are_those_of_the_network(run, happy_test_set, tmp_path, capsys
     other = tmp_path / "animals.pkl"
     other.write_bytes(pickle.dumps(document | {"labels": [*"abcdefg"]}, protocol=4))
     assert run("--model", other) == 2
-    assert "animals.pkl: labels must be those of fer2013, " in capsys.readouterr().err
+    assert "animals.pkl: labels must be those of 'fer2013'" in capsys.readouterr().err
     # it knows the name, but is no more than noise
     assert run("--model", eight, "--target", "contempt") == 2
     assert "the test set: the network must say happy with more than 90%" in capsys.readouterr().err
