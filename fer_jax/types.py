@@ -1,4 +1,4 @@
-"""Array and function types that the rest of the package speaks. Aliases and protocols only.
+"""Array and function types that the package shares, and what all networks have in common.
 
 Images are float32 in [0, 1], NHWC, one channel; the normalisation is part of the model.
 """
@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 Images = jax.Array | np.ndarray  # float32 [B, 48, 48, 1] in [0, 1]
-Logits = jax.Array  # float32 [B, 7], unnormalised log-probabilities
-Labels = jax.Array | np.ndarray  # int [B] in 0..6
+Logits = jax.Array  # float32 [B, C], unnormalised log-probabilities
+Labels = jax.Array | np.ndarray  # int [B] in 0..C-1
 Variables = dict[str, Any]  # flax variables: {"params": ..., "batch_stats": ...}
 LogitsFn = Callable[[Images], Logits]
 # (key, logits_fn, images, labels) -> images

@@ -1,8 +1,6 @@
-"""A network's last feature maps, and how its logits hang on them: what class activation maps are
-made of.
+"""A network's last feature maps and the gradient of its logits by them, for class activation maps.
 
-maps, gradients = last_maps(create(architecture), variables, images, classes)   # [B, 6, 6, K] of a
-VGG with four stages
+maps, gradients = last_maps(create(architecture), variables, images, classes)   # [B, h, w, K] each
 """
 
 import functools
@@ -19,14 +17,16 @@ from fer_jax.types import Images, Labels, Variables
 def last_maps(
     model: nn.Module, variables: Variables, images: Images, classes: Labels
 ) -> tuple[jax.Array, jax.Array]:
-    """The output [B, h, w, K] of the last layer that has maps, and the gradient of each image's
-    logit with respect to it.
+    """Return the last layer's output that is a map [B, h, w, K], and a logit's gradient by it.
 
     That is the last convolution, with what its layer ends in (a VGG's batch norm and rectifier),
     before any pooling that is no layer of its own. It is found by tracing, and reached by
     intercepting its call: the network needs no hook for this, and a model file no variable.
 
     Args:
+        model: what `models.create` returns.
+        variables: the model file's.
+        images: float32 [B, H, W, C] in [0, 1].
         classes: int [B], whose logits.
     """
     count = len(jax.eval_shape(lambda: _traced(model, variables, images)[1]))
@@ -41,20 +41,12 @@ def last_maps(
 
 
 def _traced(
-    model: nn.Module,
-    variables: Variables,
-    images: Images,
-    at: int = -1,
-    delta: jax.Array | float = 0.0,
+    model: nn.Module, variables: Variables, images: Images, at: int = -1, delta: Any = 0.0
 ) -> tuple[jax.Array, list[jax.Array]]:
-    """Logits, and the maps [B, h, w, K] that layers give, in the order in which they end; `delta`
-    is added to the at-th.
-    """
+    """Return logits, and the layers' maps as they end; `delta` is added to the at-th map."""
     maps: list[jax.Array] = []
 
-    def intercept(
-        call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext
-    ) -> Any:
+    def intercept(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
         output = call(*arguments, **keywords)
         if context.method_name == "__call__" and isinstance(output, jax.Array) and output.ndim == 4:
             output = output + delta if len(maps) == at else output

@@ -15,65 +15,52 @@ from fer_jax.types import IMAGE_SIZE
 
 
 class Layer(NamedTuple):
-    """One layer's name, output shape without the batch, trained parameters and multiply-adds per
-    image.
-    """
+    """One layer of a network."""
 
     name: str
-    output: tuple[int, ...]
-    parameters: int
-    multiply_adds: int
+    output: tuple[int, ...]  # its shape, without the batch
+    parameters: int  # trained ones
+    multiply_adds: int  # per image
 
 
 def layers(architecture: dict[str, Any]) -> list[Layer]:
-    """The parametrised layers of a network for one 48x48 image, in order of execution; nothing is
-    computed.
+    """List a network's parametrised layers for a 48x48 image, in order of execution.
 
-    Multiply-adds are those of convolutions and dense layers; elementwise work is left out, as is
-    usual.
+    Nothing is computed. Multiply-adds are those of convolutions and dense layers; elementwise work
+    is left out, as is usual.
     """
     model = models.create(architecture)
-    found: list[Layer] = []
+    rows: list[Layer] = []
 
-    def record(
-        call: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext
-    ) -> Any:
+    def record(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
         output = call(*arguments, **keywords)
-        if (
-            context.method_name == "__call__"
-            and context.module.name
-            and isinstance(output, jax.Array)
-        ):
-            found.append(_layer(context.module, output))
+        named = context.method_name == "__call__" and context.module.name
+        if named and isinstance(output, jax.Array):
+            rows.append(_layer(context.module, output))
         return output
 
     images = jax.ShapeDtypeStruct((1, IMAGE_SIZE, IMAGE_SIZE, 1), jnp.float32)
     with nn.intercept_methods(record):
         jax.eval_shape(model.init, jax.random.key(0), images)
-    return [layer for layer in found if layer.parameters]
+    return [layer for layer in rows if layer.parameters]
 
 
 def layer_table(architecture: dict[str, Any]) -> str:
-    """The layers as text, with totals."""
+    """Return the layers as text, with totals."""
     rows = layers(architecture)
     lines = [f"{'layer':12}{'output':>16}{'parameters':>14}{'multiply-adds':>16}"]
     for row in rows:
         output = " x ".join(map(str, row.output))
         lines.append(f"{row.name:12}{output:>16}{row.parameters:>14,}{row.multiply_adds:>16,}")
-    parameters, work = sum(row.parameters for row in rows), sum(row.multiply_adds for row in rows)
-    lines.append(
-        f"{'total':28}{parameters:>14,}{work:>16,}  = {2 * work / 1e6:,.1f} MFLOP an image"
-    )
-    return "\n".join(lines)
+    parameters = sum(row.parameters for row in rows)
+    work = sum(row.multiply_adds for row in rows)
+    totals = f"{'total':28}{parameters:>14,}{work:>16,}"
+    return "\n".join([*lines, f"{totals}  = {2 * work / 1e6:,.1f} MFLOP an image"])
 
 
 def _layer(module: nn.Module, output: jax.Array) -> Layer:
     parameters = module.variables.get("params", {})
     kernel = parameters.get("kernel")
-    positions = math.prod(output.shape[1:-1])
-    return Layer(
-        name=module.name or "",
-        output=output.shape[1:],
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(parameters)),
-        multiply_adds=0 if kernel is None else kernel.size * positions,
-    )
+    size = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+    work = 0 if kernel is None else kernel.size * math.prod(output.shape[1:-1])
+    return Layer(module.name or "", output.shape[1:], size, work)

@@ -1,13 +1,12 @@
-"""Which pixels a prediction hangs on: maps [B, H, W] for one class per image.
+"""Which pixels a prediction depends on: maps [B, H, W] for one class per image.
 
-    saliency(logits_fn, images, classes)               # how fast the logit moves with each pixel
-    integrated_gradients(logits_fn, images, classes)   # how much each pixel gave to the logit,
-    against a grey picture grad_cam(model, variables, images, classes)        # where the last
-    feature maps speak for the class
+    saliency(logits_fn, images, classes)
+    integrated_gradients(logits_fn, images, classes)
+    grad_cam(model, variables, images, classes)
 
-Images are float32 [B, H, W, C] in [0, 1], classes int [B], and all is said of unscaled logits. None
+Images are float32 [B, H, W, C] in [0, 1], classes int [B]; the maps explain unscaled logits. None
 of the three proves what a network looks at: Adebayo et al., "Sanity Checks for Saliency Maps",
-NeurIPS 2018.
+NeurIPS 2018, https://arxiv.org/abs/1810.03292.
 """
 
 import functools
@@ -21,64 +20,69 @@ from fer_jax.attacks.objectives import of_class
 from fer_jax.models.activations import last_maps
 from fer_jax.types import Images, Labels, LogitsFn, Variables
 
-GREY = 0.5  # FER-2013's mean is 0.508: from there, dark pixels can speak as well as bright ones
+GREY = 0.5  # FER-2013's mean is 0.508: from there, dark pixels can count as much as bright ones
 
 
 def saliency(logits_fn: LogitsFn, images: Images, classes: Labels) -> jax.Array:
-    """The size of the logit's derivative by each pixel, the largest over channels: Simonyan et al.,
-    "Deep Inside Convolutional Networks", ICLR workshop 2014.
+    """Return the size of the logit's derivative by each pixel, the largest over channels.
+
+    Simonyan et al., "Deep Inside Convolutional Networks", https://arxiv.org/abs/1312.6034.
     """
-    return jnp.abs(_gradient(traced(logits_fn), jnp.asarray(images), jnp.asarray(classes))).max(
-        axis=-1
-    )
+    gradient = _gradient(traced(logits_fn), jnp.asarray(images), jnp.asarray(classes))
+    return jnp.abs(gradient).max(axis=-1)
 
 
 def integrated_gradients(
     logits_fn: LogitsFn, images: Images, classes: Labels, *, baseline: float = GREY, steps: int = 64
 ) -> jax.Array:
-    """What each pixel contributes; the sum over pixels is the logit less that of an even picture of
-    level `baseline`.
+    """Return what each pixel adds to the logit, compared with an even picture.
 
-    Sundararajan et al., "Axiomatic Attribution for Deep Networks", ICML 2017, equation 1, by the
-    midpoint rule with `steps` gradients. Channels are summed.
+    Over all pixels these add up to the logit less that of the even picture. Sundararajan et al.,
+    "Axiomatic Attribution for Deep Networks", https://arxiv.org/abs/1703.01365, equation 1, by the
+    midpoint rule; channels are summed.
+
+    Args:
+        logits_fn: images -> logits [B, C].
+        images: float32 [B, H, W, C] in [0, 1].
+        classes: int [B].
+        baseline: the level of the even picture.
+        steps: the number of gradients on the way from it to the images.
     """
     logits_fn, images, classes = traced(logits_fn), jnp.asarray(images), jnp.asarray(classes)
-    total = repeat(
-        _along, steps, jnp.zeros_like(images), logits_fn, images, classes, baseline, steps
-    )
+    arguments = (logits_fn, images, classes, baseline, steps)
+    total = repeat(_along, steps, jnp.zeros_like(images), *arguments)
     return ((images - baseline) * total / steps).sum(axis=-1)
+
+
+def grad_cam(model: Any, variables: Variables, images: Images, classes: Labels) -> jax.Array:
+    """Return the last feature maps, weighted by their mean gradient, summed, rectified, enlarged.
+
+    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+    Localization", https://arxiv.org/abs/1610.02391, equations 1 and 2; not scaled to [0, 1].
+    Outside of the square that the model crops it is 0.
+
+    Args:
+        model: what `models.create` returns.
+        variables: the model file's.
+        images: float32 [B, H, W, C] in [0, 1].
+        classes: int [B].
+    """
+    maps, gradients = last_maps(model, variables, jnp.asarray(images), jnp.asarray(classes))
+    weights = gradients.mean(axis=(1, 2), keepdims=True)
+    cam = jax.nn.relu((weights * maps).sum(axis=-1))
+    height, width = images.shape[1:3]
+    margin = max(0, height - model.crop) // 2
+    inner = (len(cam), height - 2 * margin, width - 2 * margin)
+    edges = (margin, margin)
+    return jnp.pad(jax.image.resize(cam, inner, "linear"), ((0, 0), edges, edges))
 
 
 @jax.jit
 def _along(i, total: jax.Array, logits_fn: LogitsFn, images, classes, baseline, steps) -> jax.Array:
-    """`total` and the gradient in the middle of the i-th of so many steps from the baseline to the
-    images.
-    """
+    """Add the gradient in the middle of the i-th of `steps` steps from baseline to images."""
     return total + _gradient(logits_fn, baseline + (i + 0.5) / steps * (images - baseline), classes)
 
 
 @jax.jit
 def _gradient(logits_fn: LogitsFn, images: jax.Array, classes: jax.Array) -> jax.Array:
     return value_and_gradient(logits_fn, images, functools.partial(of_class, labels=classes))[2]
-
-
-def grad_cam(model: Any, variables: Variables, images: Images, classes: Labels) -> jax.Array:
-    """The last feature maps, weighted by their mean gradient, summed and rectified, enlarged to the
-    images' size.
-
-    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-    Localization", ICCV 2017, equations 1 and 2; not scaled to [0, 1]. Outside of the square that
-    the model crops it is 0.
-
-    Args:
-        model: what `models.create` gives; `variables`: the model file's.
-    """
-    maps, gradients = last_maps(model, variables, jnp.asarray(images), jnp.asarray(classes))
-    weights = gradients.mean(axis=(1, 2), keepdims=True)
-    cam = jax.nn.relu((weights * maps).sum(axis=-1))
-    margin = max(0, images.shape[1] - getattr(model, "crop", images.shape[1])) // 2
-    inner = tuple(size - 2 * margin for size in images.shape[1:3])
-    return jnp.pad(
-        jax.image.resize(cam, (len(cam), *inner), "linear"),
-        ((0, 0), (margin, margin), (margin, margin)),
-    )
