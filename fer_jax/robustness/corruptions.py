@@ -1,18 +1,16 @@
-"""What cameras and rooms do to a face of 48x48 pixels, in five severities, and the same at every
-call.
+"""Corrupt faces of 48x48 pixels as cameras and rooms do, in five severities, alike at every call.
 
-    worse = corrupt("motion blur", images, severity=3, seed=0)   # uint8 [N, 48, 48] -> uint8 [N,
-    48, 48] for name in CORRUPTIONS: ...
+    worse = corrupt("motion blur", images, severity=3, seed=0)   # uint8 [N, 48, 48], as images
 
 The idea is that of Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations", ICLR 2019. Their amounts are for photographs of 224 pixels; ours are
-chosen for faces of 48, as each entry of `CORRUPTIONS` says. Factors of light are applied to grey
-levels as they are stored.
+Corruptions and Perturbations", ICLR 2019 (https://arxiv.org/abs/1903.12261). Their amounts are for
+photographs of 224 pixels; ours are chosen for faces of 48, as each entry of `CORRUPTIONS` says.
+Factors of light are applied to grey levels as they are stored.
 
-Random numbers come from a generator of each image's own, seeded with `seed`, the corruption's name
-and the image's pixels: what an image becomes does not depend on the batch that it is in. A
-generator does not know the severity, so the same noise, or a blur in the same direction, grows from
-one severity to the next. OpenCV is imported on first use.
+Each image has a random generator, seeded with `seed`, the corruption's name and the image's pixels:
+what an image becomes does not depend on its batch. The severity is not in the seed, so the same
+noise, or a blur in the same direction, grows from one severity to the next. OpenCV is imported on
+first use.
 """
 
 import zlib
@@ -27,8 +25,7 @@ from fer_jax.evaluation.logits import check_images
 
 SEVERITIES = (1, 2, 3, 4, 5)
 _FINE = 8  # samples per pixel and axis when a blur's kernel is drawn
-# that a white pixel gathers in good light: about what a pixel of a phone's small sensor can hold
-_PHOTONS = 4000
+_PHOTONS = 4000  # of a white pixel in good light: about what a phone's small sensor can hold
 _PENUMBRA = 4.0  # pixels, a twelfth of the face: soft enough to be a shadow, hard enough to be seen
 
 Apply = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
@@ -38,7 +35,7 @@ class Corruption(NamedTuple):
     """A way for a picture to be bad.
 
     Attributes:
-        apply: (image float32 [H, W] in [0, 1], amount, generator) -> the same image, worse; it may
+        apply: (image float32 [H, W] in [0, 1], amount, generator) -> the worse image, which may
             leave [0, 1].
         amounts: of each severity, from the mildest.
         unit: what an amount is.
@@ -50,12 +47,10 @@ class Corruption(NamedTuple):
 
 
 def corrupt(name: str, images: np.ndarray, severity: int, seed: int = 0) -> np.ndarray:
-    """Images, uint8 [N, 48, 48], as the corruption `name` leaves them: uint8 of the same shape,
-    rounded and clipped.
+    """Return images, uint8 [N, 48, 48], as the corruption `name` leaves them, rounded and clipped.
 
     Raises:
-        InputError: the corruption or severity does not exist, or the images have another dtype or
-            shape.
+        InputError: an unknown corruption or severity, or images of another dtype or shape.
     """
     if name not in CORRUPTIONS:
         raise InputError(f"unknown corruption {name!r}: expected one of {', '.join(CORRUPTIONS)}")
@@ -75,27 +70,24 @@ def _noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.
 
 
 def _defocus(image: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
-    """A point becomes a disc (Hendrycks & Dietterich's kernel, drawn with soft edges: ours spans
-    few pixels).
-    """
+    """Spread points to discs, whose edges are soft because they span few pixels."""
     reach = int(np.ceil(radius))
     fine = (np.arange((2 * reach + 1) * _FINE) + 0.5) / _FINE - reach - 0.5
     return _filtered(image, _coarse(np.hypot(fine[:, None], fine) <= radius))
 
 
 def _motion(image: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
-    """A point becomes a line, a pixel wide, in any direction."""
-    angle, reach = rng.uniform(0, np.pi), int(np.ceil(length / 2))
+    """Spread points to lines, a pixel wide, in any direction."""
+    angle = rng.uniform(0, np.pi)
+    reach = int(np.ceil(length / 2))
     x = (np.arange((2 * reach + 1) * _FINE) + 0.5) / _FINE - reach - 0.5
-    along, across = (
-        x * np.cos(angle) + x[:, None] * np.sin(angle),
-        x[:, None] * np.cos(angle) - x * np.sin(angle),
-    )
+    along = x * np.cos(angle) + x[:, None] * np.sin(angle)
+    across = x[:, None] * np.cos(angle) - x * np.sin(angle)
     return _filtered(image, _coarse((np.abs(along) <= length / 2) & (np.abs(across) <= 0.5)))
 
 
 def _coarse(mask: np.ndarray) -> np.ndarray:
-    """A kernel, summing to 1, from a mask with `_FINE` samples per pixel."""
+    """Return a kernel, summing to 1, from a mask with `_FINE` samples per pixel."""
     side = len(mask) // _FINE
     kernel = mask.reshape(side, _FINE, side, _FINE).sum(axis=(1, 3)).astype(np.float32)
     return kernel / kernel.sum()
@@ -114,9 +106,7 @@ def _jpeg(image: np.ndarray, quality: float, rng: np.random.Generator) -> np.nda
 
 
 def _low_light(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Photons are counted (Poisson), and the camera's gain makes up for half of the missing light,
-    in stops.
-    """
+    """Count photons (Poisson); the gain makes up for half of the missing light, in stops."""
     white = _PHOTONS * share
     return rng.poisson(image * white) / white * np.sqrt(share)
 
@@ -126,10 +116,12 @@ def _over_exposure(image: np.ndarray, factor: float, rng: np.random.Generator) -
 
 
 def _shadow(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Light from the left or the right, up to 30 degrees from above or below: the other half gets a
-    share of it.
+    """Light the face from the left or the right, up to 30 degrees from above or below.
+
+    The other half gets a share of the light.
     """
-    side, angle = rng.choice([-1.0, 1.0]), rng.uniform(-np.pi / 6, np.pi / 6)
+    side = rng.choice([-1.0, 1.0])
+    angle = rng.uniform(-np.pi / 6, np.pi / 6)
     y, x = np.indices(image.shape) - (np.array(image.shape)[:, None, None] - 1) / 2
     lit = 1 / (1 + np.exp(-side * (x * np.cos(angle) + y * np.sin(angle)) / _PENUMBRA))
     return image * (share + (1 - share) * lit)
@@ -142,50 +134,43 @@ def _low_resolution(image: np.ndarray, side: float, rng: np.random.Generator) ->
 
 
 def _occlusion(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """A grey rectangle somewhere, up to twice as high as wide or as wide as high: a hand, a mask, a
-    microphone.
+    """Cover a share with a grey rectangle, as a hand, a mask or a microphone does.
+
+    It is somewhere, and at most twice as high as wide or as wide as high.
     """
-    aspect, at, grey = 2 ** rng.uniform(-1, 1), rng.uniform(size=2), rng.uniform()
+    aspect = 2 ** rng.uniform(-1, 1)
+    down, right = rng.uniform(size=2)
     height = min(round(np.sqrt(share * image.size * aspect)), image.shape[0])
     width = min(round(share * image.size / height), image.shape[1])
-    top, left = (
-        round(part * free)
-        for part, free in zip(at, np.subtract(image.shape, (height, width)), strict=True)
-    )
+    top = round(down * (image.shape[0] - height))
+    left = round(right * (image.shape[1] - width))
     covered = image.copy()
-    covered[top : top + height, left : left + width] = grey
+    covered[top : top + height, left : left + width] = rng.uniform()
     return covered
 
 
 def _rotation(image: np.ndarray, degrees: float, rng: np.random.Generator) -> np.ndarray:
-    """Clockwise or counter-clockwise about the centre; the border is repeated, as `faces.crop`
-    does.
-    """
+    """Turn about the centre, either way; the border is repeated, as `faces.crop` does."""
     cv2 = faces.opencv()
-    centre = (image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2
+    height, width = image.shape
+    centre = (width - 1) / 2, (height - 1) / 2
     matrix = cv2.getRotationMatrix2D(centre, degrees * rng.choice([-1, 1]), 1.0)
-    return cv2.warpAffine(
-        image, matrix, image.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    border = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REPLICATE}
+    return cv2.warpAffine(image, matrix, (width, height), **border)
 
 
 def _off_centre(image: np.ndarray, pixels: float, rng: np.random.Generator) -> np.ndarray:
-    """The frame is this far from the face, in any direction, in whole pixels; beyond the picture
-    its border is repeated.
-    """
+    """Move the frame this far in any direction, in whole pixels; the border is repeated."""
+    height, width = image.shape
     angle = rng.uniform(0, 2 * np.pi)
-    down, right = round(pixels * np.sin(angle)), round(pixels * np.cos(angle))
-    rows, columns = (
-        np.clip(np.arange(size) + by, 0, size - 1)
-        for size, by in zip(image.shape, (down, right), strict=True)
-    )
-    return image[rows[:, None], columns]
+    rows = np.arange(height) + round(pixels * np.sin(angle))
+    columns = np.arange(width) + round(pixels * np.cos(angle))
+    return image[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
 
 
 # The amounts run from what a viewer hardly notices to what still lets one guess the expression.
 CORRUPTIONS = {
-    # about CIFAR-10-C's 0.04 to 0.10, whose 32 pixels are nearest to ours; ImageNet-C has 0.08 to
-    # 0.38
+    # about CIFAR-10-C's 0.04 to 0.10, whose 32 pixels are nearest to ours
     "noise": Corruption(_noise, (0.02, 0.04, 0.06, 0.08, 0.12), "standard deviation, of white"),
     # ImageNet-C's 3 to 10 pixels of 224, brought to 48, and a little on
     "defocus blur": Corruption(_defocus, (0.75, 1.0, 1.5, 2.0, 3.0), "radius in pixels"),
@@ -195,11 +180,9 @@ CORRUPTIONS = {
     "jpeg": Corruption(_jpeg, (50, 30, 20, 12, 7), "quality of 100"),
     # one to four and a half stops: from a cloudy window to a lamp in the next room
     "low light": Corruption(_low_light, (0.5, 0.3, 0.18, 0.1, 0.045), "share of the light"),
-    # at the mildest the brightest skin (0.83) reaches white, at the strongest the mean of FER-2013
-    # (0.5) does
+    # the brightest skin (0.83) reaches white at the mildest, FER-2013's mean (0.5) at the strongest
     "over-exposure": Corruption(_over_exposure, (1.2, 1.35, 1.5, 1.7, 2.0), "factor"),
-    # one to three and a half stops between the sides of the face: a window, then a lamp in a dark
-    # room
+    # one to three and a half stops between the sides of the face: a window, or a lamp in the dark
     "side shadow": Corruption(_shadow, (0.5, 0.35, 0.25, 0.15, 0.08), "share of the light"),
     # faces at the far end of a room: detectors stop at about 10 pixels
     "low resolution": Corruption(_low_resolution, (32, 24, 16, 12, 9), "side in pixels"),
@@ -207,7 +190,6 @@ CORRUPTIONS = {
     "occlusion": Corruption(_occlusion, (0.05, 0.1, 0.18, 0.28, 0.4), "share of the picture"),
     # what is left of a tilt after faces are levelled, up to one that no detector levelled
     "rotation": Corruption(_rotation, (5, 10, 17, 25, 35), "degrees"),
-    # detectors' boxes lie off by one or two pixels of 48 (benchmarks/fit_framing.py); a tracker
-    # that lags, by more
+    # detectors' boxes are off by one or two pixels (benchmarks/fit_framing.py), trackers' by more
     "off-centre crop": Corruption(_off_centre, (2, 4, 6, 9, 12), "pixels"),
 }

@@ -1,9 +1,8 @@
-"""One network's row of the robustness table: what is measured, on how many images, and what came
-out.
+"""Measure one network for its row of the robustness table.
 
+    subject = Subject(predictor.logits_fn, predictor.model.temperature)
     for measure in attack_measures(1000):
-        values = run(measure, key, Subject(predictor.logits_fn, predictor.model.temperature),
-        images, labels, alive)
+        values = run(measure, key, subject, images, labels, alive)
 
 Every measure gives one number per test image: 1 where the network is right in spite of it, 0 where
 not, NaN where the question does not arise. So each figure is a mean with an interval, and work can
@@ -29,22 +28,24 @@ from fer_jax.evaluation.logits import predict_logits
 from fer_jax.labels import index
 from fer_jax.robustness import smoothing
 from fer_jax.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from fer_jax.types import LogitsFn
+from fer_jax.types import Attack, LogitsFn
 
 SURE = 0.9  # the probability of Happy that an image to be hacked must have
-_ON_CPU, _ON_ACCELERATOR = 64, 128  # images that are attacked at once
-HACKED, RADIUS = "happy to sad 4/255", "certified radius"
-# Linf, by the measure's name
+HACKED = "happy to sad 4/255"
+RADIUS = "certified radius"
+# eps, Linf, by the measure's name
 AUTOATTACK = {f"AutoAttack {levels}/255": levels / 255 for levels in (2, 4, 8)}
-RADII = (0.25, 0.5)  # at which certified accuracy is told
+RADII = (0.25, 0.5)  # of the columns of certified accuracy
 ALPHA = 0.001  # probability of a wrong certificate
+_ON_CPU, _ON_ACCELERATOR = 64, 128  # images that are attacked at once
+_FOUR = 4 / 255  # eps of the single attacks
+_pgd_50 = functools.partial(attacks.ATTACKS["pgd"].build, _FOUR, "linf", steps=50)
 _RESAMPLES = 500
+COLUMNS = ["measure", "value", "n", "low", "high"]
 
 
 class Subject(NamedTuple):
-    """A network under test. `constant`: it says the same of every image, so that no attack needs to
-    be run.
-    """
+    """A network under test; a `constant` one ignores the image: no attack needs to be run."""
 
     logits_fn: LogitsFn
     temperature: float = 1.0
@@ -63,8 +64,7 @@ class Measure(NamedTuple):
         together: of them at once; what is lost when the run is stopped.
         smaller: the same attack's measure in a smaller ball: what it breaks is broken here, too,
             without another attack.
-        of_constant: bool [B], where a constant classifier is right -> the outcome, which nobody
-            needs to compute.
+        of_constant: bool [B], where a constant classifier is right -> the outcome.
     """
 
     name: str
@@ -76,78 +76,56 @@ class Measure(NamedTuple):
 
 
 def at_once() -> int:
-    """Images that are attacked at once: few enough for a CPU's caches, or enough to fill an
-    accelerator.
-    """
+    """Return how many images to attack at once: they fit a CPU's caches or fill an accelerator."""
     return _ON_CPU if jax.default_backend() == "cpu" else _ON_ACCELERATOR
 
 
 def kept() -> int:
-    """Images between two savings: several batches, so that AutoAttack's late stages, with few
-    images left, fill theirs.
+    """Return how many images to attack between two savings.
+
+    Several batches: AutoAttack's late stages, which have few images left, still fill theirs.
     """
     return 2 * _ON_CPU if jax.default_backend() == "cpu" else 8 * _ON_ACCELERATOR
 
 
 def attack_measures(n: int, queries: int = 5000) -> list[Measure]:
-    """Accuracy under attack: noise, FGSM, PGD and AutoAttack, and how often Happy becomes Sad."""
+    """Return the accuracies under attack, and how often Happy becomes Sad."""
     linf, l2 = attacks.linf, attacks.l2
-    quarter = 4 / 255
-    climb = functools.partial(
-        attacks.pgd, eps=quarter, step_size=attacks.step_size(quarter, 50), steps=50, restarts=3
-    )
-    found = [
-        Measure(
-            "noise 8/255",
-            _surviving({"": functools.partial(attacks.uniform, eps=8 / 255)}, linf, 8 / 255),
-            n,
-        ),
-        Measure(
-            "FGSM 4/255",
-            _surviving({"": functools.partial(attacks.fgsm, eps=quarter)}, linf, quarter),
-            n,
-        ),
-        Measure("PGD-50 4/255", _surviving({"": climb}, linf, quarter), n),
+    noise = functools.partial(attacks.uniform, eps=8 / 255)
+    step = functools.partial(attacks.fgsm, eps=_FOUR)
+    climb = _pgd_50(restarts=3)
+    measures = [
+        Measure("noise 8/255", _surviving({"": noise}, linf, 8 / 255), n),
+        Measure("FGSM 4/255", _surviving({"": step}, linf, _FOUR), n),
+        Measure("PGD-50 4/255", _surviving({"": climb}, linf, _FOUR), n),
     ]
     smaller = ""
     for name, eps in AUTOATTACK.items():
         outcome = _surviving(auto.stages(eps, linf, queries=queries), linf, eps)
-        found.append(Measure(name, outcome, n, smaller=smaller))
+        measures.append(Measure(name, outcome, n, smaller=smaller))
         smaller = name
-    found.append(
-        Measure("AutoAttack L2 0.5", _surviving(auto.stages(0.5, l2, queries=queries), l2, 0.5), n)
-    )
-    found.append(
-        Measure(
-            HACKED,
-            functools.partial(_hacked, eps=quarter),
-            n,
-            of_constant=lambda right: np.full(len(right), np.nan),
-        )
-    )
-    return [measure._replace(together=kept()) for measure in found]
+    outcome = _surviving(auto.stages(0.5, l2, queries=queries), l2, 0.5)
+    measures.append(Measure("AutoAttack L2 0.5", outcome, n))
+    unanswered = lambda right: np.full(len(right), np.nan)
+    measures.append(Measure(HACKED, _hacked, n, of_constant=unanswered))
+    return [measure._replace(together=kept()) for measure in measures]
 
 
 def corruption_measure(n: int) -> Measure:
-    """Mean accuracy over all corruptions and severities."""
+    """Return the mean accuracy over all corruptions and severities."""
     return Measure("corruptions", _corrupted, n, together=kept())
 
 
 def certified_measure(n: int, sigma: float, copies: int, alpha: float = ALPHA) -> Measure:
-    """The certified radius (L2) of the network smoothed with `sigma`, -1 where it is wrong or
-    abstains.
-    """
+    """Return certified radii (L2) of the smoothed network, -1 where it errs or abstains."""
     smoothing.check(sigma, 100, copies, alpha)
     outcome = functools.partial(_certified, sigma=sigma, n=copies, alpha=alpha)
-    return Measure(
-        RADIUS, outcome, n, together=1, of_constant=lambda right: np.where(right, np.inf, -1.0)
-    )
+    limitless = lambda right: np.where(right, np.inf, -1.0)
+    return Measure(RADIUS, outcome, n, together=1, of_constant=limitless)
 
 
 def constant(priors: np.ndarray) -> Subject:
-    """The floor: a classifier that gives every image the training set's class frequencies, float
-    [C].
-    """
+    """Return the classifier that gives every image the same class frequencies, float [C]."""
     return Subject(Partial(_constant, jnp.log(jnp.asarray(priors, jnp.float32))), constant=True)
 
 
@@ -162,11 +140,10 @@ def run(
     images: np.ndarray,
     labels: np.ndarray,
     alive: np.ndarray,
-):
-    """The outcome, float [B]; `alive`, bool [B]: what the measure in the smaller ball left."""
+) -> np.ndarray:
+    """Return the outcome, float [B]; `alive`, bool [B]: what the smaller ball left right."""
     if subject.constant:
-        right = _right(subject, images, labels)
-        return measure.of_constant(right)
+        return measure.of_constant(_right(subject, images, labels))
     values = np.zeros(len(labels))
     if alive.any():
         values[alive] = measure.outcome(key, subject, images[alive], labels[alive])
@@ -177,91 +154,69 @@ def _right(subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarr
     return predict_logits(subject.logits_fn, images, at_once()).argmax(axis=1) == labels
 
 
-def _surviving(stages: dict, norm: attacks.Norm, eps: float) -> Outcome:
-    def outcome(
-        key: jax.Array, subject: Subject, images: np.ndarray, labels: np.ndarray
-    ) -> np.ndarray:
+def _surviving(stages: dict[str, Attack], norm: attacks.Norm, eps: float) -> Outcome:
+    def outcome(key, subject, images, labels) -> np.ndarray:
         options = {"key": key, "norm": norm, "eps": eps, "batch_size": at_once()}
         return broken_by(stages, subject.logits_fn, images, labels, **options) == len(stages)
 
     return outcome
 
 
-def _hacked(
-    key: jax.Array, subject: Subject, images: np.ndarray, labels: np.ndarray, eps: float
-) -> np.ndarray:
-    """1 where a targeted PGD-50 makes Sad of what is Happy for sure, after rounding to 8 bits; NaN
-    for other images.
+def _hacked(key: jax.Array, subject: Subject, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return 1 where a targeted PGD-50 makes Sad of what is Happy for sure, NaN for other images.
+
+    Judged after rounding to 8 bits.
     """
-    happy, sad = index("happy"), index("sad")
+    happy = index("happy")
     logits = predict_logits(subject.logits_fn, images, at_once())
     sure = (labels == happy) & (softmax(logits / subject.temperature, axis=1)[:, happy] > SURE)
     values = np.full(len(labels), np.nan)
     if sure.any():
-        attack = functools.partial(
-            attacks.pgd, eps=eps, step_size=attacks.step_size(eps, 50), steps=50, targeted=True
-        )
-        goals = np.full(sure.sum(), sad)
-        options = {
-            "key": key,
-            "norm": attacks.linf,
-            "eps": eps,
-            "targeted": True,
-            "batch_size": at_once(),
-        }
-        values[sure] = attacked(
-            attack, subject.logits_fn, images[sure], goals, **options
-        ).reached_8bit
+        attack = _pgd_50(targeted=True)
+        goals = np.full(sure.sum(), index("sad"))
+        ball = {"norm": attacks.linf, "eps": _FOUR}
+        options = {"key": key, "targeted": True, "batch_size": at_once(), **ball}
+        result = attacked(attack, subject.logits_fn, images[sure], goals, **options)
+        values[sure] = result.reached_8bit
     return values
 
 
 def _corrupted(
     key: jax.Array, subject: Subject, images: np.ndarray, labels: np.ndarray
 ) -> np.ndarray:
-    """The share of corruptions and severities in which each image is still right."""
+    """Return the share of corruptions and severities in which each image is still right."""
     worse = (corrupt(name, images, severity) for name in CORRUPTIONS for severity in SEVERITIES)
     return np.mean([_right(subject, each, labels) for each in worse], axis=0)
 
 
 def _certified(
-    key: jax.Array,
-    subject: Subject,
-    images: np.ndarray,
-    labels: np.ndarray,
-    sigma: float,
-    n: int,
-    alpha: float,
+    key: jax.Array, subject: Subject, images: np.ndarray, labels: np.ndarray, **options
 ) -> np.ndarray:
-    """The certified radius of an image that is predicted right, else -1."""
+    """Return the certified radius of each image that is predicted right, else -1."""
+    floats = images[..., None] / np.float32(255)
     radii = []
-    for place, (image, label) in enumerate(
-        zip(images[..., None] / np.float32(255), labels, strict=True)
-    ):
+    for place, (image, label) in enumerate(zip(floats, labels, strict=True)):
         image_key = jax.random.fold_in(key, place)
-        said = smoothing.certify(image_key, subject.logits_fn, image, sigma=sigma, n=n, alpha=alpha)
-        radii.append(said.radius if said.prediction == label else -1.0)
+        certificate = smoothing.certify(image_key, subject.logits_fn, image, **options)
+        radii.append(certificate.radius if certificate.prediction == label else -1.0)
     return np.array(radii)
 
 
 def tabulate(found: pd.DataFrame) -> pd.DataFrame:
-    """The figures of a table of outcomes (columns measure, row, value): measure, value, n, low,
-    high (a 95 % interval).
-    """
-    rows = []
+    """Return the figures (`COLUMNS`) of outcomes (columns measure, row, value), 95 % intervals."""
+    figures = []
     for name, outcomes in found.groupby("measure", sort=False):
         values = outcomes["value"].dropna().to_numpy(float)
         if name == RADIUS:
-            rows += [
-                _figure(f"certified L2 {radius:g}", (values >= radius).astype(float))
-                for radius in RADII
-            ]
+            certified = [(f"certified L2 {radius:g}", values >= radius) for radius in RADII]
+            figures += [_figure(column, right.astype(float)) for column, right in certified]
         else:
-            rows.append(_figure(str(name), values))
-    return pd.DataFrame(rows, columns=["measure", "value", "n", "low", "high"])
+            figures.append(_figure(str(name), values))
+    return pd.DataFrame(figures, columns=COLUMNS)
 
 
 def _figure(name: str, values: np.ndarray) -> tuple:
-    """A mean with its interval: Wilson's where every value is 0 or 1, else the normal one."""
+    """Return a mean with Wilson's interval where every value is 0 or 1, else the normal one."""
     n = len(values)
     if not n:
         return name, np.nan, 0, np.nan, np.nan
@@ -276,37 +231,34 @@ def _normal(name: str, value: float, n: int, error: float) -> tuple:
 
 
 def of_predictions(subject: Subject, logits: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Clean accuracy, macro recall and calibration error of the whole test set's logits [N, C], as
-    `tabulate` has them.
+    """Return clean accuracy, macro recall and calibration error of logits [N, C], as `tabulate`.
 
     The last two are no means over images: their intervals are normal, with the bootstrap's standard
     error, the same at every call. (Its percentiles would not do: drawing rows again makes a small
     calibration error larger.)
     """
-    predictions, probabilities = (
-        logits.argmax(axis=1),
-        softmax(logits / subject.temperature, axis=1),
-    )
+    predictions = logits.argmax(axis=1)
+    probabilities = softmax(logits / subject.temperature, axis=1)
 
     def recall(rows: np.ndarray) -> float:
-        return metrics.balanced_accuracy(
-            metrics.confusion(labels[rows], predictions[rows], logits.shape[1])
-        )
+        matrix = metrics.confusion(labels[rows], predictions[rows], logits.shape[1])
+        return metrics.balanced_accuracy(matrix)
 
     def error(rows: np.ndarray) -> float:
         return metrics.calibration_error(metrics.reliability(labels[rows], probabilities[rows]))
 
-    clean = _figure("clean", (predictions == labels).astype(float))
     figures = [
-        _bootstrapped(*each, len(labels))
-        for each in (("macro recall", recall), ("calibration error", error))
+        _figure("clean", (predictions == labels).astype(float)),
+        _bootstrapped("macro recall", recall, len(labels)),
+        _bootstrapped("calibration error", error, len(labels)),
     ]
-    return pd.DataFrame([clean, *figures], columns=["measure", "value", "n", "low", "high"])
+    return pd.DataFrame(figures, columns=COLUMNS)
 
 
 def _bootstrapped(name: str, statistic: Callable[[np.ndarray], float], n: int) -> tuple:
-    """A statistic of n rows; Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of
-    Statistics 7, 1979.
+    """Return a statistic of n rows with its interval.
+
+    Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7, 1979.
     """
     rng = np.random.default_rng(0)
     drawn = [statistic(rng.integers(0, n, n)) for _ in range(_RESAMPLES)]

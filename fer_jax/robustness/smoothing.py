@@ -1,14 +1,13 @@
-"""Certified predictions by randomised smoothing: within a radius, no change of the image can change
-what is predicted.
+"""Certify predictions by randomised smoothing: no change within a radius alters them.
 
-    said = certify(jax.random.key(0), predictor.logits_fn, face[..., None] / 255, sigma=0.25)
-    said.prediction, said.radius   # 3, 0.61: a change shorter than 0.61 (L2, pixels in [0, 1])
-    leaves it happy
+    certificate = certify(jax.random.key(0), predictor.logits_fn, face[..., None] / 255, sigma=0.25)
+    certificate.prediction, certificate.radius   # 3, 0.61: a change shorter than 0.61 (L2, pixels
+                                                 # in [0, 1]) leaves it happy
 
-The certificate is the smoothed classifier's: what it predicts is the class that the network says
-most often of noisy copies of the image. After Cohen, Rosenfeld & Kolter, "Certified Adversarial
-Robustness via Randomized Smoothing", ICML 2019. It holds with probability 1 - alpha for each image
-by itself, over the draw of the noise.
+The certificate is the smoothed classifier's, which predicts the class that the network gives most
+often to noisy copies of the image. It holds with probability 1 - alpha for each image by itself,
+over the draw of the noise. After Cohen, Rosenfeld & Kolter, "Certified Adversarial Robustness via
+Randomized Smoothing", ICML 2019 (https://arxiv.org/abs/1902.02918).
 """
 
 import functools
@@ -36,8 +35,7 @@ class Certified(NamedTuple):
     """What is known of one image.
 
     Attributes:
-        prediction: the smoothed classifier's class, or `ABSTAIN` where its lead is too small to be
-            sure.
+        prediction: the smoothed classifier's class, or `ABSTAIN` where its lead is too small.
         radius: L2 length in pixel units of [0, 1], below which no change alters the prediction; 0
             where it abstains.
         count: how many of the n noisy copies got the class that was selected.
@@ -67,9 +65,9 @@ def certify(
         sigma: standard deviation of the noise, in pixel units, in (0, 1]: the one that the network
             was trained with.
         n0: copies that select the class.
-        n: further copies, drawn anew, that bound its probability: the same ones would be biased in
-            its favour.
-        alpha: how probable a wrong certificate may be.
+        n: further copies, drawn anew, that bound its probability: with the same ones the bound
+            would be biased.
+        alpha: probability of a wrong certificate.
         batch_size: copies that the network sees at once; fixes which noise is drawn.
 
     Raises:
@@ -90,15 +88,14 @@ def certify(
 def votes(
     key: jax.Array, logits_fn: LogitsFn, image: Images, sigma: float, n: int, batch_size: int = 200
 ) -> jax.Array:
-    """How often each class is said of n noisy copies of an image [H, W, C]: int32 [classes].
+    """Count how many of n noisy copies of an image [H, W, C] get each class: int32 [classes].
 
     A copy whose logits are not finite votes for none: it counts against every certificate.
     """
-    logits_fn, image, rows = traced(logits_fn), jnp.asarray(image, jnp.float32), min(batch_size, n)
-    classes = jax.eval_shape(
-        logits_fn, jax.ShapeDtypeStruct((rows, *image.shape), jnp.float32)
-    ).shape[-1]
-    nothing = jnp.zeros(classes, jnp.int32)
+    logits_fn, image = traced(logits_fn), jnp.asarray(image, jnp.float32)
+    rows = min(batch_size, n)
+    copies = jax.ShapeDtypeStruct((rows, *image.shape), jnp.float32)
+    nothing = jnp.zeros(jax.eval_shape(logits_fn, copies).shape[-1], jnp.int32)
     return repeat(_vote, -(-n // rows), nothing, key, logits_fn, image, sigma, n, rows=rows)
 
 
@@ -106,19 +103,16 @@ def votes(
 def _vote(
     i, counts: jax.Array, key: jax.Array, logits_fn, image: jax.Array, sigma, n, *, rows: int
 ) -> jax.Array:
-    """`counts` and what the i-th batch of the n copies adds to them; the last batch may have copies
-    too many.
-    """
+    """Add the votes of the i-th batch of the n copies; the last batch may have copies too many."""
     noise = jax.random.normal(jax.random.fold_in(key, i), (rows, *image.shape))
     logits = logits_fn(image[None] + sigma * noise)
     counted = jnp.isfinite(logits).all(axis=-1) & (jnp.arange(rows) < n - i * rows)
-    said = jax.nn.one_hot(logits.argmax(axis=-1), logits.shape[-1], dtype=jnp.int32)
-    return counts + (said * counted[:, None]).sum(axis=0, dtype=jnp.int32)
+    classes = jax.nn.one_hot(logits.argmax(axis=-1), logits.shape[-1], dtype=jnp.int32)
+    return counts + (classes * counted[:, None]).sum(axis=0, dtype=jnp.int32)
 
 
 def lower_bound(count: int, n: int, alpha: float) -> float:
-    """What a probability exceeds with confidence 1 - alpha, after `count` successes in `n`
-    independent trials.
+    """Return what a probability exceeds with confidence 1 - alpha, after `count` of `n` successes.
 
     One-sided and exact: Clopper & Pearson, "The use of confidence or fiducial limits illustrated in
     the case of the binomial", Biometrika 26, 1934.
@@ -127,9 +121,7 @@ def lower_bound(count: int, n: int, alpha: float) -> float:
 
 
 def smallest_n(alpha: float, p: float = 0.5) -> int:
-    """The fewest copies which, all agreeing, show that a class is said with a probability above p:
-    alpha ** (1 / n) > p.
-    """
+    """Return the fewest copies that, if all agree, show a probability above p: alpha^(1/n) > p."""
     n = max(1, math.floor(math.log(alpha) / math.log(p)))
     while alpha ** (1 / n) <= p:
         n += 1
@@ -137,31 +129,27 @@ def smallest_n(alpha: float, p: float = 0.5) -> int:
 
 
 def largest_radius(sigma: float, n: int, alpha: float) -> float:
-    """The radius that n copies certify if all agree: none beyond it can be had, however robust the
-    network.
-    """
+    """Return the radius that n copies certify if all agree: no network can have a larger one."""
     return sigma * NormalDist().inv_cdf(lower_bound(n, n, alpha))
 
 
 def trained_sigma(metadata: dict[str, Any]) -> Any:
-    """The noise that a model file says its network was trained with ("sigma", or its config's
-    adversary), else 0.25.
+    """Return the noise that a network was trained with, as its model file says, else 0.25.
 
-    The file may be a stranger's: let `check` judge the value.
+    It is "sigma" of the metadata or of their config's adversary. The file may be a stranger's: let
+    `check` judge the value.
     """
-    told = _noise(metadata)
-    return DEFAULT_SIGMA if told is None else told.get("sigma")
+    place = _noise(metadata)
+    return DEFAULT_SIGMA if place is None else place.get("sigma")
 
 
 def trained_with_noise(metadata: dict[str, Any]) -> bool:
-    """Whether a model file says that its network was trained with noise, to be smoothed;
-    `trained_sigma` is its size.
-    """
+    """Return whether a model file says that its network was trained with noise, to be smoothed."""
     return _noise(metadata) is not None
 
 
 def _noise(metadata: dict[str, Any]) -> dict[str, Any] | None:
-    """The part of the metadata that tells sigma, if any."""
+    """Return the part of the metadata that holds sigma, if any."""
     config = metadata.get("config")
     adversary = config.get("adversary") if isinstance(config, dict) else None
     if isinstance(adversary, dict) and adversary.get("method") in ("noise", "smoothadv"):
@@ -177,64 +165,59 @@ def check(sigma: float, n0: int, n: int, alpha: float) -> None:
     if n0 < 1:
         raise InputError(f"n0 must be at least 1, received {n0}")
     if n < (needed := smallest_n(alpha)):
-        raise InputError(
-            f"n must be at least {needed:,} to certify anything with alpha {alpha:g}, received {n}"
-        )
+        rule = f"n must be at least {needed:,} to certify anything with alpha {alpha:g}"
+        raise InputError(f"{rule}, received {n}")
 
 
 def check_sigma(sigma: Any) -> None:
-    """Raise an `InputError` where `sigma`, which may come from a stranger's file, is no size of
-    noise.
-    """
+    """Raise an `InputError` where `sigma`, perhaps from a stranger's file, is no size of noise."""
     if not (isinstance(sigma, int | float) and 0 < sigma <= MAX_SIGMA):
-        raise InputError(
-            f"sigma must be above 0 and at most {MAX_SIGMA:g} (pixels lie in [0, 1]), received {sigma!r}"
-        )
+        rule = f"sigma must be above 0 and at most {MAX_SIGMA:g} (pixels lie in [0, 1])"
+        raise InputError(f"{rule}, received {sigma!r}")
 
 
 def attack(
     key: jax.Array,
     logits_fn: LogitsFn,
     image: Images,
-    said: Certified,
+    certificate: Certified,
     *,
     sigma: float,
     steps: int,
     copies: int = 64,
 ) -> jax.Array:
-    """Try to change a certified prediction: an image [H, W, C] in [0, 1], less than `said.radius`
-    away from `image`.
+    """Try to change a certified prediction by a change shorter than the certified radius.
 
     PGD against the mean of the network's probabilities over noisy copies, the same ones at every
     step: Salman et al., "Provably Robust Deep Learning via Adversarially Trained Smoothed
-    Classifiers", NeurIPS 2019, equation 6.
+    Classifiers", NeurIPS 2019, equation 6 (https://arxiv.org/abs/1906.04584).
+
+    Args:
+        image: float32 [H, W, C] in [0, 1], of which `certificate` is.
+        sigma: of the noise, as for `certify`.
+        steps, copies: of PGD, and how many noisy copies its steps see.
+
+    Returns:
+        The changed image, float32 [H, W, C] in [0, 1].
     """
     noise_key, start_key = jax.random.split(key)
     image = jnp.asarray(image, jnp.float32)
     noise = sigma * jax.random.normal(noise_key, (copies, *image.shape))
     smoothed = Partial(_mean_vote, traced(logits_fn), noise)
-    eps = 0.999 * said.radius  # the ball is open, and float32 rounds
-    options = {
-        "eps": eps,
-        "step_size": step_size(eps, steps),
-        "steps": steps,
-        "norm": l2,
-        "objective": margin,
-    }
-    return pgd(start_key, smoothed, image[None], jnp.array([said.prediction]), **options)[0]
+    eps = 0.999 * certificate.radius  # the ball is open, and float32 rounds
+    size = {"eps": eps, "step_size": step_size(eps, steps), "steps": steps, "norm": l2}
+    label = jnp.array([certificate.prediction])
+    return pgd(start_key, smoothed, image[None], label, objective=margin, **size)[0]
 
 
 def _mean_vote(logits_fn: LogitsFn, noise: jax.Array, images: jax.Array) -> jax.Array:
-    """Log of the mean probabilities [B, classes] over `noise` [S, H, W, C] on `images` [B, H, W,
-    C].
-    """
+    """Return the log of the mean probabilities [B, classes] of images [B, H, W, C] over noise."""
     return losses.smoothed_log(logits_fn, images, noise[:, None])
 
 
 def broken(
-    key: jax.Array, logits_fn: LogitsFn, attacked: Images, said: Certified, **options
+    key: jax.Array, logits_fn: LogitsFn, attacked: Images, certificate: Certified, **options
 ) -> bool:
-    """Whether, of an attacked image, another class than `said.prediction` is certain; `options` as
-    for `certify`.
-    """
-    return certify(key, logits_fn, attacked, **options).prediction not in (said.prediction, ABSTAIN)
+    """Return whether another class is certain for an attacked image; `options` as for `certify`."""
+    prediction = certify(key, logits_fn, attacked, **options).prediction
+    return prediction not in (certificate.prediction, ABSTAIN)

@@ -1,24 +1,18 @@
 import json
-import sys
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, models, runtime
+from fer_jax import data, models
 from fer_jax.data import Split, sources
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
-from fer_jax.robustness import smoothing
+from fer_jax.robustness import certify, smoothing
 
 ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.0}
-
-
-@pytest.fixture(scope="module")
-def script(load_script):
-    return load_script("scripts/certify.py")
 
 
 def save(path, seed, bias=None, **metadata):
@@ -35,9 +29,8 @@ def save(path, seed, bias=None, **metadata):
 
 
 @pytest.fixture
-def run(script, monkeypatch, tmp_path):
+def run(run_script, monkeypatch, tmp_path):
     """Run the script in this process on 6 of 20 noise images."""
-    monkeypatch.setattr(runtime, "configure", lambda: None)
     images = np.random.default_rng(0).integers(0, 256, (20, 48, 48), np.uint8)
     halves = (
         Split(images[part], np.arange(10, dtype=np.int32) % 7)
@@ -48,32 +41,18 @@ def run(script, monkeypatch, tmp_path):
     model = save(tmp_path / "model.pkl", 0, sigma=0.1)
 
     def call(*arguments):
-        common = [
-            "--model",
-            model,
-            "--images",
-            6,
-            "--n",
-            20,
-            "--n0",
-            5,
-            "--alpha",
-            0.1,
-            "--out",
-            tmp_path / "out",
-        ]
-        monkeypatch.setattr(sys, "argv", ["certify.py", *map(str, [*common, *arguments])])
-        return cli.run(script.main)
+        settings = ("--images", 6, "--n", 20, "--n0", 5, "--alpha", 0.1)
+        folders = ("--model", model, "--out", tmp_path / "out")
+        return run_script("certify", *folders, *settings, *arguments)
 
     return call
 
 
 def test_a_stopped_run_goes_on_and_never_mixes(run, tmp_path, monkeypatch, capsys):
     out, seen = tmp_path / "out", []
-    certify = smoothing.certify
-    monkeypatch.setattr(
-        smoothing, "certify", lambda *args, **options: seen.append(1) or certify(*args, **options)
-    )
+    one = smoothing.certify
+    count = lambda *args, **options: seen.append(1) or one(*args, **options)
+    monkeypatch.setattr(smoothing, "certify", count)
     assert run() == 0
     first = {file.name: file.read_bytes() for file in out.iterdir()}
     found = pd.read_csv(out / "found.csv")
@@ -112,8 +91,8 @@ def test_an_attack_breaks_certificates_that_claim_too_much(run, tmp_path, monkey
     which none has.
     """
     dark_is_sad = save(tmp_path / "dark.pkl", 0, bias=[0, 0, 0, 0, 1.5, 0, 0], sigma=0.1)
-    certify = smoothing.certify
-    claim = lambda *args, **options: certify(*args, **options)._replace(radius=40.0)
+    honest = smoothing.certify
+    claim = lambda *args, **options: honest(*args, **options)._replace(radius=40.0)
     monkeypatch.setattr(smoothing, "certify", claim)
     assert run("--model", dark_is_sad, "--images", 2, "--pgd", 30) == 0
     found = pd.read_csv(tmp_path / "out" / "found.csv")
@@ -121,9 +100,9 @@ def test_an_attack_breaks_certificates_that_claim_too_much(run, tmp_path, monkey
     assert "broke 2 of 2 certificates" in capsys.readouterr().out
 
 
-def test_abstentions_and_wrong_predictions_count_as_errors(script):
+def test_abstentions_and_wrong_predictions_count_as_errors():
     columns = {"label": [1, 1, 2, 2], "prediction": [1, -1, 2, 3], "radius": [0.5, 0.0, 0.2, 0.9]}
-    table = script.tabulate(pd.DataFrame(columns), np.array([0.0, 0.2, 0.5, 0.51]))
+    table = certify.tabulate(pd.DataFrame(columns), np.array([0.0, 0.2, 0.5, 0.51]))
     assert table["certified"].tolist() == [2, 2, 1, 0] and table["accuracy"].tolist() == [
         0.5,
         0.5,

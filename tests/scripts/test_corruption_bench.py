@@ -1,12 +1,11 @@
 import json
-import sys
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, models, runtime
+from fer_jax import data, models
 from fer_jax.data import Split, sources
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
@@ -16,11 +15,6 @@ from fer_jax.robustness.corruptions import CORRUPTIONS, corrupt
 
 pytest.importorskip("cv2")
 ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.0}
-
-
-@pytest.fixture(scope="module")
-def script(load_script):
-    return load_script("scripts/corruption_bench.py")
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +42,8 @@ def fer(monkeypatch):
 
 
 @pytest.fixture
-def run(script, fer, monkeypatch, tmp_path):
-    monkeypatch.setattr(runtime, "configure", lambda: None)
-
-    def call(*arguments):
-        monkeypatch.setattr(
-            sys, "argv", ["corruption_bench.py", *map(str, [*arguments, "--out", tmp_path / "out"])]
-        )
-        return cli.run(script.main)
-
-    return call
+def run(run_script, fer, tmp_path):
+    return lambda *arguments: run_script("corruption_bench", *arguments, "--out", tmp_path / "out")
 
 
 def test_every_setting_of_every_model_is_what_the_model_says_of_the_corrupted_images(

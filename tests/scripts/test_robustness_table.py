@@ -2,14 +2,13 @@
 
 import json
 import shlex
-import sys
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, files, models, runtime
+from fer_jax import data, files, models
 from fer_jax.data import Split, sources
 from fer_jax.errors import InputError
 from fer_jax.evaluation import metrics
@@ -36,11 +35,6 @@ HONEST = masking.Measured(
 )
 
 
-@pytest.fixture(scope="module")
-def script(load_script):
-    return load_script("scripts/robustness_table.py")
-
-
 def save_model(path, **metadata):
     variables = models.create(ARCHITECTURE).init(
         jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32)
@@ -65,16 +59,15 @@ def asked():
 
 
 @pytest.fixture
-def run(script, fer, monkeypatch, tmp_path, asked):
+def run(run_script, fer, monkeypatch, tmp_path, asked):
     """Run the script on 30 of 40 images with two attacks: one that spares the first six of each
     batch, one that spares all.
 
-    Sigma is the radius of every certificate, and only the constant's gradient is flat. The top
-    folder is a temporary one.
+    Sigma is the radius of every certificate, and only the constant's gradient is flat. The working
+    directory, and so the top folder, is a temporary one.
     """
-    monkeypatch.setattr(runtime, "configure", lambda: None)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "load", lambda directory: fer)
-    monkeypatch.setattr(script, "ROOT", tmp_path.resolve())
 
     def spare(name, count):
         def outcome(key, subject, images, labels):
@@ -111,12 +104,14 @@ def run(script, fer, monkeypatch, tmp_path, asked):
     def call(*models, n=30, certify=4, copies=20, flags=()):
         folders = ["--work", tmp_path / "work", "--out", tmp_path / "out"]
         options = [*folders, "--n", n, "--certify", certify, "--copies", copies, *flags]
-        monkeypatch.setattr(
-            sys, "argv", ["robustness_table.py", "--models", *map(str, [*models, *options])]
-        )
-        return cli.run(script.main)
+        return run_script("robustness_table", "--models", *models, *options)
 
     return call
+
+
+def two_models(tmp_path):
+    paths = save_model(tmp_path / "a.pkl"), save_model(tmp_path / "b.pkl", name="b")
+    return f"one={paths[0]}", f"two={paths[1]}"
 
 
 def read(tmp_path):
@@ -127,18 +122,16 @@ def test_the_table_has_each_network_and_the_floor(run, tmp_path, asked):
     model = save_model(tmp_path / "a.pkl")
     assert run(f"mine={model}") == 0
     table = read(tmp_path)
-    assert table.loc[("mine", "AutoAttack 2/255"), ["value", "n"]].tolist() == pytest.approx(
-        [0.6, 30]
-    )
+    small = table.loc[("mine", "AutoAttack 2/255")]
+    assert small[["value", "n"]].tolist() == pytest.approx([0.6, 30])
     assert table.loc[("mine", "AutoAttack 8/255"), "value"] == pytest.approx(0.6)
     # what the small ball broke is not attacked again
     assert asked[:6] == [("small", 10)] * 3 + [("large", 6)] * 3
     floor = table.loc["constant"]
     assert floor.loc["AutoAttack 8/255", "value"] == floor.loc["AutoAttack 2/255", "value"] > 0
     assert set(table.loc["mine", "sha256"]) == {files.digest(model)}
-    assert set(table.loc["mine", "attacked"]) == {"network"} and set(floor["attacked"]) == {
-        "constant classifier"
-    }
+    assert set(table.loc["mine", "attacked"]) == {"network"}
+    assert set(floor["attacked"]) == {"constant classifier"}
     assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
     assert (tmp_path / "out" / "robustness.png").stat().st_size > 10_000
 
@@ -148,7 +141,8 @@ def test_the_text_has_figures_intervals_hashes_and_the_command(run, tmp_path):
     model = save_model(tmp_path / "models" / "a.pkl")
     assert run(f"mine={model}") == 0
     text = (tmp_path / "out" / "table.md").read_text()
-    command = "python scripts/robustness_table.py --models mine=models/a.pkl --n 30 --queries 5000 --certify 4 --copies 20"
+    numbers = "--n 30 --queries 5000 --certify 4 --copies 20"
+    command = f"python scripts/robustness_table.py --models mine=models/a.pkl {numbers}"
     assert set(read(tmp_path)["command"]) == {command} and f"Made by `{command}`." in text
     low, high = metrics.wilson(18, 30)
     assert "| 0.600 |" in text and f"| {low:.3f} to {high:.3f}, 30 |" in text
@@ -156,55 +150,37 @@ def test_the_text_has_figures_intervals_hashes_and_the_command(run, tmp_path):
     assert str(tmp_path) not in text
 
 
-def test_a_model_from_elsewhere_is_named_by_its_path(script, run, tmp_path, monkeypatch):
+def test_a_model_from_elsewhere_is_named_by_its_path(run, tmp_path, monkeypatch):
     model = save_model(tmp_path / "a model.pkl")
-    monkeypatch.setattr(script, "ROOT", tmp_path / "checkout")
+    monkeypatch.setattr(files, "root", lambda: tmp_path / "checkout")
     assert run(f"mine={model}") == 0
     (command,) = set(read(tmp_path)["command"])
     assert f"mine={model.resolve()}" in shlex.split(command)
 
 
 def test_every_gradient_is_looked_at_with_images_of_another_network(run, tmp_path, capsys):
-    assert (
-        run(
-            f"one={save_model(tmp_path / 'a.pkl')}",
-            f"two={save_model(tmp_path / 'b.pkl', name='b')}",
-        )
-        == 0
-    )
+    one, two = two_models(tmp_path)
+    assert run(one, two) == 0
     said = capsys.readouterr().out
-    assert (
-        "one: no sign of a masked gradient. (PGD at eps 2/255 leaves 40.0% of 30 images; transfer from two)"
-        in said
-    )
-    assert (
-        "two: no sign of a masked gradient. (PGD at eps 2/255 leaves 40.0% of 30 images; transfer from one)"
-        in said
-    )
-    assert (
-        "constant: The gradient of the cross-entropy is zero" in said
-        and "constant: no sign" not in said
-    )
+    honest = "no sign of a masked gradient. (PGD at eps 2/255 leaves 40.0% of 30 images"
+    assert f"one: {honest}; transfer from two)" in said
+    assert f"two: {honest}; transfer from one)" in said
+    assert "constant: The gradient of the cross-entropy is zero" in said
+    assert "constant: no sign" not in said
     told = json.loads((tmp_path / "out" / "masking.json").read_text())
-    assert (
-        told["constant"]["flat"] == 1
-        and told["one"]["flat"] == 0
-        and told["one"]["transfer"] == 0.5
-    )
+    assert told["constant"]["flat"] == 1 and told["one"]["flat"] == 0
+    assert told["one"]["transfer"] == 0.5
     assert f"- one: {told['one']['says']}\n" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_what_a_look_at_the_gradient_cannot_tell_is_said(run, tmp_path, monkeypatch, capsys):
     model = f"mine={save_model(tmp_path / 'a.pkl')}"
-    monkeypatch.setattr(
-        masking, "measure", lambda *args, **options: HONEST._replace(by_eps={EPS: 0.1}, noise=0.99)
-    )
+    little = HONEST._replace(by_eps={EPS: 0.1}, noise=0.99)
+    monkeypatch.setattr(masking, "measure", lambda *args, **options: little)
     assert run(model) == 0
     said = capsys.readouterr().out
-    assert (
-        "mine: no sign of a masked gradient. So little is left that there is little to compare. (PGD"
-        in said
-    )
+    text = "no sign of a masked gradient. So little is left that there is little to compare. (PGD"
+    assert f"mine: {text}" in said
     assert "leaves 10.0% of 30 images; no transfer: there is no other network)" in said
 
     def refuse(*args, **options):
@@ -283,10 +259,7 @@ def test_a_stopped_table_goes_on_and_never_mixes(run, tmp_path, asked, capsys):
 
 
 def test_a_gradient_is_looked_at_once_for_each_pair_of_networks(run, tmp_path, monkeypatch):
-    one, two = (
-        f"one={save_model(tmp_path / 'a.pkl')}",
-        f"two={save_model(tmp_path / 'b.pkl', name='b')}",
-    )
+    one, two = two_models(tmp_path)
     assert run(one, two) == 0
     before = (tmp_path / "out" / "masking.json").read_text()
     looked, measure = [], masking.measure

@@ -1,0 +1,335 @@
+"""Fill the robustness table: every network, on the same test images, under the same attacks.
+
+What is measured of a network is kept in WORK/NAME-HASH, so that a stopped run goes on where it was.
+"""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from fer_jax import data, files, labels, plots
+from fer_jax.data import Fer2013, Split
+from fer_jax.errors import InputError
+from fer_jax.evaluation.logits import predict_logits
+from fer_jax.predict import Predictor, default_model_path
+from fer_jax.robustness import masking, scorecard, smoothing
+from fer_jax.robustness.journal import Journal
+from fer_jax.robustness.scorecard import Measure, Subject
+
+CONSTANT = "constant"  # the name of the last row
+CHECKED = 128  # images on which gradients are looked at
+ENOUGH = 0.9  # of a measure's images, for a table of what is known so far
+LARGEST = 8 / 255  # eps at which gradients are looked at, or a fraction that leaves some accuracy
+COLUMNS = ["model", "attacked", "measure", "value", "n", "low", "high", "sha256", "command"]
+NOTE = """\
+All figures lie in [0, 1]. Clean accuracy, macro recall and calibration error are of the whole test
+set (PublicTest and PrivateTest). The attacks see a random sample of it, the same images for every
+row; what is certified is a random sample of its own, the very images that `certify.py` takes for as
+many. Intervals: 95 %, Wilson's for shares of images, else normal.
+
+Attacks know the network and are untargeted; AutoAttack is the standard ensemble, with 5,000 queries
+of Square unless the command says otherwise, and what a smaller ball breaks counts as broken in a
+larger one. "happy to sad" is the share of the images given more than 90 % Happy, rightly, that a
+targeted PGD-50 turns into Sad with whole grey levels. Of a row trained with noise the base
+classifier is attacked, without the smoothing; its certified accuracy is that of the smoothed
+classifier. The constant row gives every image the most frequent class of the training set: the
+floor, which no attack can change. With --so-far, what is not known of nine tenths of its images is
+left empty.
+
+What this shows: how much accuracy is left against an opponent who may change every pixel by a
+little. What it does not show: safety against larger or other changes (glasses, make-up, a turned
+head), on other data, or against attacks to come. An empirical figure is an upper bound of the true
+robust accuracy, a certified one a lower bound.
+"""
+
+
+class Request(NamedTuple):
+    """What to measure, with the names of `scripts/robustness_table.py`'s options.
+
+    Attributes:
+        models: model files by the names of their rows; empty: the shipped one, "standard".
+        n, queries: test images to attack, and queries of AutoAttack's Square.
+        certify, copies: test images to certify, and noisy copies for each certificate.
+        so_far: measure nothing, tell what is known.
+        data, work, out: folders.
+    """
+
+    models: dict[str, Path]
+    n: int
+    queries: int
+    certify: int
+    copies: int
+    so_far: bool
+    data: Path
+    work: Path
+    out: Path
+
+
+class Network(NamedTuple):
+    """What a row of the table is about.
+
+    Attributes:
+        attacked: what the attacks see, in words.
+        digest: sha256 of the model file; empty for the constant classifier.
+        sigma: noise of the smoothed classifier; None: nothing is certified.
+    """
+
+    subject: Subject
+    attacked: str
+    digest: str
+    sigma: float | None
+
+
+class Row(NamedTuple):
+    """A row of the table: a network, what is measured of it, and what was measured so far."""
+
+    name: str
+    network: Network
+    measures: list[Measure]
+    journal: Journal
+
+
+def run(request: Request) -> None:
+    """Measure what is not known yet; write table.csv, table.md, masking.json and robustness.png.
+
+    Raises:
+        InputError: before anything is measured, for what would be refused after hours of attacks.
+    """
+    needed = smoothing.smallest_n(scorecard.ALPHA)
+    if request.copies < needed:
+        rule = f"must be at least {needed} to certify anything with alpha {scorecard.ALPHA:g}"
+        raise InputError(f"--copies {rule}, received {request.copies}")
+    files.require_folder(request.out)
+    models = request.models or {"standard": default_model_path()}
+    networks = {name: load(path) for name, path in models.items()}
+    fer = data.load(request.data)
+    test = fer.test
+    data.sample(test, request.certify, "--certify")
+    few = np.random.default_rng(1).permutation(data.sample(test, request.n))[:CHECKED]
+    networks[CONSTANT] = constant(fer.train.labels)
+    rows = [make_row(name, network, fer, request) for name, network in networks.items()]
+    parts, gradients = [], {}
+    for row in rows:
+        if not request.so_far:
+            fill(row, test)
+        parts.append(figures(row, test, request.so_far))
+        others = [other for other in rows if other.name not in (row.name, CONSTANT)]
+        other = others[0] if others else None
+        known, look = request.so_far, (other, test, few)
+        gradients[row.name] = known_gradient(row) if known else gradient(row, *look)
+    table = pd.concat(parts, ignore_index=True)
+    write(table.assign(command=command_of(request, models)), gradients, request.out)
+
+
+def load(path: Path) -> Network:
+    """Load a network that can stand in the table.
+
+    Raises:
+        InputError: it is of another protocol or other emotions, or its noise is no size of noise.
+    """
+    predictor = Predictor(path)
+    metadata = predictor.model.metadata
+    if metadata.get("protocol", "train-only") != "train-only":
+        raise InputError(f"{path}: the table is of the train-only protocol, this model has another")
+    if predictor.emotions != labels.EMOTIONS:
+        rule = f"the table is of {', '.join(labels.EMOTIONS)}"
+        raise InputError(f"{path}: {rule}, this model knows other emotions")
+    subject = Subject(predictor.logits_fn, predictor.model.temperature)
+    if not smoothing.trained_with_noise(metadata):
+        return Network(subject, "network", files.digest(path), None)
+    sigma = smoothing.trained_sigma(metadata)
+    try:
+        smoothing.check_sigma(sigma)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return Network(subject, "base classifier", files.digest(path), sigma)
+
+
+def constant(train_labels: np.ndarray) -> Network:
+    """Return the classifier that gives every image the training set's class frequencies."""
+    counts = np.bincount(train_labels, minlength=labels.NUM_CLASSES)
+    subject = scorecard.constant(counts / len(train_labels))
+    return Network(subject, "constant classifier", "", sigma=1.0)  # any noise is as good
+
+
+def make_row(name: str, network: Network, fer: Fer2013, request: Request) -> Row:
+    """Open a network's row, whose journal refuses findings of other settings (`InputError`)."""
+    n, queries, copies = request.n, request.queries, request.copies
+    measures = [*scorecard.attack_measures(n, queries), scorecard.corruption_measure(n)]
+    if network.sigma is not None:
+        measures.append(scorecard.certified_measure(request.certify, network.sigma, copies))
+    settings = {"model": network.digest, "data": fer.digest}
+    settings |= {"n": n, "queries": queries, "copies": copies}
+    folder = request.work / f"{name}-{network.digest[:8]}"
+    return Row(name, network, measures, Journal(folder, settings, ("measure", "row", "value")))
+
+
+def fill(row: Row, test: Split) -> None:
+    """Measure what the journal does not know yet."""
+    chunks = []
+    for number, measure in enumerate(row.measures):
+        sample = data.sample(test, measure.images)
+        parts = np.array_split(sample, -(-len(sample) // measure.together))
+        chunks += [(number, measure, part) for part in parts]
+    for number, measure, chunk in tqdm(chunks, desc=row.name, unit="batch", disable=None):
+        found = row.journal.table
+        chunk = chunk[~np.isin(chunk, found["row"][found["measure"] == measure.name])]
+        if not len(chunk):
+            continue
+        left = found["row"][(found["measure"] == measure.smaller) & (found["value"] > 0)]
+        alive = np.isin(chunk, left) if measure.smaller else np.ones(len(chunk), bool)
+        key = jax.random.fold_in(jax.random.key(number), int(chunk[0]))
+        images, true = test.images[chunk], test.labels[chunk]
+        values = scorecard.run(measure, key, row.network.subject, images, true, alive)
+        row.journal.add(measure=measure.name, row=chunk, value=values)
+
+
+def figures(row: Row, test: Split, so_far: bool) -> pd.DataFrame:
+    """Return one network's figures, long form.
+
+    The journal may know more images than this request asks for; with `so_far` it may know fewer,
+    too. The sample is in the order of the test set: its first part is no random one.
+    """
+    subject, found = row.network.subject, row.journal.table
+    known = []
+    for measure in row.measures:
+        sampled = np.isin(found["row"], data.sample(test, measure.images))
+        part = found[(found["measure"] == measure.name) & sampled]
+        if not so_far or len(part) >= ENOUGH * measure.images:
+            known.append(part)
+    logits = predict_logits(subject.logits_fn, test.images, progress=True)
+    parts = [scorecard.of_predictions(subject, logits, test.labels)]
+    if known:
+        parts.append(scorecard.tabulate(pd.concat(known)))
+    table = pd.concat(parts, ignore_index=True)
+    smoothed = table["measure"].str.startswith("certified") & (not subject.constant)
+    attacked = np.where(smoothed, "smoothed classifier", row.network.attacked)
+    return table.assign(model=row.name, attacked=attacked, sha256=row.network.digest)
+
+
+def known_gradient(row: Row) -> dict[str, Any]:
+    """Return what was found of a network's gradient before, with whatever other network."""
+    path = _gradient_file(row)
+    return files.read_json(path)["found"] if path.exists() else {"says": "not checked yet."}
+
+
+def gradient(row: Row, other: Row | None, test: Split, few: np.ndarray) -> dict[str, Any]:
+    """Return what was found of this network with this other one's images, or look now: minutes."""
+    path = _gradient_file(row)
+    transfer = {"name": other and other.name, "sha256": other and other.network.digest}
+    if path.exists() and files.read_json(path)["transfer"] == transfer:
+        return known_gradient(row)
+    found = look_at_gradient(row.network.subject, other, test, few)
+    files.write_json(path, {"transfer": transfer, "found": found})
+    return found
+
+
+def _gradient_file(row: Row) -> Path:
+    return row.journal.path.with_name("gradient.json")
+
+
+def look_at_gradient(
+    subject: Subject, other: Row | None, test: Split, few: np.ndarray
+) -> dict[str, Any]:
+    """Look for signs of a masked gradient on the test rows `few`.
+
+    Args:
+        other: the row of the network that makes the images that transfer.
+
+    Returns:
+        The signs in words ("says"), and the figures behind them.
+    """
+    logits_fn, images, true = subject.logits_fn, test.images[few], test.labels[few]
+    key, surrogate = jax.random.key(0), other.network.subject.logits_fn if other else None
+    try:
+        eps = masking.telling_eps(logits_fn, images, true, key=key, largest=LARGEST)
+        found = masking.measure(logits_fn, images, true, key=key, eps=eps, surrogate=surrogate)
+    except InputError as error:
+        return {"says": f"not checked: {error}"}
+    says = masking.suspicions(found) or ["no sign of a masked gradient."]
+    if found.by_eps[eps] < masking.TELLING:
+        says.append("So little is left that there is little to compare.")
+    left = f"PGD at eps {255 * eps:.3g}/255 leaves {found.by_eps[eps]:.1%} of {found.n} images"
+    transfer = f"transfer from {other.name}" if other else "no transfer: there is no other network"
+    text = f"{' '.join(says)} ({left}; {transfer})"
+    return {"says": text, "transfer_from": other and other.name, **found._asdict()}
+
+
+def command_of(request: Request, models: dict[str, Path]) -> str:
+    """Return the command for these figures, run from the top, without `data` and `out`."""
+    root = files.root().resolve()
+
+    def own(path: Path) -> str:
+        place = path.resolve()
+        return (place.relative_to(root) if place.is_relative_to(root) else place).as_posix()
+
+    words = ["python", "scripts/robustness_table.py", "--models"]
+    words += [f"{name}={own(path)}" for name, path in models.items()]
+    for name in ("n", "queries", "certify", "copies"):
+        words += [f"--{name}", str(getattr(request, name))]
+    if request.so_far:
+        words += ["--so-far", "--work", own(request.work)]
+    return shlex.join(words)
+
+
+def write(table: pd.DataFrame, gradients: dict[str, dict[str, Any]], out: Path) -> None:
+    """Write the table's four files and print it."""
+    with files.replacing(out / "table.csv") as temporary:
+        table[COLUMNS].to_csv(temporary, index=False, float_format="%.6g")
+    files.write_json(out / "masking.json", gradients)
+    says = [f"{name}: {found['says']}" for name, found in gradients.items()]
+    with files.replacing(out / "table.md") as temporary:
+        temporary.write_text(document(table, says))
+    figure = plots.accuracy_over_eps(curves(table), "Accuracy under AutoAttack, Linf")
+    plots.save(figure, out / "robustness.png")
+    print(markdown(table, value_of), *says, sep="\n")
+    print(f"wrote {out}/table.csv, table.md, masking.json, robustness.png")
+
+
+def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return accuracy under AutoAttack by eps (Linf), of each network."""
+    levels = pd.DataFrame(
+        {"clean": 0.0, **scorecard.AUTOATTACK}.items(), columns=["measure", "eps"]
+    )
+    accuracies = levels.merge(table, on="measure").rename(columns={"value": "accuracy"})
+    return {str(model): rows for model, rows in accuracies.groupby("model", sort=False)}
+
+
+def document(table: pd.DataFrame, says: list[str]) -> str:
+    """Return table.md: figures, intervals, networks, their gradients, and the command."""
+    parts = [markdown(table, value_of), "Intervals (95 %) and the number of images:\n"]
+    parts += [markdown(table, interval_of), "Networks:\n"]
+    lines = ["| model | attacked | sha256 of its file |", "| --- | --- | --- |"]
+    for row in table.drop_duplicates("model").itertuples():
+        lines.append(f"| {row.model} | {row.attacked} | {row.sha256 or '-'} |")
+    parts += ["\n".join(lines) + "\n", NOTE, "Signs of masked gradients:\n"]
+    parts += ["".join(f"- {line}\n" for line in says), f"Made by `{table['command'].iloc[0]}`.\n"]
+    return "\n".join(parts)
+
+
+def value_of(figure: pd.Series) -> str:
+    """Return a figure as the text of its cell."""
+    return "" if np.isnan(figure["value"]) else f"{figure['value']:.3f}"
+
+
+def interval_of(figure: pd.Series) -> str:
+    """Return a figure's interval and number of images as the text of its cell."""
+    if np.isnan(figure["value"]):
+        return ""
+    return f"{figure['low']:.3f} to {figure['high']:.3f}, {figure['n']:,}"
+
+
+def markdown(table: pd.DataFrame, cell: Callable[[pd.Series], str]) -> str:
+    """Return a Markdown table: a row per network, a column per measure, `cell` of each figure."""
+    measures = list(dict.fromkeys(table["measure"]))
+    lines = [["model", *measures], ["---"] * (len(measures) + 1)]
+    for model, rows in table.groupby("model", sort=False):
+        cells = {figure["measure"]: cell(figure) for _, figure in rows.iterrows()}
+        lines.append([str(model), *(cells.get(measure, "") for measure in measures)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
