@@ -1,52 +1,37 @@
 """What a step of adversarial training costs on this machine, as a multiple of an ordinary one.
 
-    python benchmarks/robust_step.py --config experiments/vgg_fgsm_rs.py experiments/vgg_trades.py
+    python benchmarks/robust_step.py --config experiments/vgg_fgsm_rs.py
 
 Steps of each config and of the same config without its adversary take turns in one process, after
 warm-up; the ratio is that of their medians.
 """
 
 import argparse
-import dataclasses
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from fer_jax import cli, runtime
-
-runtime.configure()
+from fer_jax import cli, files
+from fer_jax.config import Adversary, Config, EarlyStopping, load
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--config", type=Path, nargs="+", default=[Path("experiments/vgg_fgsm_rs.py")]
-    )
-    parser.add_argument("--repeats", type=int, default=10, help="timed steps of each (default: 10)")
-    arguments = parser.parse_args()
-    from fer_jax import config as configs
-
-    for path in arguments.config:
-        config = dataclasses.replace(configs.load(path), init_from="")
-        plain = dataclasses.replace(
-            config, adversary=configs.Adversary(), early_stopping=configs.EarlyStopping()
-        )
-        seconds = np.array(measure([plain, config], arguments.repeats))
+    args = parse_arguments()
+    for path in args.config:
+        config = replace(load(path), init_from="")
+        plain = replace(config, adversary=Adversary(), early_stopping=EarlyStopping())
+        seconds = np.array(measure([plain, config], args.repeats))
         ordinary, adversarial = np.median(seconds, axis=1)
-        method = config.adversary.method
-        print(
-            f"{path}: {method} {adversarial * 1e3:.0f} ms, ordinary {ordinary * 1e3:.0f} ms a step of {config.batch_size}: ",
-            end="",
-        )
-        print(f"{adversarial / ordinary:.2f} times")
+        costs = f"{adversarial * 1e3:.0f} ms, ordinary {ordinary * 1e3:.0f} ms"
+        size, ratio = config.batch_size, adversarial / ordinary
+        print(f"{path}: {config.adversary.method} {costs} a step of {size}: {ratio:.2f} times")
 
 
-def measure(configs: list, repeats: int) -> list[list[float]]:
-    """Seconds of each timed step of each config."""
+def measure(configs: list[Config], repeats: int) -> list[list[float]]:
+    """Return the seconds of each timed step of each config."""
     import jax
     import jax.numpy as jnp
 
@@ -70,6 +55,16 @@ def measure(configs: list, repeats: int) -> list[list[float]]:
             if repeat:
                 times.append(time.perf_counter() - began)
     return seconds
+
+
+def parse_arguments() -> argparse.Namespace:
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    default = [files.root() / "experiments" / "vgg_fgsm_rs.py"]
+    parser.add_argument("--config", type=Path, nargs="+", default=default)
+    text = "timed steps of each (default: 10)"
+    parser.add_argument("--repeats", type=int, default=10, help=text)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -81,6 +81,18 @@ class Predictor:
         """
         return self.probabilities(self.logits(faces, progress), self.model.temperature)
 
+    def label(self, emotion: str) -> int:
+        """Return the column of an emotion's English name, in any case.
+
+        Raises:
+            InputError: the network does not know it.
+        """
+        name = emotion.strip().lower()
+        if name not in self.emotions:
+            known = ", ".join(self.emotions)
+            raise InputError(f"unknown emotion {emotion!r}: the network tells {known} apart")
+        return self.emotions.index(name)
+
     def logits(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
         """Unscaled logits of every view, float32 [views, N, C]; see `__call__`."""
         check_images(faces)

@@ -1,12 +1,12 @@
-"""One image hacked by the smallest change that works, also after rounding to 8 bits.
+"""Hack one image by the smallest change that works, also after rounding to 8 bits.
 
 settings = Settings("pgd", "linf", steps=40)
-hack = smallest(settings, predictor.logits_fn, image, target)  # uint8 [48, 48]; the class that it
-is to become hack.worked, hack.eps, hack.found.images
+hack = smallest(settings, predictor.logits_fn, image, target)  # uint8 [48, 48]; a class
+hack.worked, hack.eps, hack.found.images
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -14,9 +14,12 @@ import numpy as np
 
 from fer_jax import attacks
 from fer_jax.attacks.registry import ATTACKS, step_size
+from fer_jax.errors import InputError
 from fer_jax.evaluation.attacked import Attacked, attacked
 from fer_jax.types import Attack, LogitsFn
 
+STEPS = 40  # of methods that have no number of their own
+LARGEST = {"linf": 1.0, "l2": 48.0}  # from the black to the white image
 # eps that are tried
 LEVELS = {"linf": [level / 255 for level in range(1, 17)], "l2": [0.1 * k for k in range(1, 31)]}
 FINEST = 0.01  # L2 between the largest eps that is known to fail and the one that is reported
@@ -43,9 +46,7 @@ class Settings(NamedTuple):
 
 
 class Hack(NamedTuple):
-    """What an attack made of an image, the size of the change, and the attack, to be run on other
-    images.
-    """
+    """What an attack made of an image, the size of the change, and the attack, to be run again."""
 
     found: Attacked
     eps: float
@@ -56,6 +57,37 @@ class Hack(NamedTuple):
         return bool(self.found.reached_8bit[0])
 
 
+def settings_for(
+    method: str, norm: str | None, steps: int | None, eps: float | None, restarts: int, seed: int
+) -> Settings:
+    """Return settings for a command line's options, with the method's own norm and steps for None.
+
+    Raises:
+        InputError: the method is unknown, or was not made for the other options.
+    """
+    methods = [name for name, entry in ATTACKS.items() if entry.has_targets]
+    if method not in methods:
+        choices = ", ".join(methods)
+        raise InputError(f"--method: invalid choice: {method!r} (choose from {choices})")
+    entry = ATTACKS[method]
+    steps = (entry.steps or STEPS) if steps is None else steps
+    norm = norm or entry.norms[0]
+    if norm not in entry.norms:
+        raise InputError(
+            f"--method {method} is made for {' and '.join(entry.norms)}, not for {norm}"
+        )
+    if eps is not None and not entry.bounded:
+        raise InputError(f"--method {method} looks for the smallest change: it takes no --eps")
+    if eps is not None and eps > LARGEST[norm]:
+        rule = f"--eps must be at most {LARGEST[norm]:g} in {norm}: pixels lie in [0, 1]"
+        raise InputError(f"{rule}, got {eps:g}")
+    if min(steps, restarts) < 1:
+        raise InputError(f"--steps and --restarts must be at least 1, got {steps} and {restarts}")
+    if method == "fgsm" and steps > 1:
+        raise InputError(f"--method fgsm makes one step, got --steps {steps}")
+    return Settings(method, norm, steps, eps, restarts, seed)
+
+
 def smallest(
     settings: Settings,
     logits_fn: LogitsFn,
@@ -63,46 +95,49 @@ def smallest(
     target: int,
     attack_at: Callable[[float], Attack] | None = None,
 ) -> Hack:
-    """The smallest change that works, or the last one tried, of an image uint8 [48, 48].
+    """Return the smallest change that works, or the last one tried, of an image uint8 [48, 48].
 
     Args:
+        target: the class that it is to become.
         attack_at: eps -> the attack for it, in place of `make_attack`'s.
     """
     if not ATTACKS[settings.method].bounded:
         return _grown(settings, logits_fn, image, target)
     attack_at = attack_at or functools.partial(make_attack, settings)
-    attempt = functools.partial(_attempt, settings, logits_fn, image, target)
-    hack, failed = None, 0.0
-    for eps in LEVELS[settings.norm] if settings.eps is None else [settings.eps]:
-        hack = attempt(attack_at(eps), eps)
-        if hack.worked:
-            break
-        failed = eps
-    assert hack is not None
-    while (
-        settings.norm == "l2"
-        and settings.eps is None
-        and hack.worked
-        and hack.eps - failed > FINEST
-    ):
-        smaller = attempt(attack_at(eps := (failed + hack.eps) / 2), eps)
-        hack, failed = (smaller, failed) if smaller.worked else (hack, eps)
+    attempt = lambda eps: _attempt(settings, logits_fn, image, target, attack_at(eps), eps)
+    if settings.eps is not None:
+        return attempt(settings.eps)
+    levels = LEVELS[settings.norm]
+    hack = _first_that_works(attempt, levels)
+    if not hack.worked or settings.norm != "l2":
+        return hack
+    failed = max((level for level in levels if level < hack.eps), default=0.0)
+    while hack.eps - failed > FINEST:
+        smaller = attempt((failed + hack.eps) / 2)
+        if smaller.worked:
+            hack = smaller
+        else:
+            failed = smaller.eps
     return hack
 
 
 def _grown(settings: Settings, logits_fn: LogitsFn, image: np.ndarray, target: int) -> Hack:
-    """The smallest change, made larger until it survives the rounding; the attack is run once."""
+    """Return the smallest change, made larger until it survives the rounding; one attack is run."""
     floats = image[None, :, :, None] / np.float32(255)
-    found = make_attack(settings, 0.0)(
-        jax.random.key(settings.seed), logits_fn, floats, np.array([target])
-    )
-    change = np.asarray(found) - floats
-    hack = None
-    for factor in GROWN:
-        hack = _attempt(settings, logits_fn, image, target, adding(factor * change), None)
+    attack, key = make_attack(settings, 0.0), jax.random.key(settings.seed)
+    change = np.asarray(attack(key, logits_fn, floats, np.array([target]))) - floats
+    again = lambda factor: adding(factor * change)
+    attempt = lambda factor: _attempt(settings, logits_fn, image, target, again(factor), None)
+    return _first_that_works(attempt, GROWN)
+
+
+def _first_that_works(attempt: Callable[[float], Hack], sizes: Sequence[float]) -> Hack:
+    """Return the first attempt that works, or else the last."""
+    hack = attempt(sizes[0])
+    for size in sizes[1:]:
         if hack.worked:
             break
-    assert hack is not None
+        hack = attempt(size)
     return hack
 
 
@@ -114,7 +149,7 @@ def _attempt(
     attack: Attack,
     eps: float | None,
 ) -> Hack:
-    """What the attack makes of the image, brought back into the ball of radius eps if there is one."""
+    """Return what the attack makes of the image, brought back into the ball if there is an eps."""
     options = {"key": jax.random.key(settings.seed), "targeted": True, "batch_size": 1}
     ball = {"norm": attacks.NORMS[settings.norm], "eps": eps} if eps else {}
     found = attacked(attack, logits_fn, image[None], np.array([target]), **options, **ball)
@@ -130,23 +165,45 @@ def make_attack(settings: Settings, eps: float) -> Attack:
 def universal(
     settings: Settings, logits_fn: LogitsFn, images: np.ndarray, target: int, eps: float
 ) -> Attack:
-    """The attack that adds one perturbation to all images: the one that is fitted to `images`,
-    uint8 [N, 48, 48].
+    """Return the attack that adds one change to all images, fitted to uint8 [N, 48, 48]."""
+    options = {"norm": settings.norm, "steps": settings.steps, "seed": settings.seed}
+    return adding(fitted(logits_fn, images, target, eps=eps, **options))
+
+
+def fitted(
+    logits_fn: LogitsFn,
+    images: np.ndarray,
+    target: int,
+    *,
+    eps: float,
+    norm: str = "linf",
+    steps: int = STEPS,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> np.ndarray:
+    """Fit one change, float32 [1, 48, 48, 1], that makes all faces show an emotion.
+
+    Args:
+        images: uint8 [N, 48, 48], to which it is fitted.
+        target: the class that they are to become.
+        eps, norm: largest change, of pixels in [0, 1].
+        steps, batch_size: steps, and images of a step.
     """
     change = attacks.universal_perturbation(
-        jax.random.key(settings.seed),
+        jax.random.key(seed),
         logits_fn,
         images[..., None] / np.float32(255),
         np.full(len(images), target),
         eps=eps,
-        step_size=step_size(eps, settings.steps),
-        steps=settings.steps,
-        norm=attacks.NORMS[settings.norm],
+        step_size=step_size(eps, steps),
+        steps=steps,
+        norm=attacks.NORMS[norm],
+        batch_size=batch_size,
         targeted=True,
     )
-    return adding(np.asarray(change))
+    return np.asarray(change)
 
 
 def adding(change: np.ndarray) -> Attack:
-    """The attack that makes the same change to every image."""
+    """Return the attack that makes the same change to every image."""
     return lambda key, logits_fn, images, labels: images + change

@@ -1,24 +1,22 @@
-"""Hack a photograph: change its own pixels, at full size and in colour, so that its file misleads
-the whole pipeline.
+"""Hack a photograph: change its own pixels, at full size and in colour, to mislead the pipeline.
 
     image = faces.read_image("holiday.jpg")
-    attack = functools.partial(attacks.pgd, eps=4 / 255, step_size=0.25 / 255, steps=40,
-    targeted=True) hacked = photo.hack(image, predictor, detector, labels.index("sad"), attack, 4 /
-    255, jax.random.key(0)) photo.write(Path("hacked_photo.png"), hacked)
+    attack = ATTACKS["pgd"].build(4 / 255, "linf", steps=40, targeted=True)
+    hacked = hack(image, predictor, detector, index("sad"), attack, 4 / 255, jax.random.key(0))
+    faces.write_face(Path("hacked_photo.png"), hacked)
 
 With the box given, `faces.crop` is linear in the photograph but for its roundings: grey, bilinear
 samples, their means. That is a sparse matrix (`crop_matrix`), through which gradients go back to
 every pixel; they pass straight through the rounding.
 
 There is no gradient through detection: nothing here tries to move the box. But a changed photograph
-may move it, by a pixel or a degree, so the photograph is looked at again, and an ensemble is
+may move it, by a pixel or a degree. So the photograph is looked at again, and an ensemble is
 attacked: the boxes found so far, and boxes close to them (Athalye et al., "Synthesizing Robust
-Adversarial Examples", ICML 2018).
+Adversarial Examples", ICML 2018, https://arxiv.org/abs/1707.07397).
 """
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -27,9 +25,8 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy import sparse
 
-from fer_jax import faces, files
+from fer_jax import faces
 from fer_jax.faces import FACE_SIZE, Box, Face
-from fer_jax.faces.pictures import opencv
 from fer_jax.predict import Predictor
 from fer_jax.types import Attack, LogitsFn
 
@@ -52,9 +49,7 @@ class Look(NamedTuple):
 
 
 class _Taps(NamedTuple):
-    """The entries of the ensemble's matrices, one below the other; entries of weight 0 fill them
-    up.
-    """
+    """The entries of the ensemble's matrices, one below the other, filled up with weights of 0."""
 
     places: np.ndarray  # int32 [T], in 0..5*48*48-1: a pixel of a crop
     pixels: np.ndarray  # int32 [T], which of the photograph's pixels that the crops show
@@ -64,7 +59,10 @@ class _Taps(NamedTuple):
 def look(image: faces.Frame, predictor: Predictor, detector: faces.Detector) -> Look | None:
     """Detect, cut and classify the largest face as every script does; None without a face."""
     found = faces.faces_in(image, detector)
-    return Look(*found[0], predictor(found[0][1][None])[0]) if found else None
+    if not found:
+        return None
+    box, face = found[0]
+    return Look(box, face, predictor(face[None])[0])
 
 
 def hack(
@@ -76,18 +74,16 @@ def hack(
     eps: float,
     key: jax.Array,
 ) -> faces.Frame | None:
-    """A photograph, no pixel of which changes by more than `eps`, whose largest face is seen as
-    `target`; or None.
+    """Change no pixel by more than `eps`, so that the largest face is seen as `target`.
 
     Args:
         image: uint8 [H, W] or BGR [H, W, 3], with a face.
         attack: a targeted Linf attack on images of any shape, with the same eps: it is given the
             pixels that the crops show as one image [1, P, 1, channels].
-        eps: in [0, 1]; what is left of it is the levels of 8 bits below it.
+        eps: in [0, 1]; rounded down to whole levels of 8 bits.
 
     Returns:
-        What `look` sees as the target, as it is: 8 bits per channel. Saved without loss it is seen
-        so from the file.
+        The photograph that `look` sees as the target, uint8 as `image`; None if there is none.
 
     Raises:
         ValueError: there is no face in the image.
@@ -97,10 +93,8 @@ def hack(
         raise ValueError("there must be a face in the image")
     known = [seen.box]
     for number in range(_ROUNDS):
-        run_key = jax.random.fold_in(key, number)
-        hacked = _attacked(
-            image, _ensemble(known), predictor.logits_fn, target, attack, eps, run_key
-        )
+        run_key, boxes = jax.random.fold_in(key, number), _ensemble(known)
+        hacked = _attacked(image, boxes, predictor.logits_fn, target, attack, eps, run_key)
         seen = look(hacked, predictor, detector)
         if seen is None or seen.probabilities.argmax() == target:
             return hacked if seen else None
@@ -112,8 +106,7 @@ def hack(
 
 
 def crop_matrix(shape: tuple[int, ...], box: Box) -> sparse.csr_array:
-    """`faces.crop` as a matrix from the grey levels of a photograph to those of the face: float32
-    [48*48, H*W].
+    """Return `faces.crop` as a matrix float32 [48*48, H*W] from a photograph's grey levels.
 
     Each row has weights of at least 0 that sum to 1. Rounded, the product differs by at most one
     level from the crop, which rounds three times.
@@ -138,32 +131,22 @@ def crop_matrix(shape: tuple[int, ...], box: Box) -> sparse.csr_array:
 
 
 def grey_levels(image: faces.Frame) -> np.ndarray:
-    """The grey levels, float [H, W] in [0, 255], of a photograph uint8 [H, W] or BGR [H, W, 3]:
-    OpenCV's, not rounded.
+    """Return OpenCV's grey levels, not rounded, float [H, W] in [0, 255].
+
+    Args:
+        image: uint8 [H, W] or BGR [H, W, 3].
     """
     return image @ BGR_TO_GREY if image.ndim == 3 else image.astype(np.float32)
 
 
-def write(path: Path, image: faces.Frame) -> None:
-    """Write a photograph as an 8-bit PNG, which loses nothing, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    _, encoded = opencv().imencode(".png", image)
-    with files.replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
-
-
 def _samples(size: tuple[int, int], box: Box) -> tuple[np.ndarray, np.ndarray, int]:
-    """Where `faces.crop` samples a photograph of a size (H, W), and how many samples make a pixel's
-    side.
+    """Find where `faces.crop` samples a photograph of a size (H, W).
 
     OpenCV is asked, by cutting two ramps: its versions round the places of samples differently.
 
     Returns:
         The samples' x and y, float64 [48 * times, 48 * times], in pixels' centres, within the
-        photograph; and times.
+        photograph; and times, how many samples make a pixel's side.
     """
     centre, side, roll = faces._frame_of(box)
     times = math.ceil(max(1.0, side / FACE_SIZE))
@@ -176,7 +159,7 @@ def _samples(size: tuple[int, int], box: Box) -> tuple[np.ndarray, np.ndarray, i
 
 
 def _ensemble(known: Sequence[Box]) -> list[Box]:
-    """The boxes to attack: those found last, and boxes close to the very last."""
+    """Return the boxes to attack: those found last, and boxes close to the very last."""
     newest = known[-1]
     unit = max(1, round(min(newest.w, newest.h) / 100))
     close = []
@@ -199,33 +182,26 @@ def _same(one: Box, other: Box) -> bool:
 
 
 def _attacked(image, boxes, logits_fn, target, attack, eps, key) -> faces.Frame:
-    """The photograph attacked in all boxes at once, rounded to 8 bits and, whatever the attack did,
-    within eps.
-    """
+    """Attack in all boxes at once; round to 8 bits, within eps whatever the attack did."""
     taps, shown = _taps(image.shape, boxes)
     flat = image.reshape(image.shape[0] * image.shape[1], -1)
     grey = BGR_TO_GREY if flat.shape[1] == 3 else np.ones(1, np.float32)
     pixels = np.zeros((1, _filled(len(shown)), 1, flat.shape[1]), np.float32)
     pixels[0, : len(shown), 0] = flat[shown] / np.float32(255)
-    found = attack(
-        key,
-        Partial(_ensemble_logits, logits_fn, taps, grey),
-        jnp.asarray(pixels),
-        jnp.array([target]),
-    )
+    ensemble = Partial(_ensemble_logits, logits_fn, taps, grey)
+    attacked = attack(key, ensemble, jnp.asarray(pixels), jnp.array([target]))
     levels = math.floor(255 * eps + 1e-6)
     original = flat[shown].astype(int)
-    change = np.rint(255 * np.asarray(found)[0, : len(shown), 0]) - original
+    change = np.rint(255 * np.asarray(attacked)[0, : len(shown), 0]) - original
     hacked = flat.copy()
     hacked[shown] = np.clip(original + np.clip(change, -levels, levels), 0, 255)
     return hacked.reshape(image.shape)
 
 
 def _taps(shape: tuple[int, ...], boxes: Sequence[Box]) -> tuple[_Taps, np.ndarray]:
-    """The ensemble's matrices, and which pixels of the photograph they show, int [P].
+    """Return the ensemble's matrices, and which pixels of the photograph they show, int [P].
 
-    Filled up so that boxes of nearly the same size have arrays of the same, and nothing is compiled
-    anew.
+    Filled up: arrays for boxes of nearly the same size are alike, and nothing is compiled anew.
     """
     entries = sparse.vstack([crop_matrix(shape, box) for box in boxes]).tocoo()
     shown, pixels = np.unique(entries.coords[1], return_inverse=True)
@@ -235,7 +211,7 @@ def _taps(shape: tuple[int, ...], boxes: Sequence[Box]) -> tuple[_Taps, np.ndarr
 
 
 def _filled(count: int) -> int:
-    """`count`, rounded up to one of eight sizes between a power of two and the next."""
+    """Round `count` up to one of eight sizes between a power of two and the next."""
     step = 1 << max(count.bit_length() - 4, 0)
     return -(-count // step) * step
 
@@ -243,9 +219,7 @@ def _filled(count: int) -> int:
 def _ensemble_logits(
     logits_fn: LogitsFn, taps: _Taps, grey: jax.Array, images: jax.Array
 ) -> jax.Array:
-    """The mean over the boxes of the log-probabilities, float32 [B, C], of pixels float32 [B, P, 1,
-    channels].
-    """
+    """Return the boxes' mean log-probabilities [B, C] of pixels float32 [B, P, 1, channels]."""
     levels = 255 * jnp.einsum("bpic,c->bp", images, grey)
     places = jnp.zeros((len(images), _ENSEMBLE * FACE_SIZE**2))
     crops = places.at[:, taps.places].add(taps.weights[None] * levels[:, taps.pixels])

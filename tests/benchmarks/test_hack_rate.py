@@ -6,25 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, models, runtime
+from fer_jax import cli, data, models
 from fer_jax.data import Split, sources
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
 from fer_jax.predict import Predictor
+from fer_jax.robustness import hack_rate
 
 ARCHITECTURE = {"family": "vgg", "stages": [[4]], "dropout": 0.0}
 
 
-@pytest.fixture(scope="module")
-def benchmark(load_script):
-    return load_script("benchmarks/hack_rate.py")
-
-
 @pytest.fixture
-def run(benchmark, monkeypatch, tmp_path):
+def run(load_script, monkeypatch, tmp_path):
     """Run it on a random network and noise, of which ten images are labelled happy."""
-    monkeypatch.setattr(runtime, "configure", lambda: None)
     variables = models.create(ARCHITECTURE).init(
         jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False
     )
@@ -33,35 +28,30 @@ def run(benchmark, monkeypatch, tmp_path):
         ModelFile(ARCHITECTURE, jax.device_get(variables), {"protocol": "train-only"}),
     )
     images = np.random.default_rng(0).integers(0, 256, (20, 48, 48), np.uint8)
-    half = (
-        Split(images[:10], np.full(10, 3, np.int32)),
-        Split(images[10:], np.full(10, 4, np.int32)),
-    )
-    monkeypatch.setattr(
-        data, "load", lambda directory: sources.bundle(Split(images[:1], half[0].labels[:1]), *half)
-    )
-    monkeypatch.setattr(benchmark, "LEVELS", (1, 64))
-    monkeypatch.setattr(benchmark, "TOGETHER", 4)
+    happy, sad = np.full(10, 3, np.int32), np.full(10, 4, np.int32)
+    halves = Split(images[:10], happy), Split(images[10:], sad)
+    fer = sources.bundle(Split(images[:1], happy[:1]), *halves)
+    monkeypatch.setattr(data, "load", lambda directory: fer)
+    monkeypatch.setattr(hack_rate, "LEVELS", (1, 64))
+    monkeypatch.setattr(hack_rate, "TOGETHER", 4)
 
     def call(*arguments):
         common = ["--model", tmp_path / "model.pkl", "--out", tmp_path / "out", "--steps", 3]
         monkeypatch.setattr(sys, "argv", ["hack_rate.py", *map(str, [*common, *arguments])])
-        return cli.run(benchmark.main)
+        return cli.run(load_script("benchmarks/hack_rate.py").main)
 
     call.happy = Predictor(tmp_path / "model.pkl")(images[:10])[:, 3]
     return call
 
 
 def test_a_row_per_method_and_eps_counts_the_images_that_the_network_is_sure_of(
-    run, benchmark, monkeypatch, tmp_path
+    run, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(benchmark, "SURE", float(np.sort(run.happy)[3]))  # four of the ten are not
+    monkeypatch.setattr(hack_rate, "SURE", float(np.sort(run.happy)[3]))  # four of the ten are not
     assert run() == 0
     table = pd.read_csv(tmp_path / "out" / "success.csv")
-    assert (
-        list(table["method"]) == ["pgd", "pgd", "apgd", "apgd"]
-        and list(table["eps"]) == ["1/255", "64/255"] * 2
-    )
+    assert list(table["method"]) == ["pgd", "pgd", "apgd", "apgd"]
+    assert list(table["eps"]) == ["1/255", "64/255"] * 2
     assert (table["images"] == 6).all()
     np.testing.assert_allclose(table["rate"], table["successes"] / 6, atol=1e-5)
     for _, row in table.iterrows():
@@ -74,18 +64,16 @@ def test_a_row_per_method_and_eps_counts_the_images_that_the_network_is_sure_of(
 
 
 def test_it_takes_no_more_than_asked_and_refuses_what_it_cannot_count(
-    run, benchmark, monkeypatch, tmp_path, capsys
+    run, monkeypatch, tmp_path, capsys
 ):
     assert run() == 2
-    assert (
-        "the network must be sure of a test image labelled happy, it is of none"
-        in capsys.readouterr().err
-    )
+    text = "the network must be sure of a test image labelled happy, it is of none"
+    assert text in capsys.readouterr().err
     assert run("--target", "joy") == 2
     assert "unknown emotion 'joy': the network tells angry, " in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run("--target", "happy")
-    monkeypatch.setattr(benchmark, "SURE", 0.0)
-    monkeypatch.setattr(benchmark, "METHODS", ("pgd",))
+    monkeypatch.setattr(hack_rate, "SURE", 0.0)
+    monkeypatch.setattr(hack_rate, "METHODS", ("pgd",))
     assert run("--images", 5) == 0
     assert (pd.read_csv(tmp_path / "out" / "success.csv")["images"] == 5).all()

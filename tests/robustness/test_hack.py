@@ -2,6 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fer_jax.attacks import ATTACKS
 from fer_jax.robustness import hack
 from fer_jax.robustness.hack import Settings
 
@@ -65,3 +66,30 @@ def test_an_eps_that_is_given_is_the_only_one():
         Settings("pgd", "l2", 40, eps=0.3), network, np.zeros((48, 48), np.uint8), SAD, attack_at
     )
     assert (found.worked, found.eps, tried) == (False, 0.3, [0.3])
+
+
+SETTINGS = {"norm": None, "steps": None, "eps": None, "restarts": 1, "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps"),
+    [
+        ({"method": "autoattack", "steps": 10}, 10),
+        ({"method": "autoattack"}, 100),
+        ({"method": "pgd"}, 40),
+    ],
+)
+def test_the_steps_on_record_are_those_of_the_attack(arguments, steps):
+    settings = hack.settings_for(**SETTINGS | arguments)
+    assert settings.steps == hack.make_attack(settings, 0.1).keywords["steps"] == steps
+
+
+def test_every_attack_with_targets_can_be_asked_for():
+    for method in [name for name, entry in ATTACKS.items() if entry.has_targets]:
+        settings = hack.settings_for(**SETTINGS | {"method": method})
+        assert callable(hack.make_attack(settings, 0.1)) and settings.norm in hack.LEVELS
+    assert set(hack.LARGEST) == set(hack.LEVELS)
+
+
+def test_fgsm_makes_one_step():
+    assert hack.settings_for(**SETTINGS | {"method": "fgsm"}).steps == 1

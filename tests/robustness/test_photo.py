@@ -83,9 +83,8 @@ def striped(pattern, images):
 class Judge:
     """In place of a `Predictor`: a linear network that looks for upright stripes, 9 pixels wide."""
 
-    logits_fn = Partial(
-        striped, jnp.asarray(np.sign(np.sin(np.arange(48) * math.pi / 9 + 0.1)), jnp.float32)
-    )
+    pattern = np.sign(np.sin(np.arange(48) * math.pi / 9 + 0.1))
+    logits_fn = staticmethod(Partial(striped, jnp.asarray(pattern, jnp.float32)))
 
     def __call__(self, crops):
         return softmax(np.asarray(self.logits_fn(crops[..., None] / np.float32(255))), axis=1)
@@ -172,5 +171,5 @@ def test_a_photograph_without_a_face_is_refused():
 
 
 def test_what_is_written_is_read_back_whole(tmp_path):
-    photo.write(tmp_path / "new" / "noise.png", NOISE)
+    faces.write_face(tmp_path / "new" / "noise.png", NOISE)
     np.testing.assert_array_equal(faces.read_image(tmp_path / "new" / "noise.png"), NOISE)

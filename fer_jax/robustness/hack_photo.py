@@ -1,0 +1,86 @@
+"""Hack a photograph by the smallest eps that works, write it beside its figures and print them."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fer_jax import faces
+from fer_jax.errors import InputError
+from fer_jax.evaluation import metrics
+from fer_jax.predict import Predictor
+from fer_jax.robustness import hack, photo
+from fer_jax.robustness.hack import Settings
+from fer_jax.robustness.hack_files import publish
+from fer_jax.robustness.photo import Look
+
+FILES = ("hacked_photo.png", "adversarial_attack.png", "hack.json")
+
+
+def run(
+    path: Path,
+    folder: Path,
+    settings: Settings,
+    predictor: Predictor,
+    target: int,
+    detector: faces.Detector,
+) -> int:
+    """Hack the photograph at `path`; return 0, or 1 where no change was found.
+
+    Raises:
+        InputError: it shows no face or the target already, or `folder` would replace it.
+    """
+    if path.resolve() in [(folder / name).resolve() for name in FILES]:
+        rule = f"would be replaced by what --out {folder} is to hold; give another folder"
+        raise InputError(f"{path}: {rule}")
+    image = faces.read_image(path, full_size=True)
+    clean = photo.look(image, predictor, detector)
+    if clean is None:
+        rule = f"the photograph must show a face, but {detector.name} finds none"
+        raise InputError(f"{path}: {rule}")
+    emotions, best = predictor.emotions, clean.probabilities.argmax()
+    verdict = f"{emotions[best]} ({clean.probabilities.max():.1%})"
+    if best == target:
+        rule = f"the network must not say {emotions[target]} already, it says {verdict}"
+        raise InputError(f"{path}: {rule}")
+    levels = [settings.eps] if settings.eps is not None else hack.LEVELS["linf"]
+    for eps in levels:
+        attack, key = hack.make_attack(settings, eps), jax.random.key(settings.seed)
+        hacked = photo.hack(image, predictor, detector, target, attack, eps, key)
+        if hacked is None:
+            continue
+        faces.write_face(folder / FILES[0], hacked)
+        saved = faces.read_image(folder / FILES[0])
+        seen = photo.look(saved, predictor, detector)
+        if seen is None or seen.probabilities.argmax() != target:
+            raise RuntimeError(f"{folder / FILES[0]}: a PNG file must keep what was written")
+        figures = {"image": path.name, "method": settings.method, "norm": "linf", "eps": eps}
+        figures |= {"steps": settings.steps, "detector": detector.name}
+        figures |= figures_of(image, saved, clean, seen)
+        # both from the same box: else what differs is mostly the move
+        crops = np.stack([faces.crop(image, seen.box), seen.face])
+        probabilities = np.stack([clean.probabilities, seen.probabilities])
+        publish(folder, crops, probabilities, predictor, figures, FILES)
+        return 0
+    limit = f"no change up to linf {levels[-1]:.3g} that makes it {emotions[target]}"
+    print(f"{path}: {verdict}; {settings.method} found {limit}")
+    return 1
+
+
+def figures_of(
+    image: faces.Frame, hacked: faces.Frame, before: Look, after: Look
+) -> dict[str, Any]:
+    """Return the size of the change in a photograph, as builtins; SSIM of the part that changed."""
+    delta = hacked.astype(int) - image
+    rows, columns = np.nonzero(delta.reshape(*image.shape[:2], -1).any(axis=2))
+    part = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    grey, hacked_grey = (photo.grey_levels(each[part])[None] / 255 for each in (image, hacked))
+    norms = {"l0": len(rows), "l1": float(np.abs(delta).sum())}
+    norms |= {"l2": float(np.linalg.norm(delta)), "linf": int(np.abs(delta).max())}
+    return {
+        "pixels": image.shape[0] * image.shape[1],
+        "norms": norms,
+        "ssim": float(metrics.ssim(grey, hacked_grey)[0]),
+        "boxes": {"before": list(before.box), "after": list(after.box)},
+    }
