@@ -12,6 +12,7 @@ settings. Prints the fastest of the repeats, which take turns, and ours as a mul
 other's speed.
 """
 
+# pyright: reportMissingImports=false
 import argparse
 import importlib.util
 import json

@@ -65,11 +65,11 @@ def main() -> None:
     logs = [run(args, side, "all", rows) for side in SIDES]
     table = accuracies(*logs, args.n)
     write(args, table)
-    print(compare(table, *logs))
+    print(compare(table, logs[0], logs[1]))
     survivors = sorted(set(logs[0].survivors(rows)) & set(logs[1].survivors(rows)))[: args.timed]
     if survivors:
         logs = [run(args, side, "survivors", survivors) for side in SIDES]
-        print(compare_times(*logs, len(survivors)))
+        print(compare_times(logs[0], logs[1], len(survivors)))
 
 
 class Log:

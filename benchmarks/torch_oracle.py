@@ -7,6 +7,7 @@ attacks run on.
 Images are float32 [B, H, W, C] in [0, 1] on this side, labels int [B]. Needs the extra `oracles`.
 """
 
+# pyright: reportMissingImports=false
 import functools
 import logging
 from collections.abc import Callable
