@@ -56,9 +56,9 @@ def framings(images: np.ndarray, detector: faces.Detector) -> np.ndarray:
     for image in tqdm(images, "detecting", unit="image", leave=False, disable=None):
         enlarged = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
         framed = cv2.copyMakeBorder(enlarged, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE)
-        if box := faces.largest(detector(framed)):
-            size, roll = min(box.w, box.h), box.roll if isinstance(box, faces.Face) else 0.0
-            x, y = middle - box.x - box.w / 2, middle - box.y - box.h / 2
+        if face := faces.largest(detector(framed)):
+            size, roll = min(face.w, face.h), face.roll
+            x, y = middle - face.centre[0], middle - face.centre[1]
             down, right = (
                 y * math.cos(roll) - x * math.sin(roll),
                 x * math.cos(roll) + y * math.sin(roll),

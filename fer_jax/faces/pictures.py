@@ -1,8 +1,7 @@
-"""What OpenCV is needed for everywhere, and what a picture's file must be before OpenCV is shown
-it.
+"""Picture files: what they must be before OpenCV sees them, how they are read and written.
 
     for path in pictures.in_folder(Path("portraits")):
-        face = pictures.decode_small(path)
+        image = pictures.read_image(path)
 
 OpenCV is imported on first use: training runs without it.
 """
@@ -10,29 +9,40 @@ OpenCV is imported on first use: training runs without it.
 import os
 import re
 import struct
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fer_jax import files
 from fer_jax.errors import InputError
 
 FACE_SIZE = 48  # `types.IMAGE_SIZE`, without importing JAX for it
 # of a picture: decoding takes up to 12 bytes a pixel, and a kilobyte may claim OpenCV's own 2**30
 MAX_PIXELS = 2**26
+# of a photograph that is halved as it is decoded; telephones take 200 million
+MAX_JPEG_PIXELS = 4 * MAX_PIXELS
 # that are looked for in folders
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
-PNG = b"\x89PNG\r\n\x1a\n"  # how a PNG file begins
-
 # what the last bytes of a whole file hold
 _ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 SMALL_SUFFIXES = frozenset(_ENDS)  # of the files that `decode_small` takes
+
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # how the files begin
+PNG_HEADER = 33  # bytes: the signature of a PNG file and its first chunk
 _MAX_SMALL = 1 << 20  # bytes; a 48x48 picture has about 2 kB
+# at most, of a JPEG that is halved: usual are 2 to 10, and a plain black one has 85
+_PIXELS_PER_BYTE = 128
+# of a progressive JPEG: about 10 are usual, and each of thousands may cost a pass over all pixels
+MAX_SCANS = 64
+# The header of a JPEG scan of 1 to 4 components: marker, length, count (ITU T.81, B.2.3).
+_SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
+
+Frame = np.ndarray  # uint8 [H, W] grey, [H, W, 3] BGR or [H, W, 4] BGRA
 
 
 def opencv() -> Any:
-    """The `cv2` module, silenced: what goes wrong is said by us, in one line, not by FFmpeg in ten.
+    """Return the `cv2` module, silenced: we report errors in one line, FFmpeg would in ten.
 
     Raises:
         InputError: OpenCV is missing.
@@ -49,100 +59,181 @@ def opencv() -> Any:
         remedy = "pip install 'opencv-python>=4.10,<5'"
         # a machine without a screen
         if missing := re.match(r"(\S+): cannot open shared object file", str(error)):
-            remedy = f"install the system's {missing[1]} (on Debian and Ubuntu: apt install libgl1 libglib2.0-0)"
+            packages = "on Debian and Ubuntu: apt install libgl1 libglib2.0-0"
+            remedy = f"install the system's {missing[1]} ({packages})"
         raise InputError(f"pictures and video need OpenCV: {remedy} ({error})") from None
     return cv2
 
 
 def require_utf8(path: str | Path) -> None:
-    """Raise an `InputError` for a video's path that is not valid UTF-8: OpenCV would crash on it."""
+    """Raise an InputError for a video's path that is not valid UTF-8: OpenCV would crash on it."""
     if str(path) != str(path).encode("utf-8", "replace").decode():
-        raise InputError(
-            f"{str(path)!r}: a video's path must be valid UTF-8: rename the file or its folder"
-        )
+        rule = "a video's path must be valid UTF-8: rename the file or its folder"
+        raise InputError(f"{str(path)!r}: {rule}")
 
 
 def in_folder(folder: Path, *, nested: bool = False) -> list[Path]:
-    """The files of `folder` that a picture's suffix marks, sorted; with `nested` at any depth.
+    """Return the files of a folder with a picture's suffix, sorted; with `nested` at any depth.
 
     Raises:
         InputError: there are none.
     """
-    inside: Iterable[Path] = folder.rglob("*") if nested else folder.iterdir()
-    if found := sorted(path for path in inside if path.suffix.lower() in SUFFIXES):
-        return found
-    raise InputError(
-        f"{folder}: the folder must hold pictures ({', '.join(sorted(SUFFIXES))}), it holds none"
-    )
+    inside = folder.rglob("*") if nested else folder.iterdir()
+    if paths := sorted(path for path in inside if path.suffix.lower() in SUFFIXES):
+        return paths
+    suffixes = ", ".join(sorted(SUFFIXES))
+    raise InputError(f"{folder}: the folder must hold pictures ({suffixes}), it holds none")
+
+
+def read_bytes(path: str | Path, limit: int = -1) -> bytes:
+    """Return a file's content, or its first `limit` bytes.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_image(path: str | Path, *, full_size: bool = False) -> Frame:
+    """Return a picture, upright (EXIF): uint8 [H, W] where its file is grey, else BGR [H, W, 3].
+
+    Transparency is dropped and 16 bits become 8. A JPEG of more than `MAX_PIXELS` comes at half its
+    width and height.
+
+    Args:
+        path: of the file.
+        full_size: refuse such a JPEG, as any other picture of that size is.
+
+    Raises:
+        InputError: no such file, not readable, not a picture, or too large a one.
+    """
+    cv2 = opencv()
+    data = read_bytes(path)  # not cv2.imread: for it a missing file and a broken one are the same
+    flags = cv2.IMREAD_ANYCOLOR
+    if data.startswith(_JPEG) and _must_be_halved(path, data, full_size):
+        flags |= cv2.IMREAD_REDUCED_GRAYSCALE_2  # with IMREAD_ANYCOLOR colour stays
+    image = None
+    try:
+        if _png_chunks_fit(data):
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:  # also for an empty file
+        if "MAX_IMAGE" in str(error):  # width, height or their product
+            rule = f"must be a picture of at most {MAX_PIXELS:,} pixels, received more"
+            raise InputError(f"{path}: {rule}") from None
+    if image is None:
+        rule = f"must be a picture (PNG, JPEG, ...), but OpenCV cannot decode its {len(data)} bytes"
+        raise InputError(f"{path}: {rule}")
+    return image
 
 
 def decode_small(path: Path) -> np.ndarray:
-    """The 48x48 picture in a PNG or JPEG file: uint8 [48, 48] grey, or BGR [48, 48, 3].
+    """Return the 48x48 picture in a PNG or JPEG file: uint8 [48, 48] grey, or BGR [48, 48, 3].
 
     Raises:
         InputError: the file cannot be read, is cut, or holds anything else; nothing large is
             allocated to find out.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from None
+    data = read_bytes(path, _MAX_SMALL + 1)
     if len(data) > _MAX_SMALL:
-        raise InputError(
-            f"{path}: a 48x48 picture must have at most {_MAX_SMALL} bytes, received {len(data)}"
-        )
+        rule = f"a 48x48 picture must have at most {_MAX_SMALL} bytes"
+        raise InputError(f"{path}: {rule}, received {path.stat().st_size}")
     # decoders fill the missing part of a cut file with grey, so look for its end
-    size = claimed_size(data) if _ENDS[path.suffix.lower()] in data[-64:] else None
+    size = _claimed_size(data) if _ENDS[path.suffix.lower()] in data[-64:] else None
     if size and size != (FACE_SIZE, FACE_SIZE):  # a kilobyte may claim a gigabyte of pixels
-        raise InputError(
-            f"{path}: a picture must be 48x48 (see scripts/preprocess.py), received {size[0]}x{size[1]}"
-        )
+        rule = "a picture must be 48x48 (see scripts/preprocess.py)"
+        raise InputError(f"{path}: {rule}, received {size[0]}x{size[1]}")
     cv2 = opencv()
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if size else None
     if image is None:
-        raise InputError(
-            f"{path}: must be a whole PNG or JPEG picture, received {len(data)} bytes that are not"
-        )
-    if image.dtype != np.uint8 or image.shape not in (
-        (FACE_SIZE, FACE_SIZE),
-        (FACE_SIZE, FACE_SIZE, 3),
-    ):
-        raise InputError(
-            f"{path}: must be 48x48, 8-bit grey or RGB, received {image.dtype} of shape {image.shape}"
-        )
+        rule = "must be a whole PNG or JPEG picture"
+        raise InputError(f"{path}: {rule}, received {len(data)} bytes that are not")
+    shapes = ((FACE_SIZE, FACE_SIZE), (FACE_SIZE, FACE_SIZE, 3))
+    if image.dtype != np.uint8 or image.shape not in shapes:
+        received = f"{image.dtype} of shape {image.shape}"
+        raise InputError(f"{path}: must be 48x48, 8-bit grey or RGB, received {received}")
     return image
 
 
-def claimed_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in the header of a PNG or JPEG file; None where there is no such header, or
-    the file is cut.
+def write_png(path: Path, image: Frame, mark: bytes = b"") -> None:
+    """Write a picture as an 8-bit PNG, whole or not at all, with the chunk `mark` after its header.
+
+    Raises:
+        OSError: it cannot be written.
     """
-    if data.startswith(PNG + b"\0\0\0\rIHDR"):
-        return struct.unpack_from(">II", data, 16) if png_chunks_fit(data) else None
-    at = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while (
-        len(data) > at + 9
-        and data[at] == 0xFF
-        and data[at + 1] >= 0xC0
-        and not 0xD0 <= data[at + 1] <= 0xD9
-    ):
+    encoded = opencv().imencode(".png", image)[1].tobytes()
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(encoded[:PNG_HEADER] + mark + encoded[PNG_HEADER:])
+
+
+def grey(frame: Frame) -> np.ndarray:
+    """Return uint8 [H, W] of a grey, BGR or BGRA picture."""
+    cv2 = opencv()
+    if frame.ndim == 2:
+        return np.ascontiguousarray(frame)
+    channels = frame.shape[2]
+    if channels == 1:
+        return np.ascontiguousarray(frame[..., 0])
+    return cv2.cvtColor(frame, cv2.COLOR_BGRA2GRAY if channels == 4 else cv2.COLOR_BGR2GRAY)
+
+
+def bgr(frame: Frame) -> np.ndarray:
+    """Return uint8 [H, W, 3] of a grey, BGR or BGRA picture."""
+    cv2 = opencv()
+    if frame.ndim == 2 or frame.shape[2] == 1:
+        return cv2.cvtColor(grey(frame), cv2.COLOR_GRAY2BGR)
+    return np.ascontiguousarray(frame[..., :3])
+
+
+def _must_be_halved(path: str | Path, jpeg: bytes, full_size: bool) -> bool:
+    """Return whether a JPEG has more than `MAX_PIXELS`; raise an InputError if it has far more."""
+    if (scans := len(_SCAN.findall(jpeg))) > MAX_SCANS:
+        rule = f"a JPEG picture must have at most {MAX_SCANS} scans, received {scans:,}"
+        raise InputError(f"{path}: {rule}")
+    width, height = _claimed_size(jpeg) or (0, 0)
+    pixels = width * height
+    limit = MAX_PIXELS if full_size else MAX_JPEG_PIXELS
+    if pixels > limit:
+        rule = f"a JPEG must have at most {limit:,} pixels here, received {width}x{height}"
+        raise InputError(f"{path}: {rule}")
+    if pixels <= MAX_PIXELS:
+        return False
+    if pixels > _PIXELS_PER_BYTE * len(jpeg):  # what is missing would be made up, at full cost
+        rule = f"too few for the {width}x{height} pixels that they claim"
+        raise InputError(f"{path}: {len(jpeg):,} bytes are {rule}")
+    return True
+
+
+def _claimed_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height in the header of a PNG or JPEG file; None if it has no whole one."""
+    if data.startswith(_PNG + b"\0\0\0\rIHDR"):
+        return struct.unpack_from(">II", data, 16) if _png_chunks_fit(data) else None
+    at = len(_JPEG) if data.startswith(_JPEG) else len(data)
+    while len(data) > at + 9 and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker < 0xC0 or 0xD0 <= marker <= 0xD9:
+            break
         # a start of frame (ITU T.81, table B.1)
-        if data[at + 1] < 0xD0 and data[at + 1] not in (0xC4, 0xC8, 0xCC):
+        if marker < 0xD0 and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return None
 
 
-def png_chunks_fit(data: bytes | memoryview) -> bool:
-    """Whether all chunks of a PNG file lie within it: OpenCV allocates whatever length a chunk
-    claims. True for others.
+def _png_chunks_fit(data: bytes) -> bool:
+    """Return whether all chunks of a PNG file lie within it; True for other files.
+
+    OpenCV allocates whatever length a chunk claims.
     """
-    at = len(PNG)
-    if data[:at] != PNG:
+    at = len(_PNG)
+    if not data.startswith(_PNG):
         return True
     while at < len(data):
-        name, at = bytes(data[at + 4 : at + 8]), at + 12 + int.from_bytes(data[at : at + 4], "big")
+        name, at = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
         if name == b"IEND":
             return at <= len(data)
     return False

@@ -67,7 +67,7 @@ def predictions(moments: Sequence[Moment], labels: Sequence[str]) -> Figure:
     for (top, middle, bottom), moment in zip(grid.T, moments, strict=True):
         top.imshow(moment.frame)
         top.set_axis_off()
-        x, y, width, height = moment.box
+        x, y, width, height = moment.box[:4]
         top.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=ORANGE, linewidth=2))
         top.set_title(moment.title, fontsize=12)
         style.grey_image(middle, moment.face)

@@ -82,5 +82,5 @@ def figures_of(
         "pixels": image.shape[0] * image.shape[1],
         "norms": norms,
         "ssim": float(metrics.ssim(grey, hacked_grey)[0]),
-        "boxes": {"before": list(before.box), "after": list(after.box)},
+        "boxes": {"before": before.box[:4], "after": after.box[:4]},
     }

@@ -26,7 +26,7 @@ from jax.tree_util import Partial
 from scipy import sparse
 
 from fer_jax import faces
-from fer_jax.faces import FACE_SIZE, Box, Face
+from fer_jax.faces import FACE_SIZE, Face, framing
 from fer_jax.predict import Predictor
 from fer_jax.types import Attack, LogitsFn
 
@@ -43,7 +43,7 @@ _SAME_ROLL = math.radians(0.5)
 class Look(NamedTuple):
     """What the pipeline sees in a photograph: its largest face."""
 
-    box: Box
+    box: Face
     face: np.ndarray  # uint8 [48, 48]
     probabilities: np.ndarray  # float32 [C]
 
@@ -105,7 +105,7 @@ def hack(
     return None
 
 
-def crop_matrix(shape: tuple[int, ...], box: Box) -> sparse.csr_array:
+def crop_matrix(shape: tuple[int, ...], box: Face) -> sparse.csr_array:
     """Return `faces.crop` as a matrix float32 [48*48, H*W] from a photograph's grey levels.
 
     Each row has weights of at least 0 that sum to 1. Rounded, the product differs by at most one
@@ -113,7 +113,7 @@ def crop_matrix(shape: tuple[int, ...], box: Box) -> sparse.csr_array:
 
     Args:
         shape: of the photograph, beginning with H, W.
-        box: as for `faces.crop`; a `Face` is levelled.
+        box: as for `faces.crop`.
     """
     height, width = shape[:2]
     x, y, times = _samples((height, width), box)
@@ -139,7 +139,7 @@ def grey_levels(image: faces.Frame) -> np.ndarray:
     return image @ BGR_TO_GREY if image.ndim == 3 else image.astype(np.float32)
 
 
-def _samples(size: tuple[int, int], box: Box) -> tuple[np.ndarray, np.ndarray, int]:
+def _samples(size: tuple[int, int], box: Face) -> tuple[np.ndarray, np.ndarray, int]:
     """Find where `faces.crop` samples a photograph of a size (H, W).
 
     OpenCV is asked, by cutting two ramps: its versions round the places of samples differently.
@@ -148,37 +148,32 @@ def _samples(size: tuple[int, int], box: Box) -> tuple[np.ndarray, np.ndarray, i
         The samples' x and y, float64 [48 * times, 48 * times], in pixels' centres, within the
         photograph; and times, how many samples make a pixel's side.
     """
-    centre, side, roll = faces._frame_of(box)
-    times = math.ceil(max(1.0, side / FACE_SIZE))
-    part, (left, top) = faces._surroundings(np.broadcast_to(np.uint8(0), size), centre, side)
+    square = framing.frame_of(box)
+    times = math.ceil(max(1.0, square.side / FACE_SIZE))
+    part, left, top = framing.surroundings(np.broadcast_to(np.uint8(0), size), square)
     down, right = np.indices(part.shape, np.float32)
     # three channels, as a photograph: OpenCV may treat two in another way
     ramps = np.dstack([right, down, down])
-    seen = faces._square(ramps, (centre[0] - left, centre[1] - top), side, roll, FACE_SIZE * times)
+    square = square._replace(x=square.x - left, y=square.y - top)
+    seen = framing.cut(ramps, square, FACE_SIZE * times)
     return seen[..., 0].astype(float) + left, seen[..., 1].astype(float) + top, times
 
 
-def _ensemble(known: Sequence[Box]) -> list[Box]:
+def _ensemble(known: Sequence[Face]) -> list[Face]:
     """Return the boxes to attack: those found last, and boxes close to the very last."""
     newest = known[-1]
     unit = max(1, round(min(newest.w, newest.h) / 100))
     close = []
     for right, down, grown, turned in _JITTERS:
-        box = Box(
-            newest.x + right * unit,
-            newest.y + down * unit,
-            newest.w + grown * unit,
-            newest.h + grown * unit,
-        )
-        close.append(
-            Face(*box, newest.roll + math.radians(turned)) if isinstance(newest, Face) else box
-        )
+        x, y, w, h = newest.x + right * unit, newest.y + down * unit, newest.w, newest.h
+        # a detector that knows no tilt will not see the face turned
+        roll = newest.roll + math.radians(turned) if newest.roll else 0.0
+        close.append(Face(x, y, w + grown * unit, h + grown * unit, roll, newest.framing))
     return [*known[-_ENSEMBLE:], *close][:_ENSEMBLE]
 
 
-def _same(one: Box, other: Box) -> bool:
-    turned = getattr(one, "roll", 0.0) - getattr(other, "roll", 0.0)
-    return one == other and abs(turned) < _SAME_ROLL
+def _same(one: Face, other: Face) -> bool:
+    return one[:4] == other[:4] and abs(one.roll - other.roll) < _SAME_ROLL
 
 
 def _attacked(image, boxes, logits_fn, target, attack, eps, key) -> faces.Frame:
@@ -198,7 +193,7 @@ def _attacked(image, boxes, logits_fn, target, attack, eps, key) -> faces.Frame:
     return hacked.reshape(image.shape)
 
 
-def _taps(shape: tuple[int, ...], boxes: Sequence[Box]) -> tuple[_Taps, np.ndarray]:
+def _taps(shape: tuple[int, ...], boxes: Sequence[Face]) -> tuple[_Taps, np.ndarray]:
     """Return the ensemble's matrices, and which pixels of the photograph they show, int [P].
 
     Filled up: arrays for boxes of nearly the same size are alike, and nothing is compiled anew.

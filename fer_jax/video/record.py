@@ -73,7 +73,7 @@ class Table:
             self._rows.writerow([f"{event.time:.3f}"] + [""] * (len(self._columns) - 1))
         for one in sorted(event.predictions, key=lambda one: one.person):
             probabilities = [f"{value:.4f}" for value in one.probabilities]
-            place = [f"{event.time:.3f}", one.person, *one.box]
+            place = [f"{event.time:.3f}", one.person, *one.box[:4]]
             self._rows.writerow([*place, *probabilities, one.emotion, f"{one.probability:.4f}"])
 
     def __enter__(self) -> Self:

@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from scipy.special import softmax
 
 from fer_jax import attacks, faces
-from fer_jax.faces import Box, Face
+from fer_jax.faces import YUNET_FRAMING, Face
 from fer_jax.robustness import photo
 
 NOISE = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
@@ -24,6 +24,10 @@ SMOOTH = cv2.GaussianBlur(NOISE, (0, 0), 3)
 STRIPES = np.where(
     np.indices((150, 200)).sum(axis=0)[..., None] % 2 == 0, np.uint8(255), np.uint8([0, 10, 200])
 )
+
+
+def tilted(box, roll):
+    return box._replace(roll=roll, framing=YUNET_FRAMING)
 
 
 def assert_one_level(image, box):
@@ -40,12 +44,12 @@ def assert_one_level(image, box):
     roll=st.none() | st.floats(-math.pi, math.pi),
 )
 def test_the_matrix_is_opencvs_crop_within_one_level(image, middle, size, roll):
-    box = Box(middle[0] - size[0] // 2, middle[1] - size[1] // 2, *size)
-    assert_one_level(image, box if roll is None else Face(*box, roll))
+    box = Face(middle[0] - size[0] // 2, middle[1] - size[1] // 2, *size)
+    assert_one_level(image, box if roll is None else tilted(box, roll))
 
 
 @pytest.mark.parametrize(
-    "box", [Box(96, 48, 96, 96), Box(0, 0, 30, 30), Face(-40, -60, 200, 200, 0.3)]
+    "box", [Face(96, 48, 96, 96), Face(0, 0, 30, 30), Face(-40, -60, 200, 200, 0.3, YUNET_FRAMING)]
 )
 def test_its_rows_are_means(box):
     matrix = photo.crop_matrix((150, 200), box)
@@ -54,14 +58,14 @@ def test_its_rows_are_means(box):
 
 
 def test_the_matrix_of_a_single_pixel():
-    assert_one_level(np.full((1, 1, 3), 77, np.uint8), Box(0, 0, 1, 1))
+    assert_one_level(np.full((1, 1, 3), 77, np.uint8), Face(0, 0, 1, 1))
 
 
 def test_the_matrix_of_a_photographs_faces(astronaut):
     for box in (
-        Box(172, 72, 104, 104),
-        Face(170, 60, 96, 120, -0.12),
-        Face(430, 430, 140, 150, 0.5),
+        Face(172, 72, 104, 104),
+        Face(170, 60, 96, 120, -0.12, YUNET_FRAMING),
+        Face(430, 430, 140, 150, 0.5, YUNET_FRAMING),
     ):
         assert_one_level(astronaut, box)
 
@@ -104,8 +108,8 @@ class Nervous:
         )
         if number == len(self.seen):
             self.seen.append(image)
-        box = Box(60 + self.step * min(number, 2), 40, 70, 70)
-        return [box if self.roll is None else Face(*box, self.roll * min(number, 2))]
+        box = Face(60 + self.step * min(number, 2), 40, 70, 70)
+        return [box if self.roll is None else tilted(box, self.roll * min(number, 2))]
 
 
 PLAIN = np.full((150, 200, 3), 128, np.uint8)
@@ -151,7 +155,7 @@ def test_grey_photographs_stay_grey():
 def test_too_small_an_eps_and_a_detector_that_loses_the_face_give_none():
     assert hack(PLAIN, Nervous(PLAIN, 0), eps=0.9 / 255) is None  # less than a level
     assert (
-        hack(PLAIN, lambda image: [Box(60, 40, 70, 70)] if np.array_equal(image, PLAIN) else [])
+        hack(PLAIN, lambda image: [Face(60, 40, 70, 70)] if np.array_equal(image, PLAIN) else [])
         is None
     )
 
@@ -159,7 +163,7 @@ def test_too_small_an_eps_and_a_detector_that_loses_the_face_give_none():
 def test_an_attack_that_leaves_its_ball_is_brought_back():
     greedy = lambda key, logits_fn, images, labels: jnp.ones_like(images)
     hacked = photo._attacked(
-        PLAIN, [Box(60, 40, 70, 70)] * 5, Judge.logits_fn, 1, greedy, 3.5 / 255, jax.random.key(0)
+        PLAIN, [Face(60, 40, 70, 70)] * 5, Judge.logits_fn, 1, greedy, 3.5 / 255, jax.random.key(0)
     )
     assert set(np.unique(hacked)) == {128, 131}
 

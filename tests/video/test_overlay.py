@@ -33,7 +33,7 @@ def test_draw_of_nothing_changes_nothing():
 def test_the_box_has_the_colour_of_its_person_and_the_face_stays_to_be_seen():
     for person in (1, 2, 8):
         drawn = overlay.draw(NOISE, [prediction(np.eye(7)[3], person=person)])
-        x, y, w, h = BOX
+        x, y, w, h = BOX[:4]
         border = [drawn[y : y + h, x], drawn[y : y + h, x + w - 1], drawn[y + h - 1, x : x + w]]
         for line in border:
             assert (line == overlay.colour(person)).all()

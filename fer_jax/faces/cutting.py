@@ -1,0 +1,91 @@
+"""Cut the largest face out of each frame of a source into a folder of 48x48 pictures."""
+
+import contextlib
+import re
+import struct
+import sys
+import zlib
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from fer_jax import files
+from fer_jax.errors import InputError
+from fer_jax.faces.detectors import Detector
+from fer_jax.faces.framing import crop, largest
+from fer_jax.faces.pictures import PNG_HEADER, Frame, in_folder, read_image, write_png
+
+_TEXT = b"tEXtSoftware\0fer_jax preprocess"
+# the PNG chunk of every face that is cut here
+MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))
+
+
+class Source(NamedTuple):
+    """Where frames come from.
+
+    Attributes:
+        frames: to cut faces from.
+        total: how many there are, if that is known.
+        name: as the user knows it.
+        endless: whether only Ctrl-C ends them.
+    """
+
+    frames: Iterable[Frame]
+    total: int | None
+    name: str
+    endless: bool
+
+
+def pictures_in(folder: Path) -> Source:
+    """Return the pictures of a folder, sorted by name."""
+    paths = in_folder(folder)
+    return Source(map(read_image, paths), len(paths), str(folder), endless=False)
+
+
+def cut(source: AbstractContextManager[Source], out: Path, detector: Detector) -> str:
+    """Write the largest face of frame N to imageN.png in `out`, and return what was done in a line.
+
+    The faces of an earlier run are replaced, all at the end.
+
+    Args:
+        source: opened only when it is known that `out` can be written.
+        out: a folder, which need not exist.
+        detector: finds the faces.
+
+    Raises:
+        InputError: `out` cannot be written, or holds an imageN.png without our mark, which would be
+            lost; or the source gives no frame, or cannot be read.
+    """
+    files.require_folder(out)  # now, not after an hour of camera
+    earlier = [path for path in out.glob("image*.png") if re.fullmatch(r"image\d+", path.stem)]
+    for path in earlier:
+        if not _is_marked(path):
+            rule = "is no face of an earlier run of this script and would be lost"
+            raise InputError(f"{path}: {rule}: choose another --out")
+    with source as opened, files.appearing_in(out, earlier) as work:
+        samples = _cut_frames(opened, detector, work)
+        if not samples:
+            rule = "must give a frame, but gave none: nothing is written"
+            raise InputError(f"{opened.name}: {rule}")
+        count = len(list(work.iterdir()))
+    without = f"{samples - count} without a face ({detector.name})"
+    return f"{opened.name}: {samples} samples, {count} faces in {out}, {without}"
+
+
+def _cut_frames(source: Source, detector: Detector, folder: Path) -> int:
+    """Write the largest face of each frame to a folder, and return the number of frames."""
+    samples, quiet = 0, not sys.stderr.isatty()
+    frames = tqdm(source.frames, "cutting faces", source.total, unit="sample", disable=quiet)
+    with contextlib.suppress(KeyboardInterrupt) if source.endless else contextlib.nullcontext():
+        for samples, frame in enumerate(frames, 1):
+            if face := largest(detector(frame)):
+                write_png(folder / f"image{samples - 1}.png", crop(frame, face), MARK)
+    return samples
+
+
+def _is_marked(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(PNG_HEADER + len(MARK))[PNG_HEADER:] == MARK

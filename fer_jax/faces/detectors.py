@@ -1,0 +1,258 @@
+"""Detectors: what finds the faces in a picture.
+
+    for face, image in detectors.faces_in(picture, detectors.detector("yunet")):
+        predictor(image[None])
+
+A new one is a class like those below and one line in `DETECTORS`.
+"""
+
+import argparse
+import hashlib
+import http.client
+import math
+import os
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fer_jax import files, runtime
+from fer_jax.errors import InputError
+from fer_jax.faces.framing import HAAR_FRAMING, YUNET_FRAMING, Face, Square, crop, cut
+from fer_jax.faces.pictures import Frame, bgr, grey, opencv, read_bytes
+
+# YuNet (Wu, Peng, Yu: "YuNet: a tiny millisecond-level face detector", 2023,
+# https://doi.org/10.1007/s11633-023-1423-y) as OpenCV Zoo publishes it.
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+YUNET_URL = (
+    f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{YUNET_FILE}"
+)
+YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+YUNET_VARIABLE = "FER_JAX_YUNET"
+
+# Detection runs on a copy with this longer side, in pixels: a smaller one loses the small faces of
+# a group, and a larger one costs more time than it finds faces (`python benchmarks/detectors.py`
+# measures both).
+DETECTION_SIDE = 480
+_SMALLEST = 10  # pixels of YuNet's smallest faces
+# pixels of the square that YuNet sees at its second look, and its side in boxes
+_CLOSER_SIDE, _CLOSER_BOXES = 256, 1.5
+_MAX_MODEL = 1 << 20  # bytes; YuNet's file has 232,589
+
+
+class Detector(Protocol):
+    """Finds the faces in a frame, whose centres lie in it, largest first."""
+
+    @property
+    def name(self) -> str:
+        """How users know it."""
+        ...
+
+    def __call__(self, frame: Frame, /) -> Sequence[Face]: ...
+
+
+class HaarDetector:
+    """OpenCV's frontal-face cascade: fast, but blind to profiles and to heads tilted by more than
+    about 15 degrees.
+
+    Of the cascades that OpenCV ships, `alt2` raises the fewest false alarms at equal speed and
+    recall; `default` takes a space shuttle for a face larger than the astronaut's.
+    """
+
+    name = "Haar"
+
+    def __init__(self, model: Path | None = None) -> None:
+        if model:
+            rule = "a detector's file goes with YuNet, not with Haar, which is part of OpenCV"
+            raise InputError(f"{model}: {rule}")
+        cv2 = opencv()
+        if not hasattr(cv2, "CascadeClassifier"):  # OpenCV 5 dropped it, and the cascades
+            remedy = "pip install 'opencv-python>=4.10,<5'"
+            raise InputError(f"OpenCV {cv2.__version__} has no Haar detector: {remedy}")
+        cascade = cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml"
+        self._cascade = cv2.CascadeClassifier(cascade)
+
+    def __call__(self, frame: Frame) -> list[Face]:
+        """Return the faces at least 24 pixels wide in the detection copy, in the frame's pixels."""
+        small, shrink = _detection_copy(grey(frame))
+        small = opencv().equalizeHist(small)
+        rectangles = self._cascade.detectMultiScale(
+            small, scaleFactor=1.1, minNeighbors=5, minSize=(24, 24)
+        )
+        boxes = [_enlarged(rectangle, shrink) for rectangle in rectangles]
+        return _largest_first(Face(*box, framing=HAAR_FRAMING) for box in boxes)
+
+
+class YuNetDetector:
+    """OpenCV Zoo's YuNet: finds turned and tilted faces too, and their tilt. One thread at a time
+    may call it.
+
+    A score of 0.6 finds 776 of 821 of FER-2013's training faces (`benchmarks/fit_framing.py`);
+    OpenCV's 0.9 misses many of them. Of boxes that overlap (over union) by more than 0.3, OpenCV's
+    value, one stays.
+
+    Its landmarks follow the tilt of a large face only: those of a small one stay nearly level. So
+    each face gets a second look, at `_CLOSER_SIDE`.
+    """
+
+    name = "YuNet"
+    SCORE = 0.6
+    OVERLAP = 0.3
+
+    def __init__(self, model: Path | None = None) -> None:
+        """Load OpenCV Zoo's file: `model`, by default the one at hand, else it is fetched.
+
+        Raises:
+            InputError: it cannot be read or fetched, or is another file: nothing else is shown to
+                OpenCV's parser.
+        """
+        path = model or yunet_at_hand() or fetch_yunet(_cached_yunet())
+        content = np.frombuffer(_checked(read_bytes(path, _MAX_MODEL), path), np.uint8)
+        nothing, size = np.empty(0, np.uint8), (DETECTION_SIDE, DETECTION_SIDE)
+        create = opencv().FaceDetectorYN.create
+        self._network = create("onnx", content, nothing, size, self.SCORE, self.OVERLAP)
+
+    def __call__(self, frame: Frame) -> list[Face]:
+        """Return the faces whose centres lie in the frame, in its pixels."""
+        frame = bgr(frame)
+        small, shrink = _detection_copy(frame)
+        boxes = [_enlarged(row[:4], shrink) for row in self._rows(small)]
+        upright = [Face(*box, framing=YUNET_FRAMING) for box in boxes]
+        inside = [face for face in upright if face.lies_in(frame)]
+        return [face._replace(roll=self._roll(frame, face)) for face in _largest_first(inside)]
+
+    def _rows(self, image: np.ndarray) -> np.ndarray:
+        """Return what the network finds in BGR uint8 [H, W, 3]: float32 [N, 15].
+
+        A row is the box (x, y, w, h), then x, y of the right eye (the person's: the left one as
+        seen), the left eye, the tip of the nose, the right and the left corner of the mouth, then
+        the score.
+        """
+        height, width = image.shape[:2]
+        nothing = np.empty((0, 15), np.float32)
+        if min(height, width) < _SMALLEST:
+            return nothing
+        self._network.setInputSize((width, height))
+        _, rows = self._network.detect(image)
+        return nothing if rows is None else rows
+
+    def _roll(self, frame: np.ndarray, face: Face) -> float:
+        """Return the tilt of a face from a closer look; 0 if that finds no face."""
+        square = Square(*face.centre, side=_CLOSER_BOXES * min(face.w, face.h), roll=0.0)
+        rows = self._rows(cut(frame, square, _CLOSER_SIDE))
+        if not len(rows):
+            return 0.0
+        distances = np.hypot(*(rows[:, :2] + rows[:, 2:4] / 2 - _CLOSER_SIDE / 2).T)
+        points = rows[distances.argmin(), 4:14].reshape(5, 2)
+        right_eye, left_eye, _, right_mouth, left_mouth = points
+        sideways = (left_eye - right_eye) + (left_mouth - right_mouth)
+        downwards = right_mouth + left_mouth - right_eye - left_eye
+        # downwards, turned by a quarter, points sideways too
+        right, down = sideways + np.array([downwards[1], -downwards[0]]) / 2
+        return math.atan2(down, right)
+
+
+def _auto(model: Path | None) -> Detector:
+    """Return YuNet where its file is at hand, else Haar."""
+    return YuNetDetector(model) if model or yunet_at_hand() else HaarDetector()
+
+
+# How each is built from the file that --detector-model names, or None.
+DETECTORS: dict[str, Callable[[Path | None], Detector]] = {
+    "auto": _auto,
+    "haar": HaarDetector,
+    "yunet": YuNetDetector,
+}
+
+
+def detector(kind: str = "auto", model: Path | None = None) -> Detector:
+    """Return a detector by its name on a command line, one of `DETECTORS`.
+
+    Args:
+        kind: "haar"; "yunet", which fetches its file if there is none; or "auto": YuNet where its
+            file is at hand.
+        model: YuNet's file; else that in the environment variable FER_JAX_YUNET, else that in the
+            user's cache.
+
+    Raises:
+        InputError: `model` with Haar; or YuNet's file cannot be read, is another file or cannot be
+            fetched.
+    """
+    return DETECTORS[kind](model)
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """Give a command line the arguments of `detector`: --detector and --detector-model."""
+    text = "auto (the default) is yunet where its file is at hand, else haar; yunet fetches it"
+    parser.add_argument("--detector", choices=DETECTORS, default="auto", help=text)
+    text = f"YuNet's file; default: ${YUNET_VARIABLE}, else the one in the user's cache"
+    parser.add_argument("--detector-model", metavar="FILE", type=Path, help=text)
+
+
+def faces_in(image: Frame, detector: Detector | None = None) -> list[tuple[Face, np.ndarray]]:
+    """Return each face in a picture, largest first, with its crop, uint8 [48, 48].
+
+    The detector is Haar by default.
+    """
+    faces = (detector or HaarDetector())(image)
+    return [(face, crop(image, face)) for face in _largest_first(faces)]
+
+
+def yunet_at_hand() -> Path | None:
+    """Return YuNet's file: the one that FER_JAX_YUNET names, else the cached one, else None."""
+    if named := os.environ.get(YUNET_VARIABLE):
+        return Path(named)
+    cached = _cached_yunet()
+    return cached if cached.is_file() else None
+
+
+def fetch_yunet(path: Path, url: str = YUNET_URL) -> Path:
+    """Download YuNet's file to `path`, which appears once its checksum is right.
+
+    Raises:
+        InputError: there is no connection, or something else arrives.
+    """
+    # some servers refuse Python's own
+    request = urllib.request.Request(url, headers={"User-Agent": "fer_jax"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            content = response.read(_MAX_MODEL)
+    except (OSError, http.client.HTTPException) as error:
+        problem = f"YuNet's file cannot be fetched: {error}; try --detector haar"
+        raise InputError(f"{url}: {problem}") from None
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(_checked(content, url))
+    return path
+
+
+def _cached_yunet() -> Path:
+    return runtime.cache_folder() / YUNET_FILE
+
+
+def _checked(content: bytes, name: Path | str) -> bytes:
+    """Return YuNet's file, once its checksum is right: a parser of untrusted models is a way in."""
+    if (digest := hashlib.sha256(content).hexdigest()) != YUNET_SHA256:
+        rule = f"must be OpenCV Zoo's {YUNET_FILE}, sha256 {YUNET_SHA256[:16]}..."
+        raise InputError(f"{name}: {rule}, got {digest[:16]}...")
+    return content
+
+
+def _detection_copy(image: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return a copy with a longer side of at most `DETECTION_SIDE`, and how much smaller it is."""
+    cv2 = opencv()
+    height, width = image.shape[:2]
+    shrink = max(1.0, max(height, width) / DETECTION_SIDE)
+    if shrink == 1:
+        return image, shrink
+    size = max(1, round(width / shrink)), max(1, round(height / shrink))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), shrink
+
+
+def _enlarged(rectangle: Iterable[float], times: float) -> list[int]:
+    return [round(float(value) * times) for value in rectangle]
+
+
+def _largest_first(faces: Iterable[Face]) -> list[Face]:
+    return sorted(faces, key=lambda face: face.area, reverse=True)
