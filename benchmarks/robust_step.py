@@ -35,7 +35,8 @@ def measure(configs: list[Config], repeats: int) -> list[list[float]]:
     import jax
     import jax.numpy as jnp
 
-    from fer_jax.training import loop as train
+    from fer_jax import models
+    from fer_jax.training import step as train
     from fer_jax.training.parallel import Devices
 
     devices, runs, seconds = Devices(), [], [[] for _ in configs]
@@ -44,7 +45,7 @@ def measure(configs: list[Config], repeats: int) -> list[list[float]]:
         faces = jax.random.randint(jax.random.key(0), (size, 48, 48), 0, 256).astype(jnp.uint8)
         targets = jax.nn.one_hot(jnp.arange(size) % 7, 7)
         optimizer = train.make_optimizer(config, 1000, 100)
-        step = train.make_step(config, optimizer, train.crop_of(config), 1000, devices)
+        step = train.make_step(config, optimizer, models.create(config.model).crop, 1000, devices)
         state = train.make_state(config, optimizer, targets)
         runs.append([step, state, faces, targets, jnp.arange(size)])
     for repeat in range(repeats + 1):  # the first compiles

@@ -34,7 +34,7 @@ def measure(plain: bool, batch: int, side: int, repeats: int) -> float:
         else models.create({**architecture, "dropout": 0.0})
     )
     # plain Flax crops nothing: both are to do the same work
-    side = min(side, architecture.get("crop", side))
+    side = min(side, models.create(architecture).crop)
     images = jax.random.uniform(jax.random.key(0), (batch, side, side, 1))
     labels = jnp.arange(batch) % 7
     variables = model.init(jax.random.key(1), images[:1])

@@ -80,13 +80,18 @@ def run(main: Callable[[], int | None]) -> int:
             f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr
         )
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(_with_notes("interrupted", interrupt), file=sys.stderr)
         return 130
     except _Stopped as stopped:
         with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP tells
-            print(f"ended by {stopped.number.name}", file=sys.stderr)
+            print(_with_notes(f"ended by {stopped.number.name}", stopped), file=sys.stderr)
         return 128 + stopped.number
+
+
+def _with_notes(text: str, error: BaseException) -> str:
+    """Append what those that an interrupt passed through had to say: how to go on, for example."""
+    return ": ".join([text, *getattr(error, "__notes__", [])])
 
 
 def parse_eps(text: str) -> float:

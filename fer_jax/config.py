@@ -1,4 +1,4 @@
-"""What a training run is made of: frozen dataclasses that a plain Python file fills in.
+"""The settings of a training run: frozen dataclasses that a plain Python file fills in.
 
 config = load("experiments/vgg.py", ["epochs=5", "optimizer.learning_rate=0.05"])
 """
@@ -8,6 +8,8 @@ import dataclasses
 import importlib.util
 import itertools
 import math
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -20,9 +22,8 @@ class Optimizer:
     """SGD with Nesterov momentum and L2 weight decay on the kernels."""
 
     learning_rate: float = 0.1  # the schedule's peak, for batches of `Config.batch_size`
-    schedule: Literal["one-cycle", "cosine", "plateau"] = "one-cycle"
-    # share of the run over which the rate rises to its peak (one-cycle and cosine)
-    warmup: float = 0.25
+    schedule: Literal["one-cycle", "plateau"] = "one-cycle"
+    warmup: float = 0.25  # one-cycle: share of the run over which the rate rises to its peak
     momentum: float = 0.9
     weight_decay: float = 5e-4
     plateau_factor: float = 0.75  # plateau: the rate is multiplied by this ...
@@ -45,9 +46,7 @@ class Augment:
 
 @dataclass(frozen=True)
 class Adversary:
-    """Who changes the training images before the network sees them, and by how much; see
-    `fer_jax.robust`.
-    """
+    """Who changes the training images before the network sees them; see `training.adversary`."""
 
     method: Literal["none", "fgsm", "pgd", "trades", "noise", "smoothadv"] = "none"
     norm: Literal["linf", "l2"] = "linf"
@@ -58,18 +57,14 @@ class Adversary:
     # adversarial weight perturbation: length of the step as a share of each kernel's; 0 is off
     awp: float = 0.0
     sigma: float = 0.25  # noise and smoothadv: standard deviation in pixel units
-    # smoothadv: of the noise, over which the smoothed classifier's answer is averaged
-    draws: int = 1
+    draws: int = 1  # smoothadv: noises over which the smoothed classifier's answer is averaged
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """When a run ends before its last epoch. The weights of the best epoch are what it delivers,
-    stopped or not.
-    """
+    """When a run ends before its last epoch; it delivers the best epoch's weights in any case."""
 
-    # Of the hold-out; "robust_accuracy" needs an adversary. "last" keeps the last epoch: a small
-    # hold-out chooses by luck.
+    # of the hold-out; "last" keeps the last epoch, as a small hold-out chooses by luck
     monitor: Literal["accuracy", "loss", "robust_accuracy", "last"] = "accuracy"
     min_delta: float = 0.0  # an epoch counts as better if it gains more than this
     patience: int = 10  # epochs without a better one
@@ -90,16 +85,14 @@ class Config:
     holdout: float = 0.1  # share of the training rows that train-only holds out
     seed: int = 0
     label_smoothing: float = 0.1
-    # share of the targets that is what FER+'s annotators' votes let expect, not the label itself
+    # share of the targets that is what FER+'s votes let expect, in place of the label
     votes: float = 0.0
     # weight of the network's own earlier beliefs in the targets at the end of the run
     self_distillation: float = 0.0
-    # model files whose mean probabilities, of the very views that are trained on, ...
-    teachers: tuple[str, ...] = ()
-    teaching: float = 0.0  # ... take this share of the targets
-    # decay per step of the averaged weights, the ones that are evaluated and delivered
-    ema: float = 0.998
-    # (share of the run from which, side in pixels)
+    teachers: tuple[str, ...] = ()  # model files, shown the very views that are trained on
+    teaching: float = 0.0  # share of the targets that is the teachers' mean probabilities
+    ema: float = 0.998  # decay per step of the averaged weights: what is evaluated and delivered
+    # (share of the run from which, side in pixels) of the training views
     resolutions: tuple[tuple[float, int], ...] = ((0.0, 48),)
     init_from: str = ""  # a model file to start from instead of random weights
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -141,13 +134,16 @@ _RULES = {
     "early_stopping.patience": (1, 10_000),
     "early_stopping.rate_below": (0, 1),
 }
+_RESOLUTIONS = "(share, side) pairs with shares rising from 0 and sides in 16..48"
 
 
-def load(path: str | Path, overrides: list[str] | None = None) -> Config:
-    """The `config` of an experiment file, with `key=value` overrides (dotted keys, Python literals
-    or bare words).
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Return the `config` of an experiment file, with some of its values replaced.
 
     The file is Python and is executed: load only what you would run.
+
+    Args:
+        overrides: KEY=VALUE, with dotted keys; the values are Python literals or bare words.
 
     Raises:
         InputError: no such file, no `config` in it, an unknown key, a value of another type or out
@@ -162,68 +158,72 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the user's file raises, said in one line
+    except Exception as error:  # whatever the user's file raises, in one line
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
     config = getattr(module, "config", None)
     if not isinstance(config, Config):
-        raise InputError(
-            f"{path}: defines no `config = Config(...)`, found {type(config).__name__}"
-        )
-    for override in overrides or []:
+        kind = type(config).__name__
+        raise InputError(f"{path}: defines no `config = Config(...)`, found {kind}")
+    for override in overrides:
         config = _override(config, override)
     return check(config)
 
 
 def check(config: Config) -> Config:
-    """`config` itself, if every value has its declared type and lies in its range.
+    """Return `config` itself, if every value has its type, lies in its range and fits the others.
 
     Raises:
         InputError: naming the key, the rule and the value.
     """
     _check_types(config, "")
     for key, (low, high) in _RULES.items():
-        value: Any = config
-        for part in key.split("."):
-            value = getattr(value, part)
+        value: Any = operator.attrgetter(key)(config)
         if not (math.isfinite(value) and low <= value <= high):
             raise InputError(f"config key {key} must be in [{low}, {high}], received {value!r}")
-    _check_resolutions(config.resolutions)
-    if config.votes and config.protocol.startswith("ferplus"):
-        raise InputError(
-            f"config key votes must be 0 where protocol is {config.protocol}: all targets are votes there"
-        )
-    if config.self_distillation and config.augment.mixup:
-        raise InputError("config key self_distillation must be 0 where augment.mixup is used")
-    if bool(config.teachers) != bool(config.teaching):
-        raise InputError(
-            f"config key teaching must be above 0 where teachers are named, and only there, received {config.teaching}"
-        )
-    if not all(isinstance(path, str) for path in config.teachers):
-        raise InputError(
-            f"config key teachers must be paths of model files, received {config.teachers!r}"
-        )
-    if config.adversary.method in ("noise", "smoothadv") and not 0 < config.adversary.sigma <= 1:
-        raise InputError(
-            f"config key adversary.sigma must be above 0 and at most 1, received {config.adversary.sigma}"
-        )
-    if config.adversary.method == "smoothadv" and config.adversary.norm != "l2":
-        raise InputError(
-            f"config key adversary.norm must be l2 where method is smoothadv, received {config.adversary.norm}"
-        )
-    if config.early_stopping.monitor == "robust_accuracy" and config.adversary.method == "none":
-        raise InputError(
-            "config key early_stopping.monitor must not be robust_accuracy where adversary.method is none"
-        )
+    for key, rule in _misfits(config):
+        raise InputError(f"config key {key} must be {rule}")
     return config
 
 
+def _misfits(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the keys whose values do not fit the others', and what they must be."""
+    adversary = config.adversary
+    if not _are_resolutions(config.resolutions):
+        yield "resolutions", f"{_RESOLUTIONS}, received {config.resolutions!r}"
+    if config.votes and config.protocol.startswith("ferplus"):
+        yield "votes", f"0 where protocol is {config.protocol}: all targets are votes there"
+    if config.self_distillation and config.augment.mixup:
+        yield "self_distillation", "0 where augment.mixup is used"
+    if bool(config.teachers) != bool(config.teaching):
+        rule = "above 0 where teachers are named, and only there"
+        yield "teaching", f"{rule}, received {config.teaching}"
+    if not all(isinstance(path, str) for path in config.teachers):
+        yield "teachers", f"paths of model files, received {config.teachers!r}"
+    if adversary.method in ("noise", "smoothadv") and not 0 < adversary.sigma <= 1:
+        yield "adversary.sigma", f"above 0 and at most 1, received {adversary.sigma}"
+    if adversary.method == "smoothadv" and adversary.norm != "l2":
+        yield "adversary.norm", f"l2 where method is smoothadv, received {adversary.norm}"
+    if config.early_stopping.monitor == "robust_accuracy" and adversary.method == "none":
+        yield "early_stopping.monitor", "another than robust_accuracy where there is no adversary"
+
+
+def _are_resolutions(pairs: tuple) -> bool:
+    for pair in pairs:
+        if not (isinstance(pair, tuple) and len(pair) == 2):
+            return False
+        if not (_is_a(pair[0], float) and _is_a(pair[1], int) and 16 <= pair[1] <= 48):
+            return False
+    shares = [share for share, _ in pairs]
+    return shares[:1] == [0] and all(a < b < 1 for a, b in itertools.pairwise(shares))
+
+
 def to_dict(config: Config) -> dict[str, Any]:
-    """Builtins only, ready for JSON and model files."""
+    """Return the values as builtins only, ready for JSON and model files."""
     return dataclasses.asdict(config)
 
 
 def from_dict(values: dict[str, Any]) -> Config:
-    """The inverse of `to_dict`, also after a round trip through JSON (lists for tuples).
+    """Return the inverse of `to_dict`, also after a round trip through JSON (lists for tuples).
 
     Raises:
         InputError: an unknown or missing key, or a value that `check` refuses.
@@ -232,11 +232,10 @@ def from_dict(values: dict[str, Any]) -> Config:
 
 
 def _build(kind: type, values: dict[str, Any], prefix: str) -> Any:
-    hints, known = get_type_hints(kind), {f.name for f in dataclasses.fields(kind)}
-    if unknown := sorted(set(values) - known):
-        raise InputError(
-            f"unknown config key {prefix + unknown[0]}: known are {', '.join(sorted(known))}"
-        )
+    hints = get_type_hints(kind)
+    if unknown := sorted(set(values) - set(hints)):
+        known = ", ".join(sorted(hints))
+        raise InputError(f"unknown config key {prefix + unknown[0]}: known are {known}")
     built = {}
     for key, value in values.items():
         if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
@@ -267,7 +266,7 @@ def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
     # an architecture, which may leave out what has a default: `models.create` checks its keys
     if isinstance(node, dict):
         old = node.get(head)
-    elif head in (known := [f.name for f in dataclasses.fields(node)]):
+    elif head in (known := [field.name for field in dataclasses.fields(node)]):
         old = getattr(node, head)
     else:
         raise InputError(f"unknown config key {key}: known are {', '.join(known)}")
@@ -277,49 +276,27 @@ def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
         value = _replaced(old, rest, value, key)
     elif isinstance(old, float) and type(value) is int:
         value = float(value)
-    return (
-        {**node, head: value}
-        if isinstance(node, dict)
-        else dataclasses.replace(node, **{head: value})
-    )
+    if isinstance(node, dict):
+        return {**node, head: value}
+    return dataclasses.replace(node, **{head: value})
 
 
 def _check_types(node: Any, prefix: str) -> None:
     for name, hint in get_type_hints(type(node)).items():
-        value = getattr(node, name)
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            if not isinstance(value, hint):
-                raise InputError(
-                    f"config key {prefix}{name} must be {hint.__name__}(...), received {value!r}"
-                )
+        value, kind = getattr(node, name), get_origin(hint) or hint
+        if dataclasses.is_dataclass(hint):
+            rule, fits = f"{kind.__name__}(...)", isinstance(value, kind)
+        elif kind is Literal:
+            rule, fits = f"one of {get_args(hint)}", value in get_args(hint)
+        else:
+            rule, fits = f"of type {kind.__name__}", _is_a(value, kind)
+        if not fits:
+            raise InputError(f"config key {prefix}{name} must be {rule}, received {value!r}")
+        if dataclasses.is_dataclass(hint):
             _check_types(value, f"{prefix}{name}.")
-        elif get_origin(hint) is Literal:
-            if value not in get_args(hint):
-                raise InputError(
-                    f"config key {prefix}{name} must be one of {get_args(hint)}, received {value!r}"
-                )
-        elif not _is_a(value, get_origin(hint) or hint):
-            expected = (get_origin(hint) or hint).__name__
-            raise InputError(
-                f"config key {prefix}{name} must be of type {expected}, received {value!r}"
-            )
 
 
 def _is_a(value: Any, kind: type) -> bool:
     if kind in (int, float) and isinstance(value, bool):
         return False
     return isinstance(value, (int, float) if kind is float else kind)
-
-
-def _check_resolutions(resolutions: tuple) -> None:
-    rule = "config key resolutions must be (share, side) pairs with shares rising from 0 and sides in 16..48"
-    well_formed = resolutions and all(
-        isinstance(pair, tuple) and len(pair) == 2 and _is_a(pair[0], float) and _is_a(pair[1], int)
-        for pair in resolutions
-    )
-    if not well_formed:
-        raise InputError(f"{rule}, received {resolutions!r}")
-    shares = [share for share, _ in resolutions]
-    rising = shares[0] == 0 and all(a < b < 1 for a, b in itertools.pairwise(shares))
-    if not rising or not all(16 <= side <= 48 for _, side in resolutions):
-        raise InputError(f"{rule}, received {resolutions!r}")

@@ -4,24 +4,25 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_jax import cli, runtime
+from fer_jax import cli
 
-EPILOG = "example:\n  python scripts/describe_model.py --model runs/vgg/model.pkl"
+EXAMPLE = "example:\n  python scripts/describe_model.py --model runs/vgg/model.pkl"
+
+
+def parse_arguments() -> argparse.Namespace:
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=style)
+    text = "model file (default: the shipped model)"
+    parser.add_argument("--model", type=Path, metavar="FILE", help=text)
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--model", type=Path, metavar="FILE", help="model file (default: the shipped model)"
-    )
-    args = parser.parse_args()
-    runtime.configure()
-    from fer_jax.models import describe
+    args = parse_arguments()
+    from fer_jax.models.describe import layer_table
     from fer_jax.predict import load_model
 
-    print(describe.layer_table(load_model(args.model).architecture))
+    print(layer_table(load_model(args.model).architecture))
 
 
 if __name__ == "__main__":

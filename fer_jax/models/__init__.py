@@ -1,7 +1,19 @@
-"""Model families by name; the only place that imports flax.linen.
+"""Model families by name; the only folder that imports flax.linen.
 
-model = create({"family": "vgg", "stages": [[32, 32], [64, 64]], "dropout": 0.3})
-logits = model.apply(variables, images, train=False)   # [B,48,48,1] in [0,1] -> [B,7]
+    model = create({"family": "vgg", "stages": [[32, 32], [64, 64]], "dropout": 0.3})
+    logits = model.apply(variables, images, train=False)   # [B, 48, 48, 1] in [0, 1] -> [B, 7]
+
+A family is one file with one flax module, entered in `FAMILIES`. What the rest of the package
+expects of the module:
+
+- its fields are builtins (tuples in place of lists), with defaults where one makes sense, and
+  `dtype`, that of the activations; a wrong value raises `ValueError`
+- it has, as fields or properties, `classes`, the number of logits; `channels` of an image;
+  `crop`, the side of the central square that it looks at; and `smallest_side` that it can take
+- `__call__(images, train=False)` turns float32 images [B, H, W, channels] in [0, 1], normalised by
+  the module itself, into float32 logits [B, classes]; it keeps parameters in "params", running
+  statistics (if it has any) in "batch_stats", and takes dropout's randomness from "dropout"
+- its last layer is called "logits", if training is to start from a network of other classes
 """
 
 import inspect
@@ -17,14 +29,14 @@ FAMILIES = {"vgg": vgg.Model}
 
 
 def create(architecture: dict[str, Any], dtype: Any = jnp.float32) -> nn.Module:
-    """The flax module that an architecture (builtins only, as a model file stores it) describes.
+    """Return the flax module that an architecture describes.
 
     Args:
-        architecture: "family" and the family's own fields.
+        architecture: "family" and the family's own fields, builtins only, as model files hold it.
         dtype: of the activations; parameters and logits are float32 always.
 
     Raises:
-        InputError: the family, a field or a field's value is not known to it.
+        InputError: the family is not known, or a field or its value not to the family.
     """
     fields = dict(architecture)
     family = fields.pop("family", None)
@@ -32,9 +44,8 @@ def create(architecture: dict[str, Any], dtype: Any = jnp.float32) -> nn.Module:
         raise InputError(f"unknown model family {family!r}: expected one of {', '.join(FAMILIES)}")
     known = set(inspect.signature(FAMILIES[family]).parameters) - {"dtype", "parent", "name"}
     if unknown := sorted(set(fields) - known):
-        raise InputError(
-            f"model family {family}: unknown field {unknown[0]!r}, known are {', '.join(sorted(known))}"
-        )
+        rule = f"unknown field {unknown[0]!r}, known are {', '.join(sorted(known))}"
+        raise InputError(f"model family {family}: {rule}")
     try:
         return FAMILIES[family](**_frozen(fields), dtype=dtype)
     except (TypeError, ValueError) as error:
@@ -42,7 +53,7 @@ def create(architecture: dict[str, Any], dtype: Any = jnp.float32) -> nn.Module:
 
 
 def _frozen(value: Any) -> Any:
-    """Lists as tuples all the way down: a flax module's fields must be hashable."""
+    """Turn lists into tuples all the way down: a flax module's fields must be hashable."""
     if isinstance(value, list | tuple):
         return tuple(_frozen(item) for item in value)
     if isinstance(value, dict):

@@ -1,11 +1,10 @@
-"""A VGG for small faces: pairs of 3x3 convolutions with batch norm, 2x2 pooling, global average,
-one dense layer.
+"""A VGG for small faces: 3x3 convolutions with batch norm, 2x2 pooling, one dense layer.
 
     Model(stages=((32, 32), (96, 96), (192, 192), (384, 384)), dropout=0.3)
 
-After Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015; with batch norm and a
-global average in place of its large dense layers, so that the network takes faces of any size
-(training starts on small ones).
+After Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015
+(https://arxiv.org/abs/1409.1556); with batch norm, and with a global average in place of the large
+dense layers, so that the network takes faces of any size (training may start on small ones).
 """
 
 from typing import Any
@@ -47,16 +46,24 @@ class Model(nn.Module):
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), received {self.dropout!r}")
         if not (type(self.crop) is int and 16 <= self.crop <= IMAGE_SIZE):
-            raise ValueError(
-                f"crop must be an integer in [16, {IMAGE_SIZE}], received {self.crop!r}"
-            )
-        if self.crop >> len(self.stages) == 0:
-            raise ValueError(
-                f"stages must be so few that a side of {self.crop} is left after halving, are {len(self.stages)}"
-            )
+            rule = f"crop must be an integer in [16, {IMAGE_SIZE}]"
+            raise ValueError(f"{rule}, received {self.crop!r}")
+        if self.crop < self.smallest_side:
+            rule = f"stages must be so few that a side of {self.crop} is left after halving"
+            raise ValueError(f"{rule}, are {len(self.stages)}")
         if not (type(self.classes) is int and self.classes >= 2):
             raise ValueError(f"classes must be an integer >= 2, received {self.classes!r}")
         super().__post_init__()
+
+    @property
+    def channels(self) -> int:
+        """Images are grey."""
+        return 1
+
+    @property
+    def smallest_side(self) -> int:
+        """Every stage halves the side, and something must be left."""
+        return 2 ** len(self.stages)
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
@@ -74,10 +81,8 @@ class Model(nn.Module):
 
 
 def _are_stages(stages: Any) -> bool:
-    if (
-        not isinstance(stages, tuple)
-        or not stages
-        or not all(isinstance(stage, tuple) and stage for stage in stages)
-    ):
+    if not isinstance(stages, tuple) or not stages:
+        return False
+    if not all(isinstance(stage, tuple) and stage for stage in stages):
         return False
     return all(type(width) is int and width > 0 for stage in stages for width in stage)

@@ -1,5 +1,4 @@
-"""Training checkpoints by orbax: arrays only, written beside the old ones and renamed when
-complete.
+"""Training checkpoints by orbax: arrays only, each renamed to its place when it is complete.
 
 with Checkpoints(workdir / "checkpoints") as checkpoints:
     tree = checkpoints.restore(tree)     # the newest, or `tree` itself if there is none
@@ -24,10 +23,13 @@ Tree = TypeVar("Tree")
 KEPT = 2
 
 
+def exists(directory: Path) -> bool:
+    """Whether a complete checkpoint lies in `directory`."""
+    return any(path.name.isdigit() for path in directory.glob("*"))
+
+
 class Checkpoints:
-    """The newest checkpoints of one run, by epoch. A context manager: leaving it waits for writes
-    and closes.
-    """
+    """The newest checkpoints of one run, by epoch; leaving the context waits for writes."""
 
     def __init__(self, directory: Path):
         self.directory = Path(directory).absolute()  # orbax refuses relative paths
@@ -61,12 +63,11 @@ class Checkpoints:
         # tensorstore wraps "no space left" in ValueError
         except (OSError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"{self.directory}: cannot save the checkpoint of epoch {epoch}: {reason}"
-            ) from None
+            rule = f"cannot save the checkpoint of epoch {epoch}"
+            raise InputError(f"{self.directory}: {rule}: {reason}") from None
 
     def restore(self, tree: Tree) -> Tree:
-        """The newest checkpoint, in the structure, shapes and types of `tree`.
+        """Return the newest checkpoint, in the structure, shapes and types of `tree`.
 
         Raises:
             InputError: it is damaged or was written by another model or optimiser.
@@ -74,25 +75,22 @@ class Checkpoints:
         epoch = self.latest
         if epoch is None:
             return tree
+        shapes = jax.tree.map(ocp.arrays.to_shape_dtype_struct, tree)
         try:
             with _late_reads_kept_quiet():
-                return self._checkpointer.load(
-                    epoch, jax.tree.map(ocp.arrays.to_shape_dtype_struct, tree)
-                )
+                return self._checkpointer.load(epoch, shapes)
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
             # coroutines that orbax made and will never await: they would complain later, anywhere
             gc.collect()
-        raise InputError(
-            f"{self.directory}: cannot restore the checkpoint of epoch {epoch}: {reason}"
-        )
+        rule = f"cannot restore the checkpoint of epoch {epoch}"
+        raise InputError(f"{self.directory}: {rule}: {reason}")
 
 
 @contextmanager
 def _late_reads_kept_quiet() -> Iterator[None]:
-    """Around a restore: say nothing about the other arrays once one could not be read, now or after
-    the block has failed.
+    """Say nothing about the other arrays once one could not be read, now or after the block.
 
     orbax reads them concurrently and closes its event loop at the first failure. Each read that
     ends later reports an unretrieved exception to asyncio's log, or finds the loop closed and

@@ -1,12 +1,14 @@
 import csv
+import functools
 import json
-import sys
+import shutil
 
 import pytest
 
-from fer_jax import cli, files
 from fer_jax import config as configs
+from fer_jax import files
 from fer_jax.config import Config, Optimizer
+from fer_jax.training import compare
 
 COLUMNS = "epoch,lr,train_loss,train_accuracy,holdout_loss,holdout_accuracy,seconds"
 ROWS = ("1,0.1,1.5,0.4,1.6,0.35,90", "2,0.05,1.2,0.5,1.3,0.45,90", "3,0.001,1.0,0.6,1.4,0.40,90")
@@ -14,23 +16,13 @@ BASE = Config("vgg", {"family": "vgg", "stages": [[2], [3]]}, epochs=3)
 
 
 @pytest.fixture
-def script(load_script):
-    return load_script("scripts/compare_runs.py")
-
-
-@pytest.fixture
-def run(script, monkeypatch):
+def run(run_script):
     """Run the script in this process; its exit code."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["compare_runs.py", *map(str, arguments)])
-        return cli.run(script.main)
-
-    return call
+    return functools.partial(run_script, "compare_runs")
 
 
 def write(folder, config=BASE, rows=ROWS, **log):
-    """A run's folder as `fer_jax.train.fit` leaves it; without rows, as it is before the first
+    """A run's folder as `training.loop.fit` leaves it; without rows, as it is before the first
     epoch has ended.
     """
     folder.mkdir()
@@ -97,9 +89,9 @@ def test_a_row_holds_what_a_run_reached_and_where_it_differs(run, tmp_path, caps
     ("epochs", "stopped", "state"),
     [(3, "", "finished"), (9, "", "unfinished"), (9, "no better epoch than 2", "stopped early")],
 )
-def test_early_stopping_is_told_from_a_run_that_goes_on(script, tmp_path, epochs, stopped, state):
+def test_early_stopping_is_told_from_a_run_that_goes_on(tmp_path, epochs, stopped, state):
     folder = write(tmp_path / "run", Config("vgg", BASE.model, epochs=epochs), stopped=stopped)
-    assert script.state(script.read(folder, "run")) == state
+    assert compare.table([compare.read(folder, "run")])["state"].tolist() == [state]
 
 
 def test_a_run_in_its_first_epoch_is_in_the_table_but_has_no_curve(run, tmp_path, capsys):
@@ -124,12 +116,15 @@ def test_runs_are_told_apart_by_their_folders(run, tmp_path):
     ]
 
 
-def test_what_train_writes_is_read(script, root):
+def test_what_train_writes_is_read(root, tmp_path):
     shipped = root / "results" / "model"  # without config.json, which run.json holds too
-    history = script.read_history(shipped / "history.csv")
     log = files.read_json(shipped / "run.json")
-    assert history["epoch"].tolist() == [*range(1, log["epochs_done"] + 1)]
-    assert set(script.CONFIG) <= script.flat(log["config"]).keys()
+    for name in ("run.json", "history.csv"):
+        shutil.copy(shipped / name, tmp_path)
+    files.write_json(tmp_path / "config.json", log["config"])
+    run = compare.read(tmp_path, "shipped")
+    assert run.history["epoch"].tolist() == [*range(1, log["epochs_done"] + 1)]
+    assert run.config["optimizer.learning_rate"] == log["config"]["optimizer"]["learning_rate"]
 
 
 @pytest.mark.parametrize(
@@ -146,14 +141,14 @@ def test_what_train_writes_is_read(script, root):
             "config.json: protocol must be of type str, received None",
         ),
         ("run.json", b"3", "run.json: must be a JSON object, received int"),
-        ("run.json", b"{}", "run.json: best_epoch must be one of the log's, received None"),
+        ("run.json", b"{}", "run.json: best_epoch must be one of the log's epochs, received None"),
         ("run.json", b'{"best_epoch": 9}', "received 9"),
         ("run.json", b'{"best_epoch": [2]}', "received [2]"),
-        ("history.csv", None, "history.csv: missing"),
+        ("history.csv", None, "history.csv: no training log there"),
         ("history.csv", b"", "history.csv: a training log needs numbers"),
         ("history.csv", b"a,b\n1,2\n", "history.csv: a training log needs numbers"),
         ("history.csv", "\n".join([COLUMNS, *ROWS]).replace("1.3", "oops").encode(), "oops"),
-        ("history.csv", COLUMNS.encode(), "best_epoch must be one of the log's, received 2"),
+        ("history.csv", COLUMNS.encode(), "at least one epoch, received none"),
         ("history.csv", b"\0\n\xff", "history.csv: a training log needs numbers"),
     ],
 )

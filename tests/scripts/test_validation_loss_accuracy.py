@@ -1,25 +1,19 @@
+import functools
 import json
-import sys
 
 import pytest
 from matplotlib.figure import Figure
 
-from fer_jax import cli, plots
+from fer_jax import plots
 
 COLUMNS = "epoch,lr,train_loss,train_accuracy,holdout_loss,holdout_accuracy,seconds"
 LOG = f"{COLUMNS}\n1,0.1,1.5,0.4,1.6,0.35,9\n2,0.1,1.2,0.5,1.3,0.45,9\n3,0.1,1.0,0.6,1.4,0.40,9\n"
 
 
 @pytest.fixture
-def run(load_script, monkeypatch):
+def run(run_script):
     """Run the script in this process; its exit code."""
-    script = load_script("scripts/validation_loss_accuracy.py")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["validation_loss_accuracy.py", *map(str, arguments)])
-        return cli.run(script.main)
-
-    return call
+    return functools.partial(run_script, "validation_loss_accuracy")
 
 
 def write(folder, log=LOG, run='{"best_epoch": 2}'):

@@ -79,7 +79,9 @@ def test_a_damaged_checkpoint_of_many_arrays_is_refused_without_a_traceback(tmp_
     later.
     """
     code = (
-        "import sys, jax.numpy as jnp; from fer_jax.training.checkpoint import Checkpoints; from fer_jax.errors import InputError\n"
+        "import sys, jax.numpy as jnp\n"
+        "from fer_jax.training.checkpoint import Checkpoints\n"
+        "from fer_jax.errors import InputError\n"
         "tree = {str(i): jnp.ones((50, 50)) for i in range(20)}\n"
         "with Checkpoints(sys.argv[1]) as checkpoints:\n"
         "    checkpoints.save(1, tree)\n"

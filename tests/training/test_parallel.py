@@ -27,11 +27,13 @@ from fer_jax.data import Protocol, Split
 random = np.random.default_rng(0)
 def split(n):
     labels = random.integers(0, 7, n).astype(np.int32)
-    return Split((random.integers(0, 90, (n, 48, 48)) + 20 * labels[:, None, None]).astype(np.uint8), labels)
+    images = random.integers(0, 90, (n, 48, 48)) + 20 * labels[:, None, None]
+    return Split(images.astype(np.uint8), labels)
 data = split(64)
 splits = Protocol("train-only", data, split(40), split(8), np.eye(7, dtype=np.float32)[data.labels])
 model = {"family": "vgg", "stages": [[4], [8]], "dropout": 0.2}
-config = Config(name="t", model=model, epochs=2, batch_size=16, ema=0.5, self_distillation=0.3, augment=Augment(erase=0.5))
+more = {"self_distillation": 0.3, "augment": Augment(erase=0.5)}
+config = Config(name="t", model=model, epochs=2, batch_size=16, ema=0.5, **more)
 result = train.fit(config, splits, Path(sys.argv[1]))
 print("devices", parallel.Devices().count, len(result.history))
 """
