@@ -1,5 +1,4 @@
-"""Outputs appear whole or not at all: written under a temporary name beside their place, then
-renamed.
+"""Write files whole or not at all: under a temporary name beside their place, then renamed.
 
 with files.replacing(Path("metrics.json")) as temporary:
     temporary.write_text("...")
@@ -35,11 +34,10 @@ def root() -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in `path`'s folder (same suffix); on success it becomes `path`, on
-    error it is deleted.
+    """Yield a temporary path of the same suffix beside `path`, which it becomes on success.
 
-    On the disk before it is renamed, so that not even a power cut leaves half a file. An error of
-    the system that names no file (a full disk, at a write) is given `path`'s name.
+    An error deletes it. It is on the disk before it is renamed, so that not even a power cut leaves
+    half a file. A system error that names no file (a full disk, at a write) is given `path`'s name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +78,7 @@ def appearing_in(folder: Path, earlier: Iterable[Path] = ()) -> Iterator[Path]:
 
 
 def digest(path: Path) -> str:
-    """sha256 (hex) of a file's content."""
+    """Return the sha256 (hex) of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -92,7 +90,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Return the JSON object in a file.
 
     Raises:
         InputError: it is no JSON, or something else than an object.
@@ -107,8 +105,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def require_folder(folder: Path) -> None:
-    """Raise an `InputError` unless files can be made in `folder`, which is there or can be made.
-    Leaves nothing behind.
+    """Check that files can be made in `folder`, which exists or can be made; leave nothing behind.
+
+    Raises:
+        InputError: they cannot.
     """
     existing = Path(folder)
     while not existing.exists() and existing != existing.parent:
@@ -122,13 +122,15 @@ def require_folder(folder: Path) -> None:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise an `InputError` unless `folder`, which exists, has `needed` bytes free.
+    """Check that `folder`, which exists, has `needed` bytes free.
 
     Asked before a long write: libraries that write from threads of their own report a full disk in
     many ways.
+
+    Raises:
+        InputError: it has not.
     """
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise InputError(
-            f"{folder}: needs {needed / 2**20:,.0f} MiB of free disk space, has {free / 2**20:,.0f} MiB"
-        )
+        size = f"{needed / 2**20:,.0f} MiB of free disk space"
+        raise InputError(f"{folder}: needs {size}, has {free / 2**20:,.0f} MiB")

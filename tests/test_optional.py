@@ -21,9 +21,8 @@ from fer_jax import config, data
 from fer_jax.training import loop as train
 folder = Path(sys.argv[1])
 faces = data.load(folder)
-settings = config.Config(
-    name="bare", model={"family": "vgg", "stages": [[4]], "dropout": 0.0}, epochs=1, batch_size=16, holdout=0.3
-)
+model = {"family": "vgg", "stages": [[4]], "dropout": 0.0}
+settings = config.Config(name="bare", model=model, epochs=1, batch_size=16, holdout=0.3)
 splits = data.protocol(faces, "train-only", holdout=0.3)
 result = train.fit(settings, splits, folder / "run")
 from fer_jax.predict import Predictor

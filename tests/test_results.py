@@ -1,6 +1,5 @@
 """What is committed under results/ belongs to the model that is committed with it."""
 
-import json
 from statistics import NormalDist
 
 import numpy as np
@@ -24,26 +23,23 @@ def results(root):
 
 
 def test_the_architecture_text_has_the_models_own_table(shipped, results):
-    assert (
-        describe.layer_table(shipped.architecture)
-        in (results / "my_own_model_architecture.txt").read_text()
-    )
+    text = (results / "my_own_model_architecture.txt").read_text()
+    assert describe.layer_table(shipped.architecture) in text
 
 
 def test_the_log_is_of_the_run_that_made_the_model(shipped, results):
-    run = json.loads((results / "run.json").read_text())
+    run = files.read_json(results / "run.json")
     for key in ("name", "protocol", "data_digest", "best_epoch"):
         assert run[key] == shipped.metadata[key]
     assert config.from_dict(run["config"]) == config.from_dict(shipped.metadata["config"])
     history = pd.read_csv(results / "history.csv").set_index("epoch")
     best = shipped.metadata["best"]
-    assert history.loc[best["epoch"], "holdout_accuracy"] == pytest.approx(
-        best["holdout_accuracy"], abs=1e-5
-    )
+    accuracy = history.loc[best["epoch"], "holdout_accuracy"]
+    assert accuracy == pytest.approx(best["holdout_accuracy"], abs=1e-5)
 
 
 def test_the_metrics_are_the_models(shipped, results):
-    metrics = json.loads((results / "metrics.json").read_text())
+    metrics = files.read_json(results / "metrics.json")
     assert metrics["model"] == shipped.metadata
     assert metrics["data"] == shipped.metadata["data_digest"]
     assert metrics["accuracy"]["all"]["rows"] == 7178
@@ -51,13 +47,12 @@ def test_the_metrics_are_the_models(shipped, results):
 
 def test_the_hacked_face_was_hacked_on_the_model(shipped, root):
     folder = root / "results" / "hack_cnn"
-    told = json.loads((folder / "hack.json").read_text())
-    pictures = np.stack(
-        [faces.read_image(folder / name) for name in ("input_image.png", "hacked_image.png")]
-    )
+    log = files.read_json(folder / "hack.json")
+    names = ("input_image.png", "hacked_image.png")
+    pictures = np.stack([faces.read_image(folder / name) for name in names])
     before, after = Predictor(shipped)(pictures)
-    np.testing.assert_allclose(list(told["before"].values()), before, atol=1e-4)
-    np.testing.assert_allclose(list(told["after"].values()), after, atol=1e-4)
+    np.testing.assert_allclose(list(log["before"].values()), before, atol=1e-4)
+    np.testing.assert_allclose(list(log["after"].values()), after, atol=1e-4)
     assert before[3] > 0.9 and after.argmax() == 4
 
 
@@ -77,66 +72,54 @@ def test_the_experiment_file_still_is_the_models_config(shipped, root):
 )
 def test_each_other_network_has_its_log_and_its_recipe(root, model, log, recipe):
     metadata = model_file.load(root / "results" / model).metadata
-    run = json.loads((root / "results" / log / "run.json").read_text())
+    run = files.read_json(root / "results" / log / "run.json")
     history = pd.read_csv(root / "results" / log / "history.csv").set_index("epoch")
     assert len(history) == run["epochs_done"]
     assert run["best_epoch"] == metadata["best_epoch"] == metadata["best"]["epoch"]
-    assert history.loc[run["best_epoch"], "holdout_loss"] == pytest.approx(
-        metadata["best"]["holdout_loss"], abs=1e-5
-    )
+    loss = history.loc[run["best_epoch"], "holdout_loss"]
+    assert loss == pytest.approx(metadata["best"]["holdout_loss"], abs=1e-5)
     written = config.load(root / "experiments" / f"{recipe}.py")
     assert config.from_dict(run["config"]) == config.from_dict(metadata["config"]) == written
 
 
 def test_the_robustness_table_is_of_the_networks_beside_it(root):
     table = pd.read_csv(root / "results" / "robustness" / "table.csv").fillna({"sha256": ""})
-    files_of = {
+    networks = {
         "standard": "model/my_own_model.pkl",
         "fgsm_rs": "robust/fgsm_rs.pkl",
         "pgd": "robust/robust_model.pkl",
         "smooth": "robust/smooth.pkl",
     }
-    for name, path in files_of.items():
-        assert set(table[table["model"] == name]["sha256"]) == {
-            files.digest(root / "results" / path)
-        }
-    assert set(table["model"]) == {*files_of, "constant"}
+    for name, path in networks.items():
+        digest = files.digest(root / "results" / path)
+        assert set(table[table["model"] == name]["sha256"]) == {digest}
+    assert set(table["model"]) == {*networks, "constant"}
 
 
 def test_the_certificates_are_of_the_network_beside_them_and_none_is_broken(root):
     folder = root / "results" / "robustness" / "certified"
-    told, found = (
-        json.loads((folder / "certified.json").read_text()),
-        pd.read_csv(folder / "found.csv"),
-    )
+    log = files.read_json(folder / "certified.json")
+    found = pd.read_csv(folder / "found.csv")
     network = root / "results" / "robust" / "smooth.pkl"
-    assert told["model"] == files.digest(network)
-    assert told["sigma"] == smoothing.trained_sigma(model_file.load(network).metadata)
-    assert told["broken"] == (found["broken"] > 0).sum() == 0
-    assert told["attacked"] == (found["prediction"] >= 0).sum() >= 200
+    assert log["model"] == files.digest(network)
+    assert log["sigma"] == smoothing.trained_sigma(model_file.load(network).metadata)
+    assert log["broken"] == (found["broken"] > 0).sum() == 0
+    assert log["attacked"] == (found["prediction"] >= 0).sum() >= 200
     reach = np.where(found["prediction"] == found["label"], found["radius"], -1)
-    for point in told["results"]:
+    for point in log["results"]:
         assert (point["certified"], point["n"]) == ((reach >= point["radius"]).sum(), len(found))
     for row in found[found["prediction"] >= 0].itertuples():
-        lower = smoothing.lower_bound(row.count, told["n"], told["alpha"])
-        assert row.radius == pytest.approx(told["sigma"] * NormalDist().inv_cdf(lower), abs=1e-9)
+        lower = smoothing.lower_bound(row.count, log["n"], log["alpha"])
+        assert row.radius == pytest.approx(log["sigma"] * NormalDist().inv_cdf(lower), abs=1e-9)
 
 
 def test_the_corruptions_are_of_the_networks_beside_them(root):
-    told = json.loads(
-        (root / "results" / "robustness" / "corruptions" / "corruptions.json").read_text()
-    )["models"]
-    folders = {
-        "my_own_model": "model",
-        "fgsm_rs": "robust",
-        "robust_model": "robust",
-        "smooth": "robust",
-    }
-    found = {
-        name: files.digest(root / "results" / folder / f"{name}.pkl")
-        for name, folder in folders.items()
-    }
-    assert {name: model["model"] for name, model in told.items()} == found
+    results = root / "results"
+    log = files.read_json(results / "robustness" / "corruptions" / "corruptions.json")
+    paths = [results / "model" / "my_own_model.pkl"]
+    paths += [results / "robust" / f"{name}.pkl" for name in ("fgsm_rs", "robust_model", "smooth")]
+    digests = {path.stem: files.digest(path) for path in paths}
+    assert {name: model["model"] for name, model in log["models"].items()} == digests
 
 
 def test_autoattack_ends_where_the_reference_does(root):
@@ -154,6 +137,5 @@ def test_autoattack_ends_where_the_reference_does(root):
 
 def test_the_model_is_small_enough_to_ship(results):
     assert (results / "my_own_model.pkl").stat().st_size <= 25 * 2**20
-    assert (
-        sum(path.stat().st_size for path in (results.parent / "robust").glob("*.pkl")) <= 25 * 2**20
-    )
+    robust = (results.parent / "robust").glob("*.pkl")
+    assert sum(path.stat().st_size for path in robust) <= 25 * 2**20
