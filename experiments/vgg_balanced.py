@@ -10,23 +10,21 @@ without the teacher's pass. One H100 that other jobs shared: 60 epochs in 9 minu
 results/robust/robust_model.pkl; its figures are in results/robustness/table.md.
 """
 
-from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
+from dataclasses import replace
+from pathlib import Path
 
-config = Config(
+from fer_jax.config import Adversary, Augment, EarlyStopping, load
+
+vgg = load(Path(__file__).with_name("vgg.py"))
+config = replace(
+    vgg,
     name="vgg_balanced",
-    model={
-        "family": "vgg",
-        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
-        "dropout": 0.1,
-        "crop": 40,
-    },
+    model={**vgg.model, "dropout": 0.1},
     epochs=60,
-    batch_size=128,
-    resolutions=((0.0, 40),),
     label_smoothing=0.0,  # the teacher's probabilities are soft enough
+    self_distillation=0.0,
     teachers=("results/model/runs/vgg_distilled/model.pkl",),
     teaching=0.8,
-    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
     augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
     adversary=Adversary(method="pgd", eps=5 / 255, step_size=0.5, steps=3),
     early_stopping=EarlyStopping(monitor="last", patience=20),

@@ -8,26 +8,20 @@ other trainings shared: 93 epochs in 5 minutes, when its time was over. Epoch 88
 (results/ferplus): accuracy 0.887 on PublicTest, which chose it, and 0.880 on PrivateTest.
 """
 
-from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
+from dataclasses import replace
+from pathlib import Path
 
-config = Config(
+from fer_jax.config import load
+
+vgg = load(Path(__file__).with_name("vgg.py"))
+config = replace(
+    vgg,
     name="vgg_ferplus",
     # trained on distributions of votes; selected and reported on majorities
     protocol="ferplus-probability",
-    model={
-        "family": "vgg",
-        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
-        "dropout": 0.3,
-        "crop": 40,
-        "classes": 8,
-    },
+    model={**vgg.model, "classes": 8},
     epochs=100,
-    batch_size=128,
-    resolutions=((0.0, 40),),
     label_smoothing=0.0,  # the votes are soft enough
-    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
-    augment=Augment(
-        rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25, mixup=0.2
-    ),
-    early_stopping=EarlyStopping(patience=20),
+    self_distillation=0.0,
+    augment=replace(vgg.augment, mixup=0.2),
 )

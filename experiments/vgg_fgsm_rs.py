@@ -9,23 +9,20 @@ pass and a backward pass to the pixels. One H200 that eight other trainings shar
 minutes. Shipped as results/robust/fgsm_rs.pkl; its figures are in results/robustness/table.md.
 """
 
-from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
+from dataclasses import replace
+from pathlib import Path
 
-config = Config(
+from fer_jax.config import Adversary, EarlyStopping, load
+
+vgg_balanced = load(Path(__file__).with_name("vgg_balanced.py"))
+config = replace(
+    vgg_balanced,
     name="vgg_fgsm_rs",
-    model={
-        "family": "vgg",
-        "stages": [[32], [96], [192, 192], [384, 384]],
-        "dropout": 0.1,
-        "crop": 40,
-    },
+    model={**vgg_balanced.model, "stages": [[32], [96], [192, 192], [384, 384]]},
     epochs=50,
-    batch_size=128,
-    resolutions=((0.0, 40),),
-    label_smoothing=0.0,  # the votes soften the targets
     votes=0.7,  # noisy labels cost a robust network more than they cost others
-    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
-    augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
+    teachers=(),
+    teaching=0.0,
     # Wong et al.'s step; larger ones overfit
     adversary=Adversary(method="fgsm", eps=4 / 255, step_size=1.25),
     early_stopping=EarlyStopping(monitor="robust_accuracy", patience=20),

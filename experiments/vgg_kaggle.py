@@ -8,23 +8,10 @@ trainings shared: 100 epochs in 2 minutes. Accuracy 0.706 on PublicTest at epoch
 PrivateTest (results/kaggle).
 """
 
-from fer_jax.config import Augment, Config, EarlyStopping, Optimizer
+from dataclasses import replace
+from pathlib import Path
 
-config = Config(
-    name="vgg_kaggle",
-    protocol="kaggle",
-    model={
-        "family": "vgg",
-        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
-        "dropout": 0.3,
-        "crop": 40,
-    },
-    epochs=100,
-    batch_size=128,
-    resolutions=((0.0, 40),),
-    label_smoothing=0.05,
-    self_distillation=0.5,
-    optimizer=Optimizer(learning_rate=0.1, warmup=0.2),
-    augment=Augment(rotate=10.0, scale=0.15, shift=0.1, contrast=0.2, brightness=0.1, erase=0.25),
-    early_stopping=EarlyStopping(patience=20),
-)
+from fer_jax.config import load
+
+vgg = load(Path(__file__).with_name("vgg.py"))
+config = replace(vgg, name="vgg_kaggle", protocol="kaggle", epochs=100)

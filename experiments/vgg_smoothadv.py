@@ -12,34 +12,17 @@ results/robust/smooth.pkl; its figures are in results/robustness/table.md, its c
 results/robustness/certified.
 """
 
-from fer_jax.config import Adversary, Augment, Config, EarlyStopping, Optimizer
+from dataclasses import replace
+from pathlib import Path
 
-config = Config(
+from fer_jax.config import Adversary, load
+
+vgg_balanced = load(Path(__file__).with_name("vgg_balanced.py"))
+smoothed = Adversary("smoothadv", "l2", eps=0.5, step_size=0.7, steps=2, sigma=0.2, awp=0.003)
+config = replace(
+    vgg_balanced,
     name="vgg_smoothadv",
-    model={
-        "family": "vgg",
-        "stages": [[32, 32], [96, 96], [256, 256], [512, 512]],
-        "dropout": 0.1,
-        "crop": 40,
-    },
-    epochs=60,
-    batch_size=128,
-    resolutions=((0.0, 40),),
-    label_smoothing=0.0,  # the teacher's probabilities are soft enough
-    teachers=("results/model/runs/vgg_distilled/model.pkl",),
-    teaching=0.8,
     init_from="results/robust/robust_model.pkl",
-    optimizer=Optimizer(learning_rate=0.08, warmup=0.15),
-    augment=Augment(rotate=7.0, scale=0.1, shift=0.08, contrast=0.2, brightness=0.1, erase=0.0),
-    adversary=Adversary(
-        method="smoothadv",
-        norm="l2",
-        eps=0.5,
-        step_size=0.7,
-        steps=2,
-        sigma=0.2,
-        draws=1,
-        awp=0.003,
-    ),
-    early_stopping=EarlyStopping(monitor="last", patience=20),
+    optimizer=replace(vgg_balanced.optimizer, learning_rate=0.08, warmup=0.15),
+    adversary=smoothed,
 )
