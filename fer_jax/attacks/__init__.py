@@ -11,22 +11,16 @@ and is in evaluation mode. Attack in float32. To take new weights without compil
 
 from fer_jax.attacks.apgd import apgd, apgd_targeted
 from fer_jax.attacks.auto import autoattack
+from fer_jax.attacks.cw import cw
+from fer_jax.attacks.ddn import ddn
+from fer_jax.attacks.deepfool import deepfool
 from fer_jax.attacks.eot import RandomLogitsFn, averaged
 from fer_jax.attacks.fab import fab_targeted
+from fer_jax.attacks.fmn import fmn
 from fer_jax.attacks.gradient import bim, fgsm, mifgsm, pgd
-from fer_jax.attacks.minimal import cw, ddn, deepfool, fmn
-from fer_jax.attacks.noise import gaussian, uniform
-from fer_jax.attacks.norms import NORMS, Norm, l1, l2, linf, masked, smooth
-from fer_jax.attacks.objectives import (
-    OBJECTIVES,
-    Goal,
-    cross_entropy,
-    dlr,
-    margin,
-    probability_margin,
-    targeted_dlr,
-)
-from fer_jax.attacks.passes import Counted
+from fer_jax.attacks.noise import uniform
+from fer_jax.attacks.norms import NORMS, Norm, l1, l2, linf
+from fer_jax.attacks.objectives import Goal, cross_entropy, dlr, margin, targeted_dlr
 from fer_jax.attacks.registry import ATTACKS, step_size
 from fer_jax.attacks.square import square
 from fer_jax.attacks.transfer import transferred
@@ -35,8 +29,6 @@ from fer_jax.attacks.universal import universal, universal_perturbation
 __all__ = [
     "ATTACKS",
     "NORMS",
-    "OBJECTIVES",
-    "Counted",
     "Goal",
     "Norm",
     "RandomLogitsFn",
@@ -53,16 +45,12 @@ __all__ = [
     "fab_targeted",
     "fgsm",
     "fmn",
-    "gaussian",
     "l1",
     "l2",
     "linf",
     "margin",
-    "masked",
     "mifgsm",
     "pgd",
-    "probability_margin",
-    "smooth",
     "square",
     "step_size",
     "targeted_dlr",

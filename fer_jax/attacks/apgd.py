@@ -1,13 +1,12 @@
 """Auto-PGD: projected gradient ascent that chooses its own step size.
 
     hacked = apgd(key, logits_fn, images, labels, eps=8 / 255)
-    hacked = apgd_targeted(key, logits_fn, images, labels, eps=8 / 255)     # every other class in
-    turn
+    hacked = apgd_targeted(key, logits_fn, images, labels, eps=8 / 255)  # each other class in turn
 
 Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-parameter-free attacks", ICML 2020, algorithm 1. Steps start at 2 eps with momentum; at checkpoints
-ever closer together a step is halved, and the search goes back to its best point, where the
-objective rose too seldom or has gained nothing since the last checkpoint.
+parameter-free attacks", ICML 2020, algorithm 1, https://arxiv.org/abs/2003.01690. Steps start at
+2 eps with momentum; at checkpoints ever closer together a step is halved, and the search goes back
+to its best point, where the objective rose too seldom or has gained nothing since the last one.
 """
 
 import functools
@@ -37,7 +36,7 @@ class _State(NamedTuple):
     now: _Point
     before: jax.Array  # the images before
     peak: _Point  # of the highest value
-    found: Best
+    best: Best
     step_size: jax.Array  # [B]
     rises: jax.Array  # [B], steps since the last checkpoint that raised the value
     halved: jax.Array  # bool [B], at the last checkpoint
@@ -45,19 +44,15 @@ class _State(NamedTuple):
 
 
 class _Aim(NamedTuple):
-    """Which value is ascended: an objective for a goal, or targeted DLR from the true labels to
-    `targets`.
-    """
+    """What is ascended: the goal's value, or with `towards` the DLR from labels to targets."""
 
     goal: Goal
     towards: bool
 
     def value(self, logits: jax.Array, labels: jax.Array, targets: jax.Array) -> jax.Array:
-        return (
-            targeted_dlr(logits, labels, targets)
-            if self.towards
-            else self.goal.value(logits, labels)
-        )
+        if self.towards:
+            return targeted_dlr(logits, labels, targets)
+        return self.goal.value(logits, labels)
 
 
 def apgd(
@@ -74,22 +69,19 @@ def apgd(
     targeted: bool = False,
     restarts: int = 1,
 ) -> Images:
-    """APGD-CE, or with `objective=dlr` APGD-DLR; with `targeted`, labels are where to go.
+    """Run APGD-CE, or with `objective=dlr` APGD-DLR; with `targeted`, labels are where to go.
 
     Args:
         images: float32 [B, H, W, C] in [0, 1].
         eps: radius of the `norm`'s ball (Linf or L2), a scalar or [B].
         steps: at least 1; each costs one forward and one backward pass, the start another.
-        restarts: runs from further random starts on the ball's surface; the best is kept per image.
+        restarts: runs from different random starts on the ball's surface; the best is kept per
+            image.
     """
+    images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
     aim = _Aim(Goal(objective, targeted), towards=False)
-    images, labels = jnp.asarray(images), jnp.asarray(labels)
-    found = None
-    for run_key in jax.random.split(key, restarts):
-        other = _run(run_key, traced(logits_fn), images, labels, labels, eps, steps, norm, aim)
-        found = other if found is None else better(found, other)
-    assert found is not None
-    return found.images
+    run = lambda k: _run(k, logits_fn, images, labels, labels, eps, steps, norm, aim)
+    return functools.reduce(better, map(run, jax.random.split(key, restarts))).images
 
 
 def apgd_targeted(
@@ -104,35 +96,37 @@ def apgd_targeted(
     norm: Norm = linf,
     targets: int | None = None,
 ) -> Images:
-    """APGD-T: targeted DLR towards each other class in turn, the likeliest first; untargeted in
-    what it counts as success.
+    """Run APGD-T: targeted DLR towards each other class in turn, the likeliest first.
+
+    Any other class than the label is a success.
 
     Args:
+        eps: radius of the `norm`'s ball (Linf or L2), a scalar or [B].
         targets: how many classes are tried, by default all others. Needs at least three classes.
     """
     images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
     ranked = ranked_targets(logits_fn, images, labels)
     aim = _Aim(Goal(cross_entropy), towards=True)
-    found = None
-    for i, run_key in enumerate(jax.random.split(key, targets or ranked.shape[1])):
-        other = _run(run_key, logits_fn, images, labels, ranked[:, i], eps, steps, norm, aim)
-        found = other if found is None else better(found, other)
-    assert found is not None
-    return found.images
+    runs = (
+        _run(run_key, logits_fn, images, labels, ranked[:, i], eps, steps, norm, aim)
+        for i, run_key in enumerate(jax.random.split(key, targets or ranked.shape[1]))
+    )
+    return functools.reduce(better, runs).images
 
 
 @jax.jit
 def ranked_targets(logits_fn: LogitsFn, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """int [B, C - 1]: every class but the label, the one of the largest logit first."""
+    """Return every class but the label, the one of the largest logit first: int [B, C - 1]."""
     logits = logits_fn(images)
     own = jax.nn.one_hot(labels, logits.shape[1], dtype=bool)
     return jnp.argsort(-jnp.where(own, -jnp.inf, logits), axis=1)[:, :-1]
 
 
 def checkpoints(steps: int) -> np.ndarray:
-    """int [steps]: at a checkpoint the number of steps since the one before, elsewhere 0."""
+    """Return for each step 0, or at a checkpoint the number of steps since the one before."""
     period, least, fewer = (max(int(share * steps), 1) for share in (0.22, 0.06, 0.03))
-    due, since = np.zeros(steps, np.int32), 0
+    due = np.zeros(steps, np.int32)
+    since = 0
     for i in range(steps):
         since += 1
         if since == period:
@@ -142,30 +136,28 @@ def checkpoints(steps: int) -> np.ndarray:
 
 
 def _run(key, logits_fn, images, labels, targets, eps, steps, norm, aim) -> Best:
-    state = _begin(key, logits_fn, images, labels, targets, eps, norm=norm, aim=aim)
+    static = {"norm": norm, "aim": aim}
+    state = _begin(key, logits_fn, images, labels, targets, eps, **static)
     due = jnp.asarray(checkpoints(steps))
-    return repeat(
-        _step, steps, state, logits_fn, images, labels, targets, eps, due, norm=norm, aim=aim
-    ).found
+    arguments = (logits_fn, images, labels, targets, eps, due)
+    return repeat(_step, steps, state, *arguments, **static).best
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "aim"))
 def _begin(key, logits_fn, images, labels, targets, eps, *, norm: Norm, aim: _Aim) -> _State:
+    radius = per_image(eps, images)
     start = norm.random_start(key, images.shape, jnp.ones(()))
-    start = jnp.clip(
-        images + per_image(eps, images) * start / per_image(norm.size(start), images), 0, 1
-    )
-    start = jnp.where(per_image(eps, images) > 0, start, images)
-    now, found = _look(logits_fn, start, labels, targets, aim)
+    start = jnp.clip(images + radius * start / per_image(norm.size(start), images), 0, 1)
+    start = jnp.where(radius > 0, start, images)
+    now, best = _look(logits_fn, start, labels, targets, aim)
     nothing = jnp.zeros(len(images))
     size = 2 * jnp.broadcast_to(jnp.asarray(eps, jnp.float32), nothing.shape)
-    return _State(now, start, now, found, size, nothing, nothing > 0, now.values)
+    return _State(now, start, now, best, size, nothing, nothing > 0, now.values)
 
 
 def _look(logits_fn, images, labels, targets, aim: _Aim) -> tuple[_Point, Best]:
-    logits, values, gradient = value_and_gradient(
-        logits_fn, images, lambda z: aim.value(z, labels, targets)
-    )
+    value = lambda logits: aim.value(logits, labels, targets)
+    logits, values, gradient = value_and_gradient(logits_fn, images, value)
     return _Point(images, values, gradient), Best(images, aim.goal.reached(logits, labels), values)
 
 
@@ -177,16 +169,14 @@ def _step(
     now = state.now
     ahead = inside(now.images + per_image(state.step_size, images) * norm.steepest(now.gradient))
     share = jnp.where(i > 0, _MOMENTUM, 1.0)
-    moved = inside(
-        now.images + share * (ahead - now.images) + (1 - share) * (now.images - state.before)
-    )
+    drift = (1 - share) * (now.images - state.before)
+    moved = inside(now.images + share * (ahead - now.images) + drift)
     new, met = _look(logits_fn, moved, labels, targets, aim)
-    peak = _where(new.values > state.peak.values, new, state.peak)
     state = state._replace(
         now=new,
         before=now.images,
-        peak=peak,
-        found=better(state.found, met),
+        peak=_where(new.values > state.peak.values, new, state.peak),
+        best=better(state.best, met),
         rises=state.rises + (new.values > now.values),
     )
     return jax.lax.cond(due[i] > 0, lambda s: _checkpoint(s, due[i]), lambda s: s, state)

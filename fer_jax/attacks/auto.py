@@ -1,14 +1,13 @@
-"""AutoAttack: four attacks without a parameter to tune, each on the images that the ones before
-left right.
+"""AutoAttack: four attacks without a parameter to tune, each on what the ones before left right.
 
     hacked = autoattack(key, logits_fn, images, labels, eps=8 / 255)
     hacked = autoattack(key, logits_fn, images, targets, eps=8 / 255, targeted=True)
 
 Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-parameter-free attacks", ICML 2020: APGD on cross-entropy, APGD and FAB towards every other class,
-and Square with 5,000 queries. An image counts as robust only if none of them changes its class. The
-published ensemble knows no target; ours climbs, with `targeted`, the target's cross-entropy and its
-margin by APGD, then by Square.
+parameter-free attacks", ICML 2020, https://arxiv.org/abs/2003.01690: APGD on cross-entropy, APGD
+and FAB towards every other class, and Square with 5,000 queries. An image counts as robust only if
+none of them changes its class. The published ensemble knows no target; ours climbs, with
+`targeted`, the target's cross-entropy and its margin by APGD, then by Square.
 
     drawn = averaged(random_logits_fn, defence_key, samples=20)
     hacked = autoattack(key, drawn, images, labels, eps=8 / 255, version="rand")
@@ -18,7 +17,7 @@ and on DLR, with the gradient averaged over 20 draws.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -43,28 +42,47 @@ def stages(
     targeted: bool = False,
     version: str = "standard",
 ) -> dict[str, Attack]:
-    """A version's attacks by name, in order; for Linf or L2."""
+    """Return a version's attacks by name, in order; for Linf or L2."""
     if version not in VERSIONS:
-        raise ValueError(
-            f"AutoAttack's version must be one of {', '.join(VERSIONS)}, received {version!r}"
-        )
-    climb = functools.partial(apgd, eps=eps, steps=steps, norm=norm, targeted=targeted)
-    if version == "rand":
-        name, objective = ("apgd-margin", margin) if targeted else ("apgd-dlr", dlr)
-        return {"apgd-ce": climb, name: functools.partial(climb, objective=objective)}
+        known = ", ".join(VERSIONS)
+        raise ValueError(f"AutoAttack's version must be one of {known}, received {version!r}")
+    ball = {"eps": eps, "norm": norm}
+    climb = functools.partial(apgd, **ball, steps=steps, targeted=targeted)
+    search = functools.partial(square, **ball, queries=queries, targeted=targeted)
+    found = {"apgd-ce": climb}
     if targeted:
-        search = functools.partial(square, eps=eps, norm=norm, queries=queries, targeted=True)
-        return {
-            "apgd-ce": climb,
-            "apgd-margin": functools.partial(climb, objective=margin),
-            "square": search,
-        }
-    return {
-        "apgd-ce": climb,
-        "apgd-t": functools.partial(apgd_targeted, eps=eps, steps=steps, norm=norm),
-        "fab-t": functools.partial(fab_targeted, eps=eps, steps=steps, norm=norm),
-        "square": functools.partial(square, eps=eps, norm=norm, queries=queries),
-    }
+        found["apgd-margin"] = functools.partial(climb, objective=margin)
+    elif version == "rand":
+        found["apgd-dlr"] = functools.partial(climb, objective=dlr)
+    else:
+        found["apgd-t"] = functools.partial(apgd_targeted, **ball, steps=steps)
+        found["fab-t"] = functools.partial(fab_targeted, **ball, steps=steps)
+    return found if version == "rand" else found | {"square": search}
+
+
+def in_turn(
+    stages: Mapping[str, Attack],
+    waiting: np.ndarray,
+    run: Callable[[int, Attack, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Run each attack on the images that those before it left.
+
+    Args:
+        stages: the attacks by name, in order.
+        waiting: bool [N], the images that are to be attacked at all.
+        run: (number of the stage, its attack, rows int [M]) -> bool [M], whether each image
+            reached the goal.
+
+    Returns:
+        int [N], the number of the stage that reached the goal; len(stages) where none did, -1 for
+        images that were not to be attacked.
+    """
+    first = np.where(waiting, len(stages), -1)
+    for number, attack in enumerate(stages.values()):
+        rows = np.flatnonzero(first == len(stages))
+        if len(rows):
+            first[rows[run(number, attack, rows)]] = number
+    return first
 
 
 def autoattack(
@@ -81,10 +99,8 @@ def autoattack(
     targeted: bool = False,
     version: str = "standard",
     batch_size: int = 64,
-    told: Callable[[str, int], None] | None = None,
 ) -> Images:
-    """The ensemble, for 3 classes and more. Runs on the host: which images go on depends on what
-    was found.
+    """Run the ensemble, for 3 classes and more; on the host, which picks the images that go on.
 
     Args:
         images: float32 [N, H, W, C] in [0, 1]; those that the network gets wrong already come back
@@ -94,45 +110,36 @@ def autoattack(
             images alone.
         batch_size: of what is attacked together; the last batch is filled up, so that one program
             serves all.
-        told: called after each stage with its name and the number of images that have not reached
-            the goal.
     """
-    logits_fn, hacked, labels = traced(logits_fn), np.array(images, np.float32), np.asarray(labels)
-    goal = Goal(margin, targeted)
-    missing = ~_reached(logits_fn, hacked, labels, goal, batch_size)
-    for number, (name, attack) in enumerate(
-        stages(eps, norm, steps, queries, targeted, version).items()
-    ):
-        rows = np.flatnonzero(missing)
-        for start, batch in _batches(rows, batch_size):
+    logits_fn, labels, goal = traced(logits_fn), np.asarray(labels), Goal(margin, targeted)
+    hacked = np.array(images, np.float32)
+
+    def reached(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        logits = _logits(logits_fn, jnp.asarray(images))
+        return np.asarray(goal.reached(logits, jnp.asarray(labels)))
+
+    def run(number: int, attack: Attack, rows: np.ndarray) -> np.ndarray:
+        for start in range(0, len(rows), batch_size):
+            batch = _filled(rows[start : start + batch_size], batch_size)
             batch_key = jax.random.fold_in(jax.random.fold_in(key, number), start)
-            found = np.asarray(
-                attack(batch_key, logits_fn, jnp.asarray(hacked[batch]), jnp.asarray(labels[batch]))
-            )
-            reached = _reached(logits_fn, found, labels[batch], goal, batch_size)
-            hacked[batch[reached]], missing[batch[reached]] = found[reached], False
-        if told is not None:
-            told(name, int(missing.sum()))
+            given = jnp.asarray(hacked[batch]), jnp.asarray(labels[batch])
+            found = np.asarray(attack(batch_key, logits_fn, *given))
+            won = reached(found, labels[batch])
+            hacked[batch[won]] = found[won]
+            done[batch[won]] = True
+        return done[rows]
+
+    done = np.zeros(len(labels), bool)
+    for start in range(0, len(labels), batch_size):
+        batch = _filled(np.arange(start, min(start + batch_size, len(labels))), batch_size)
+        done[batch] = reached(hacked[batch], labels[batch])
+    in_turn(stages(eps, norm, steps, queries, targeted, version), ~done, run)
     return jnp.asarray(hacked)
 
 
-def _batches(rows: np.ndarray, size: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Rows in groups of exactly `size`; the last is filled up by repeating its first row, which
-    does no harm.
-    """
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
-        yield start, np.concatenate([batch, np.full(size - len(batch), batch[0])])
-
-
-def _reached(
-    logits_fn: LogitsFn, images: np.ndarray, labels: np.ndarray, goal: Goal, size: int
-) -> np.ndarray:
-    reached = np.zeros(len(images), bool)
-    for _, batch in _batches(np.arange(len(images)), size):
-        logits = _logits(logits_fn, jnp.asarray(images[batch]))
-        reached[batch] = np.asarray(goal.reached(logits, jnp.asarray(labels[batch])))
-    return reached
+def _filled(rows: np.ndarray, size: int) -> np.ndarray:
+    """Return `size` rows: these, and the first of them again and again, which does no harm."""
+    return np.concatenate([rows, np.full(size - len(rows), rows[0])])
 
 
 @jax.jit

@@ -1,11 +1,10 @@
-"""FAB-T: the nearest point of each other class, walked to along linearised boundaries; a
-minimum-norm attack.
+"""FAB-T: walk to the nearest point of each other class, along linearised boundaries.
 
     hacked = fab_targeted(key, logits_fn, images, labels, eps=8 / 255)
 
 Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML
-2020, algorithm 1 in its targeted form: one run towards each other class. It does not climb a loss,
-so it sees through losses that are flat.
+2020, algorithm 1 in its targeted form, https://arxiv.org/abs/1907.02044: one run towards each other
+class. It does not climb a loss, so it sees through losses that are flat.
 """
 
 import functools
@@ -20,7 +19,10 @@ from fer_jax.attacks.norms import TINY, Norm, linf, per_image, require_plain
 from fer_jax.attacks.objectives import of_class
 from fer_jax.types import Images, Labels, LogitsFn
 
-_MOST_BIAS, _EXTRAPOLATE, _BACK = 0.1, 1.05, 0.9  # alpha_max, eta and beta of the paper
+# alpha_max, eta and beta of the paper
+_MOST_BIAS = 0.1
+_EXTRAPOLATE = 1.05
+_BACK = 0.9
 _HALVINGS = 40  # of an interval that holds the step length: float32 has 24 bits
 
 
@@ -42,10 +44,10 @@ def fab_targeted(
     norm: Norm = linf,
     targets: int | None = None,
 ) -> Images:
-    """The nearest misclassified image found, for Linf or L2; the image itself where it lies further
-    than eps away.
+    """Return the nearest misclassified images found, or the images themselves beyond eps.
 
     Args:
+        eps: how far an image found may lie, a scalar or [B]; for Linf or L2.
         steps: for each target, two forward and one backward pass each.
         targets: how many classes are tried, by default all but the label.
     """
@@ -54,16 +56,8 @@ def fab_targeted(
     ranked = ranked_targets(logits_fn, images, labels)
     state = _State(images, images, jnp.full(len(images), jnp.inf))
     for i in range(targets or ranked.shape[1]):
-        state = repeat(
-            _step,
-            steps,
-            state._replace(now=images),
-            logits_fn,
-            images,
-            labels,
-            ranked[:, i],
-            norm=norm,
-        )
+        state = state._replace(now=images)
+        state = repeat(_step, steps, state, logits_fn, images, labels, ranked[:, i], norm=norm)
     state = repeat(_refine, 3, state, logits_fn, images, labels, norm=norm)
     return jnp.where(per_image(state.size <= eps, images), state.best, images)
 
@@ -71,15 +65,19 @@ def fab_targeted(
 def nearest_on_plane(
     points: jax.Array, slopes: jax.Array, gaps: jax.Array, norm: Norm
 ) -> jax.Array:
-    """The smallest perturbations that close `gaps` [B] along `slopes` [B, ...] and keep points +
-    perturbation in [0, 1].
+    """Return the smallest d with sum(slopes * d) = gaps and points + d in [0, 1].
 
-    Minimises norm(d) subject to sum(slopes * d) = gaps and the box. The minimiser moves every pixel
-    by the same amount against its slope's sign (Linf), or by a multiple of its slope (L2), until it
-    meets the box; the one number that is left is found by bisection. Where the box is too small,
-    everything that helps is moved to its edge.
+    The minimiser moves every pixel by the same amount along its slope's sign (Linf), or by a
+    multiple of its slope (L2), until it meets the box; the one number that is left is found by
+    bisection. Where the box is too small, everything that helps is moved to its edge.
+
+    Args:
+        points: float32 [B, ...] in [0, 1].
+        slopes: [B, ...], of the linearised boundary.
+        gaps: [B], what is to be closed.
     """
-    slopes, gaps = slopes * per_image(jnp.sign(gaps), slopes), jnp.abs(gaps)
+    slopes = slopes * per_image(jnp.sign(gaps), slopes)
+    gaps = jnp.abs(gaps)
     way = jnp.sign(slopes) if norm is linf else slopes
 
     def moved(length: jax.Array) -> jax.Array:
@@ -106,32 +104,26 @@ def _step(i, state: _State, logits_fn, images, labels, targets, *, norm: Norm) -
     from_now = nearest_on_plane(state.now, slopes, -values, norm)
     gap = -values - (slopes * (images - state.now)).sum(axis=(1, 2, 3))
     from_image = nearest_on_plane(images, slopes, gap, norm)
-    near, far = norm.size(from_now), norm.size(from_image)
-    bias = per_image(jnp.minimum(near / jnp.maximum(near + far, TINY), _MOST_BIAS), images)
-    moved = (1 - bias) * (state.now + _EXTRAPOLATE * from_now) + bias * (
-        images + _EXTRAPOLATE * from_image
-    )
-    moved = jnp.clip(moved, 0, 1)
+    near = norm.size(from_now)
+    bias = near / jnp.maximum(near + norm.size(from_image), TINY)
+    bias = per_image(jnp.minimum(bias, _MOST_BIAS), images)
+    moved = (1 - bias) * (state.now + _EXTRAPOLATE * from_now)
+    moved = jnp.clip(moved + bias * (images + _EXTRAPOLATE * from_image), 0, 1)
     wrong = logits_fn(moved).argmax(axis=1) != labels
     size = norm.size(moved - images)
-    wins = wrong & (size < state.size)
     back = jnp.where(per_image(wrong, images), images + _BACK * (moved - images), moved)
-    return _State(
-        back,
-        jnp.where(per_image(wins, images), moved, state.best),
-        jnp.where(wins, size, state.size),
-    )
+    return _nearer(state._replace(now=back), moved, size, wrong & (size < state.size))
 
 
 @functools.partial(jax.jit, static_argnames="norm")
 def _refine(i, state: _State, logits_fn, images, labels, *, norm: Norm) -> _State:
-    """Halve the way back to the image while the class stays wrong: the last few per cent."""
+    """Go back towards the image by the last few per cent, while the class stays wrong."""
     share = 1 - 0.05 / 2.0**i
     tried = images + share * (state.best - images)
     wins = (logits_fn(tried).argmax(axis=1) != labels) & jnp.isfinite(state.size)
-    size = norm.size(tried - images)
-    return _State(
-        state.now,
-        jnp.where(per_image(wins, images), tried, state.best),
-        jnp.where(wins, size, state.size),
-    )
+    return _nearer(state, tried, norm.size(tried - images), wins)
+
+
+def _nearer(state: _State, images: jax.Array, size: jax.Array, wins: jax.Array) -> _State:
+    best = jnp.where(per_image(wins, images), images, state.best)
+    return state._replace(best=best, size=jnp.where(wins, size, state.size))

@@ -3,9 +3,8 @@
     attack = functools.partial(pgd, eps=8 / 255, step_size=2 / 255, steps=40)
     hacked = attack(key, logits_fn, images, labels)       # float32 [B, 48, 48, 1] in [0, 1]
 
-All take (key, logits_fn, images, labels, /) and return the image that served the goal best: among
-those that reach it, else among all, the one of the highest value. With `targeted`, labels are where
-to go.
+All return the image that served the goal best: among those that reach it, else among all, the one
+of the highest value. With `targeted`, labels are where to go.
 """
 
 import functools
@@ -46,10 +45,11 @@ def fgsm(
     targeted: bool = False,
     random_start: bool = False,
 ) -> Images:
-    """One step of size eps along the gradient's sign; from a random start, of size 1.25 eps.
+    """Make one step of size eps along the gradient's sign; from a random start, of size 1.25 eps.
 
-    Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015; random start:
-    Wong et al., "Fast is better than free", ICLR 2020.
+    Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015,
+    https://arxiv.org/abs/1412.6572; random start: Wong et al., "Fast is better than free", ICLR
+    2020, https://arxiv.org/abs/2001.03994
     """
     step_size = 1.25 * eps if random_start else eps
     options = {"objective": objective, "targeted": targeted, "random_start": random_start}
@@ -69,8 +69,10 @@ def bim(
     objective: Objective = cross_entropy,
     targeted: bool = False,
 ) -> Images:
-    """FGSM in small steps from the image itself: Kurakin et al., "Adversarial examples in the
-    physical world", 2017.
+    """Repeat FGSM in small steps, from the image itself.
+
+    Kurakin et al., "Adversarial examples in the physical world", 2017,
+    https://arxiv.org/abs/1607.02533
     """
     options = {"objective": objective, "targeted": targeted, "random_start": False}
     return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=steps, **options)
@@ -90,10 +92,10 @@ def mifgsm(
     objective: Objective = cross_entropy,
     targeted: bool = False,
 ) -> Images:
-    """Steps along the sign of an accumulated gradient, each divided by its mean size before it is
-    added.
+    """Step along the sign of summed gradients, each divided by its mean size beforehand.
 
-    Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018, algorithm 1.
+    Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018, algorithm 1,
+    https://arxiv.org/abs/1710.06081
     """
     options = {"objective": objective, "targeted": targeted, "random_start": False, "decay": decay}
     return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=steps, **options)
@@ -117,8 +119,10 @@ def pgd(
     decay: float | None = None,
     keep_best: bool = True,
 ) -> Images:
-    """Projected gradient ascent: Madry et al., "Towards Deep Learning Models Resistant to
-    Adversarial Attacks", ICLR 2018.
+    """Ascend the objective by gradient steps, projected onto the ball.
+
+    Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018,
+    https://arxiv.org/abs/1706.06083
 
     Args:
         images: float32 [B, H, W, C] in [0, 1].
@@ -126,7 +130,7 @@ def pgd(
         eps: radius of the ball, in pixel units of [0, 1]; a scalar or [B]. 0 gives the images back.
         step_size: length of a step in the same norm.
         steps: at least 1. Costs steps + 1 forward and `steps` backward passes per restart.
-        restarts: further runs from other random starts; the best of all is kept per image.
+        restarts: runs from different random starts; the best of all is kept per image.
         decay: of accumulated gradients (`mifgsm`); None uses each gradient alone.
         keep_best: False returns the last image, as most libraries do, even where an earlier one was
             better.
@@ -135,56 +139,23 @@ def pgd(
         float32 [B, H, W, C] in [0, 1], within eps of `images` to rounding.
     """
     goal, logits_fn, images = Goal(objective, targeted), traced(logits_fn), jnp.asarray(images)
-    best = None
-    for run_key in jax.random.split(key, restarts):
-        found = _run(
-            run_key,
-            logits_fn,
-            images,
-            labels,
-            eps,
-            step_size,
-            steps,
-            norm,
-            goal,
-            random_start,
-            decay,
-            keep_best,
-        )
-        best = found if best is None else better(best, found)
-    assert best is not None
-    return best.images
+
+    def run(run_key: jax.Array) -> Best:
+        start = _start(run_key, images, eps, norm=norm) if random_start else images
+        nothing = jnp.zeros(len(images))
+        state = _State(start, jnp.zeros_like(images), Best(start, nothing > 0, nothing - jnp.inf))
+        static = {"norm": norm, "goal": goal, "decay": decay}
+        state = repeat(_step, steps, state, logits_fn, images, labels, eps, step_size, **static)
+        last = _judge(logits_fn, state.images, labels, goal=goal)
+        return better(state.best, last) if keep_best else last
+
+    return functools.reduce(better, map(run, jax.random.split(key, restarts))).images
 
 
 def better(one: Best, other: Best) -> Best:
-    """Per image `other` where it alone reaches the goal, or where both or neither do and its value
-    is higher.
-    """
+    """Return for each image the one that alone reaches the goal, else the one of higher value."""
     wins = jnp.where(one.reached == other.reached, other.values > one.values, other.reached)
     return jax.tree.map(lambda a, b: jnp.where(per_image(wins, a), b, a), one, other)
-
-
-def _run(
-    key,
-    logits_fn,
-    images,
-    labels,
-    eps,
-    step_size,
-    steps,
-    norm,
-    goal,
-    random_start,
-    decay,
-    keep_best,
-) -> Best:
-    start = _start(key, images, eps, norm=norm) if random_start else images
-    nothing = jnp.zeros(len(images))
-    state = _State(start, jnp.zeros_like(images), Best(start, nothing > 0, nothing - jnp.inf))
-    static = {"norm": norm, "goal": goal, "decay": decay}
-    state = repeat(_step, steps, state, logits_fn, images, labels, eps, step_size, **static)
-    last = _judge(logits_fn, state.images, labels, goal=goal)
-    return better(state.best, last) if keep_best else last
 
 
 @functools.partial(jax.jit, static_argnames="norm")

@@ -4,7 +4,7 @@
     goal = Goal(cross_entropy, targeted=True)  # towards target labels
     goal.value(logits, labels), goal.reached(logits, labels)
 
-An objective takes logits float32 [B, C] and labels int [B] to [B].
+An objective takes logits float32 [B, C] and labels int [B] to values [B].
 """
 
 from collections.abc import Callable
@@ -19,60 +19,57 @@ Objective = Callable[[Logits, Labels], jax.Array]
 
 
 class Goal(NamedTuple):
-    """What is ascended and when it is reached: another class than the label, or with `targeted` the
-    label itself.
+    """What is ascended, and when it is reached.
+
+    Reached is another class than the label, or with `targeted` the label itself.
     """
 
     objective: Objective
     targeted: bool = False
 
     def value(self, logits: Logits, labels: Labels) -> jax.Array:
-        """[B], to be ascended."""
+        """Return what is to be ascended, [B]."""
         value = self.objective(logits, labels)
         return -value if self.targeted else value
 
     def reached(self, logits: Logits, labels: Labels) -> jax.Array:
-        """bool [B]; logits that are not finite reach nothing, whatever their argmax."""
+        """Return bool [B]; logits that are not finite reach nothing, whatever their argmax."""
         right = logits.argmax(axis=-1) == labels
         return (right if self.targeted else ~right) & jnp.isfinite(logits).all(axis=-1)
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> jax.Array:
-    """-log softmax(logits)[label], in nats. Its gradient vanishes where the network is sure: see
-    `margin`.
+    """Return -log softmax(logits)[label], in nats.
+
+    Its gradient vanishes where the network is sure; that of `margin` does not.
     """
     return -of_class(jax.nn.log_softmax(logits), labels)
 
 
 def margin(logits: Logits, labels: Labels) -> jax.Array:
-    """The largest other logit less the label's: positive where the label has lost (Carlini & Wagner
-    2017, f6).
+    """Return the largest other logit less the label's: positive where the label has lost.
+
+    Carlini & Wagner, S&P 2017, f6, https://arxiv.org/abs/1608.04644
     """
-    return _others(logits, labels).max(axis=-1) - of_class(logits, labels)
-
-
-def probability_margin(logits: Logits, labels: Labels) -> jax.Array:
-    """The largest other probability less the label's, in [-1, 1]."""
-    return margin(jax.nn.softmax(logits), labels)
+    own = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool)
+    return jnp.where(own, -jnp.inf, logits).max(axis=-1) - of_class(logits, labels)
 
 
 def dlr(logits: Logits, labels: Labels) -> jax.Array:
-    """The margin in units of the distance between the largest and the third largest logit; C >= 3.
+    """Return the margin in units of the largest less the third largest logit; C >= 3.
 
-    Invariant to shifts and scales of the logits, so no network hides its gradient by large ones.
-    Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
-    parameter-free attacks", ICML 2020, equation 6.
+    Shifts and scales of the logits do not change it, so no network hides its gradient by large
+    ones. Croce & Hein, ICML 2020, equation 6, https://arxiv.org/abs/2003.01690
     """
     ordered = jnp.sort(logits, axis=-1)
     return margin(logits, labels) / (ordered[..., -1] - ordered[..., -3] + 1e-12)
 
 
 def targeted_dlr(logits: Logits, labels: Labels, targets: Labels) -> jax.Array:
-    """How far `targets` are ahead of the true `labels`, scaled like `dlr`; C >= 3. Ibid., equation
-    7.
+    """Return how far `targets` are ahead of the true `labels`, scaled like `dlr`; C >= 3.
 
-    The scale needs a fourth logit; of three classes the third stands in for it, so that the scale
-    is that of `dlr`.
+    Equation 7 of the same paper. Its scale needs a fourth logit; of three classes the third stands
+    in for it, which gives the scale of `dlr`.
     """
     ordered = jnp.sort(logits, axis=-1)
     fourth = ordered[..., -min(4, logits.shape[-1])]
@@ -81,13 +78,5 @@ def targeted_dlr(logits: Logits, labels: Labels, targets: Labels) -> jax.Array:
 
 
 def of_class(values: jax.Array, labels: Labels) -> jax.Array:
-    """The entry [B] of each row of values [B, C] that belongs to its label."""
+    """Return the entry of each row of values [B, C] that belongs to its label, [B]."""
     return jnp.take_along_axis(values, jnp.asarray(labels)[..., None], axis=-1)[..., 0]
-
-
-def _others(values: jax.Array, labels: Labels) -> jax.Array:
-    own = jax.nn.one_hot(labels, values.shape[-1], dtype=bool)
-    return jnp.where(own, -jnp.inf, values)
-
-
-OBJECTIVES = {"ce": cross_entropy, "margin": margin, "dlr": dlr, "probability": probability_margin}

@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 
 from fer_jax.attacks.apgd import apgd
 from fer_jax.attacks.auto import autoattack
+from fer_jax.attacks.cw import cw
+from fer_jax.attacks.ddn import ddn
+from fer_jax.attacks.deepfool import deepfool
+from fer_jax.attacks.fmn import fmn
 from fer_jax.attacks.gradient import bim, fgsm, mifgsm, pgd
-from fer_jax.attacks.minimal import cw, ddn, deepfool, fmn
 from fer_jax.attacks.noise import uniform
 from fer_jax.attacks.norms import NORMS
 from fer_jax.attacks.square import square

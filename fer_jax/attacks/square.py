@@ -1,11 +1,10 @@
-"""Square: an attack that asks only for the network's answers, and changes one random square at a
-time.
+"""Square: ask only for the network's answers, and change one random square at a time.
 
     hacked = square(key, logits_fn, images, labels, eps=8 / 255, queries=5000)
 
 Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via random
-search", ECCV 2020, algorithms 1 to 3, with the schedule of AutoAttack. Because it needs no gradient
-it exposes networks that hide theirs.
+search", ECCV 2020, algorithms 1 to 3, https://arxiv.org/abs/1912.00049, with the schedule of
+AutoAttack. Because it needs no gradient it exposes networks that hide theirs.
 """
 
 import functools
@@ -48,6 +47,7 @@ def square(
     """Ascend the margin by random squares, within Linf or L2.
 
     Args:
+        eps: radius of the ball, in pixel units of [0, 1].
         queries: forward passes; images that reach the goal are left alone, but computed on. With
             fewer than AutoAttack's 5,000 the squares shrink sooner: they would hardly leave their
             first sizes.
@@ -59,14 +59,14 @@ def square(
     start = (_stripes if norm is linf else _tiles)(start_key, images, eps)
     state = _look(logits_fn, start, labels, goal=goal)
     sides = jnp.asarray(square_sides(queries, share, images.shape[1:3], norm), jnp.int32)
-    return repeat(
-        _step, queries - 1, state, key, logits_fn, images, labels, eps, sides, norm=norm, goal=goal
-    ).images
+    arguments = (key, logits_fn, images, labels, eps, sides)
+    return repeat(_step, queries - 1, state, *arguments, norm=norm, goal=goal).images
 
 
 def square_sides(queries: int, share: float, shape: tuple[int, ...], norm: Norm) -> np.ndarray:
-    """The side in pixels of the square of each query, in images of `shape` (H, W); of odd length, 3
-    or more, in L2.
+    """Return the side in pixels of each query's square, in images of `shape` (H, W).
+
+    In L2 it is odd, and 3 or more.
     """
     at = np.arange(queries) * (_PLANNED if queries < _STANDARD else queries) // queries
     shares = share / 2.0 ** np.searchsorted(_HALVED_AT, at, side="left")
@@ -99,20 +99,25 @@ def _step(
 
 @jax.jit
 def _stripes(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
-    """Each column up or down by eps."""
+    """Move each column up or down by eps."""
     signs = jax.random.rademacher(key, (images.shape[0], 1, *images.shape[2:]), jnp.float32)
     return jnp.clip(images + eps * signs, 0, 1)
 
 
 def _place(key: jax.Array, shape: tuple[int, ...], side: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Rows [B, H, 1, 1] and columns [B, 1, W, 1] of each image's pixels, from the corner of a
-    square somewhere in it.
+    """Place a square in each image: its pixels' rows [B, H, 1, 1] and columns [B, 1, W, 1] from
+    the square's corner.
     """
     batch, height, width = shape[:3]
     top, left = (jax.random.uniform(k, (batch, 1, 1, 1)) for k in jax.random.split(key))
-    top, left = jnp.floor(top * (height - side + 1)), jnp.floor(left * (width - side + 1))
-    down, right = jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
-    return down - top.astype(jnp.int32), right - left.astype(jnp.int32)
+    top = jnp.floor(top * (height - side + 1)).astype(jnp.int32)
+    left = jnp.floor(left * (width - side + 1)).astype(jnp.int32)
+    down, right = _grid(height, width)
+    return down - top, right - left
+
+
+def _grid(height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    return jnp.arange(height)[None, :, None, None], jnp.arange(width)[None, None, :, None]
 
 
 def _inside(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
@@ -120,7 +125,7 @@ def _inside(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Arr
 
 
 def _change_linf(key, now: jax.Array, images: jax.Array, eps, side: jax.Array) -> jax.Array:
-    """Up or down by eps, one sign for the whole square."""
+    """Move a square up or down by eps, one sign for all of it."""
     place_key, sign_key = jax.random.split(key)
     inside = _inside(*_place(place_key, images.shape, side), side)
     signs = jax.random.rademacher(sign_key, (images.shape[0], 1, 1, images.shape[3]), jnp.float32)
@@ -128,13 +133,12 @@ def _change_linf(key, now: jax.Array, images: jax.Array, eps, side: jax.Array) -
 
 
 def _unit(change: jax.Array) -> jax.Array:
-    """[B, H, W, C], each channel of L2 norm 1, or zero."""
+    """Scale each channel of [B, H, W, C] to L2 norm 1, or leave it at zero."""
     return change / jnp.maximum(jnp.sqrt(jnp.square(change).sum(axis=(1, 2), keepdims=True)), TINY)
 
 
 def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
-    """The change that the paper tries in a square: a hill in its upper half, a valley in its lower
-    one.
+    """Return the change that the paper tries in a square: a hill above, a valley below.
 
     Each is a pile of nested rectangles of heights 1, 1/4, 1/9, ..., the smallest first.
 
@@ -149,7 +153,8 @@ def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
     steps = jnp.asarray(np.cumsum([0, *(1 / np.arange(1, rows + columns + 1) ** 2)]), jnp.float32)
     half = side // 2
     upper = down < half
-    height, row = jnp.where(upper, half, side - half), jnp.where(upper, down, down - half)
+    height = jnp.where(upper, half, side - half)
+    row = jnp.where(upper, down, down - half)
     # the innermost rectangle that holds the pixel
     ring = jnp.maximum(jnp.abs(row - height // 2), jnp.abs(right - half))
     hills = jnp.where(
@@ -160,13 +165,13 @@ def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
 
 @jax.jit
 def _tiles(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
-    """A change `eta`, of random sign and direction, in each square of a 5 x 5 grid, together of
-    norm eps.
+    """Make a change `eta` of random sign and direction in each square of a 5 x 5 grid, of norm eps
+    in all.
     """
     batch, height, width, channels = images.shape
     tile = max(height // 5, 1)
     rows, columns = height // tile, width // tile
-    down, right = jnp.arange(tile)[None, :, None, None], jnp.arange(tile)[None, None, :, None]
+    down, right = _grid(tile, tile)
     spread = lambda change: change.reshape(1, 1, tile, 1, tile, 1)
     sign_key, turn_key = jax.random.split(key)
     signs = jax.random.rademacher(sign_key, (batch, rows, 1, columns, 1, channels), jnp.float32)
@@ -181,20 +186,20 @@ def _tiles(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
 
 
 def _change_l2(key, now: jax.Array, images: jax.Array, eps, side: jax.Array) -> jax.Array:
-    """Wipe two squares, and spend their norm and what eps leaves on one: its old change plus a
-    fresh `eta`.
+    """Wipe two squares, and spend their norm and what eps leaves on the first: its old change plus
+    a fresh `eta`.
     """
     place_key, other_key, turn_key, sign_key = jax.random.split(key, 4)
     down, right = _place(place_key, images.shape, side)
-    here, there = _inside(down, right, side), _inside(*_place(other_key, images.shape, side), side)
+    here = _inside(down, right, side)
+    there = _inside(*_place(other_key, images.shape, side), side)
     delta = now - images
     turned = jax.random.bernoulli(turn_key, shape=(images.shape[0], 1, 1, 1))
     fresh = eta(jnp.where(turned, right, down), jnp.where(turned, down, right), side)
     signs = jax.random.rademacher(sign_key, (images.shape[0], 1, 1, images.shape[3]), jnp.float32)
     spent = jnp.square(jnp.where(here | there, delta, 0.0)).sum(axis=(1, 2), keepdims=True)
     left = jnp.maximum(jnp.square(eps) - jnp.square(l2.size(delta)), 0) / images.shape[3]
-    fresh = _unit(_unit(jnp.where(here, delta, 0.0)) + signs * fresh) * jnp.sqrt(
-        spent + per_image(left, images)
-    )
+    fresh = _unit(_unit(jnp.where(here, delta, 0.0)) + signs * fresh)
+    fresh = fresh * jnp.sqrt(spent + per_image(left, images))
     changed = jnp.where(here, fresh, jnp.where(there, 0.0, delta))
     return jnp.clip(images + eps * l2.steepest(changed), 0, 1)

@@ -1,7 +1,7 @@
 """Attacks on a network that is not at hand, by way of one that is.
 
-attack = transferred(functools.partial(pgd, eps=8 / 255, step_size=2 / 255, steps=40),
-surrogate_logits_fn) found = evaluate.attacked(attack, victim_logits_fn, images, labels, key=key)
+attack = transferred(ATTACKS["pgd"].build(8 / 255, "linf", steps=40), surrogate_logits_fn)
+found = attacked(attack, victim_logits_fn, images, labels, key=key)  # of evaluation
 """
 
 import functools
@@ -13,10 +13,10 @@ from fer_jax.types import Attack, Images, Labels, LogitsFn
 
 
 def transferred(attack: Attack, surrogate_logits_fn: LogitsFn) -> Attack:
-    """An attack that is made on the surrogate and never asks the network that it is given.
+    """Return an attack that is made on the surrogate and never asks the network that it is given.
 
-    Papernot et al., "Transferability in Machine Learning", 2016. The surrogate must have the
-    victim's order of classes.
+    The surrogate must have the victim's order of classes. Papernot et al., "Transferability in
+    Machine Learning", 2016, https://arxiv.org/abs/1605.07277
     """
     return functools.partial(_transferred, attack, traced(surrogate_logits_fn))
 

@@ -1,11 +1,13 @@
 """One perturbation for many images: fitted to some, added to any.
 
-    delta = universal_perturbation(key, logits_fn, images, labels, eps=10 / 255, step_size=1 / 255,
-    steps=500) hacked = jnp.clip(others + delta, 0, 1)
+    options = {"eps": 10 / 255, "step_size": 1 / 255, "steps": 500}
+    delta = universal_perturbation(key, logits_fn, images, labels, **options)
+    hacked = jnp.clip(others + delta, 0, 1)
 
 That there are such perturbations: Moosavi-Dezfooli et al., "Universal adversarial perturbations",
-CVPR 2017. How ours are found, by gradient ascent over mini-batches: Shafahi et al., "Universal
-Adversarial Training", AAAI 2020, algorithm 2.
+CVPR 2017, https://arxiv.org/abs/1610.08401. How ours are found, by gradient ascent over
+mini-batches: Shafahi et al., "Universal Adversarial Training", AAAI 2020, algorithm 2,
+https://arxiv.org/abs/1811.11304.
 """
 
 import functools
@@ -39,8 +41,8 @@ def universal_perturbation(
 ) -> jax.Array:
     """Ascend the mean objective of all images by one perturbation of norm at most eps.
 
-    An image that is past its boundary by two logits adds nothing to the mean while it is: as
-    Shafahi et al. clip the loss of each image, so that it is not raised where it is won already.
+    An image that is past its boundary by two logits adds nothing to the mean while it is; Shafahi
+    et al. clip the loss of each image for the same reason.
 
     Args:
         images: float32 [N, H, W, C] in [0, 1], N >= 1.
@@ -75,20 +77,11 @@ def universal(
     objective: Objective = margin,
     targeted: bool = False,
 ) -> Images:
-    """The images, all with the one perturbation that is fitted to them: `universal_perturbation` as
-    an attack.
-    """
-    options = {
-        "eps": eps,
-        "step_size": step_size,
-        "steps": steps,
-        "norm": norm,
-        "batch_size": batch_size,
-    }
-    options |= {"objective": objective, "targeted": targeted}
-    return jnp.clip(
-        images + universal_perturbation(key, logits_fn, images, labels, **options), 0, 1
-    )
+    """Return the images with `universal_perturbation`, fitted to them, added to all."""
+    options = {"eps": eps, "step_size": step_size, "steps": steps, "norm": norm}
+    options |= {"batch_size": batch_size, "objective": objective, "targeted": targeted}
+    delta = universal_perturbation(key, logits_fn, images, labels, **options)
+    return jnp.clip(images + delta, 0, 1)
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "goal", "size"))
@@ -103,8 +96,7 @@ def _step(
         return jnp.where(past < _ENOUGH, goal.value(logits, own), 0.0)
 
     perturbed = lambda deltas: logits_fn(jnp.clip(batch + deltas, 0, 1))
-    _, _, gradients = value_and_gradient(
-        perturbed, jnp.broadcast_to(delta, batch.shape), unfinished
-    )
+    deltas = jnp.broadcast_to(delta, batch.shape)
+    _, _, gradients = value_and_gradient(perturbed, deltas, unfinished)
     way = norm.steepest(gradients.mean(axis=0, keepdims=True))
     return norm.project(delta + step_size * way, eps)

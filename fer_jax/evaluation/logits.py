@@ -18,7 +18,7 @@ def predict_logits(
     progress: bool = False,
     classes: int = NUM_CLASSES,
 ) -> np.ndarray:
-    """Logits, float32 [N, C], of images, uint8 [N, 48, 48].
+    """Return the logits, float32 [N, C], of images, uint8 [N, 48, 48].
 
     `logits_fn` sees batches of exactly `batch_size` (the last one padded with zeros, whose logits
     are dropped), so a jitted one is compiled once; it must treat the rows of a batch independently.
@@ -38,12 +38,11 @@ def predict_floats(
     progress: bool = False,
     classes: int = NUM_CLASSES,
 ) -> np.ndarray:
-    """As `predict_logits`, also of float images [N, 48, 48, 1] in [0, 1]."""
+    """Do as `predict_logits`, also with float images [N, 48, 48, 1] in [0, 1]."""
     logits = []
-    starts = range(0, len(images), batch_size)
-    for start in tqdm(
-        starts, desc="predicting", unit="batch", leave=False, disable=None if progress else True
-    ):
+    bar = {"desc": "predicting", "unit": "batch", "leave": False}
+    bar["disable"] = None if progress else True
+    for start in tqdm(range(0, len(images), batch_size), **bar):
         rows = images[start : start + batch_size]
         batch = np.zeros((batch_size, IMAGE_SIZE, IMAGE_SIZE, 1), np.float32)
         batch[: len(rows)] = rows if rows.ndim == 4 else rows[..., None] / np.float32(255)
@@ -55,10 +54,8 @@ def check_images(images: np.ndarray) -> None:
     """Raise an `InputError` unless `images` is a uint8 array [N, 48, 48]."""
     received = f"{getattr(images, 'dtype', type(images).__name__)} {list(np.shape(images))}"
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        raise InputError(
-            f"faces must be a numpy array of uint8 grey levels in 0..255, received {received}"
-        )
+        rule = "must be a numpy array of uint8 grey levels in 0..255"
+        raise InputError(f"faces {rule}, received {received}")
     if images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-        raise InputError(
-            f"faces must have shape [N, {IMAGE_SIZE}, {IMAGE_SIZE}], received {received}"
-        )
+        shape = f"[N, {IMAGE_SIZE}, {IMAGE_SIZE}]"
+        raise InputError(f"faces must have shape {shape}, received {received}")

@@ -7,12 +7,12 @@ print(describe(report(labels, predictions, {"all": rows})))
 import numpy as np
 from scipy.special import log_softmax
 
-from fer_jax.evaluation import metrics
+from fer_jax.evaluation import calibration, metrics
 from fer_jax.labels import EMOTIONS, VALENCE, index
 
 
 def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Mean cross-entropy in nats, accuracy, and macro-averaged precision, recall and F1 in [0, 1].
+    """Return the mean cross-entropy in nats, accuracy, and macro-averaged precision, recall and F1.
 
     Args:
         logits: float [N, C], unnormalised; log-probabilities serve too.
@@ -35,7 +35,7 @@ def report(
     subsets: dict[str, np.ndarray],
     emotions: tuple[str, ...] = EMOTIONS,
 ) -> dict:
-    """Everything that we publish about predictions, as builtins (ready for JSON).
+    """Return all that we publish about predictions, as builtins (ready for JSON).
 
     Args:
         labels, predictions: int [N], indices into `emotions`, N >= 1.
@@ -65,26 +65,26 @@ def report(
 
 
 def probability_report(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """How good the probabilities, float [N, C], are: "brier", "negative_log_likelihood" and
-    "calibration_error" (of 15 bins of equal mass), and the accuracy of two simpler questions,
-    "happy_against_sad" (asked of the rows that are either) and "valence" (positive, negative or
-    neutral; see `labels.VALENCE`). Labels are int [N] in 0..C-1, N >= 1.
+    """Return how good the probabilities, float [N, C], of labels int [N] in 0..C-1 are.
+
+    "brier", "negative_log_likelihood", "calibration_error" (of 15 bins of equal mass), and the
+    accuracy of two simpler questions: "happy_against_sad", asked of the rows that are either, and
+    "valence" (positive, negative or neutral; see `labels.VALENCE`).
     """
+    bins = calibration.reliability(labels, probabilities)
+    pair = index("happy"), index("sad")
+    groups = np.array(VALENCE[: probabilities.shape[1]])
     return {
-        "brier": metrics.brier(labels, probabilities),
-        "negative_log_likelihood": metrics.negative_log_likelihood(labels, probabilities),
-        "calibration_error": metrics.calibration_error(metrics.reliability(labels, probabilities)),
-        "happy_against_sad": metrics.pair_accuracy(
-            labels, probabilities, index("happy"), index("sad")
-        ),
-        "valence": metrics.grouped_accuracy(
-            labels, probabilities, np.array(VALENCE[: probabilities.shape[1]])
-        ),
+        "brier": calibration.brier(labels, probabilities),
+        "negative_log_likelihood": calibration.negative_log_likelihood(labels, probabilities),
+        "calibration_error": calibration.calibration_error(bins),
+        "happy_against_sad": metrics.pair_accuracy(labels, probabilities, *pair),
+        "valence": metrics.grouped_accuracy(labels, probabilities, groups),
     }
 
 
 def describe_probabilities(before: dict[str, float], after: dict[str, float]) -> str:
-    """Two `probability_report`s, before and after temperature scaling, as lines for the terminal."""
+    """Describe two `probability_report`s, before and after temperature scaling, in lines."""
     names = {
         "brier": "mean squared error of the probabilities (Brier)",
         "negative_log_likelihood": "negative log-likelihood (nats)",
@@ -92,40 +92,29 @@ def describe_probabilities(before: dict[str, float], after: dict[str, float]) ->
     }
     lines = [f"{'':48}{'unscaled':>9}{'scaled':>9}"]
     lines += [f"{name:48}{before[key]:9.4f}{after[key]:9.4f}" for key, name in names.items()]
-    lines.append("")
-    lines.append(
-        f"happy against sad {after['happy_against_sad']:.1%}; positive, negative or neutral {after['valence']:.1%}"
-    )
+    simpler = f"positive, negative or neutral {after['valence']:.1%}"
+    lines += ["", f"happy against sad {after['happy_against_sad']:.1%}; {simpler}"]
     return "\n".join(lines)
 
 
 def describe(results: dict) -> str:
-    """A `report` as a table for the terminal, figures in percent."""
+    """Describe a `report` as a table for the terminal, figures in percent."""
     lines = [f"{'emotion':10}{'precision':>10}{'recall':>8}{'F1':>8}{'support':>9}"]
     for emotion, row in results["per_class"].items():
         percents = f"{row['precision']:>10.1%}{row['recall']:>8.1%}{row['f1']:>8.1%}"
         lines.append(f"{emotion:10}{percents}{row['support']:>9,}")
-    lines += [
-        "",
-        f"macro F1 {results['macro_f1']:.1%}, balanced accuracy {results['balanced_accuracy']:.1%}",
-        "",
-    ]
+    balanced = f"balanced accuracy {results['balanced_accuracy']:.1%}"
+    lines += ["", f"macro F1 {results['macro_f1']:.1%}, {balanced}", ""]
     width = max(map(len, results["accuracy"]))
     for name, row in results["accuracy"].items():
-        interval = f"95% interval {row['low']:.2%} to {row['high']:.2%}"
-        lines.append(
-            f"accuracy on {name:{width}} {row['accuracy']:7.2%}  {interval}  ({row['rows']:,} rows)"
-        )
+        interval = f"95% interval {row['low']:.2%} to {row['high']:.2%}  ({row['rows']:,} rows)"
+        lines.append(f"accuracy on {name:{width}} {row['accuracy']:7.2%}  {interval}")
     return "\n".join(lines)
 
 
 def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> dict:
     correct = int((labels == predictions).sum())
-    low, high = metrics.wilson(correct, len(labels))
-    return {
-        "rows": len(labels),
-        "correct": correct,
-        "accuracy": correct / len(labels),
-        "low": low,
-        "high": high,
-    }
+    rows = len(labels)
+    low, high = metrics.wilson(correct, rows)
+    accuracy = correct / rows
+    return {"rows": rows, "correct": correct, "accuracy": accuracy, "low": low, "high": high}

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fer_jax.evaluation import metrics
+from fer_jax.evaluation import calibration, metrics
 from fer_jax.plots import style
 from fer_jax.plots.style import BLUE, GREEN, GREY, ORANGE, Style
 
@@ -112,8 +112,8 @@ def reliability_diagram(labels: np.ndarray, before: np.ndarray, after: np.ndarra
         ("unscaled", before, ORANGE, "s"),
         ("scaled", after, BLUE, "o"),
     ):
-        bins = metrics.reliability(labels, probabilities)
-        label = f"{name}: calibration error {metrics.calibration_error(bins):.1%}"
+        bins = calibration.reliability(labels, probabilities)
+        label = f"{name}: calibration error {calibration.calibration_error(bins):.1%}"
         line: Style = {"color": colour, "marker": marker, "linewidth": 2, "label": label}
         axes.plot(bins.confidence, bins.accuracy, **line)
     style.tidy(axes)

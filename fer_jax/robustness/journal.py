@@ -1,16 +1,15 @@
-"""Long measurements that go on where they were stopped: what was found so far, and the settings
-that it belongs to.
+"""Long measurements that go on where they were stopped, and refuse findings of other settings.
 
-found = Journal(Path("runs/bench"), {"model": digest, "eps": 0.1}, ("row", "right"))
-for row in sorted(set(rows) - set(found.table["row"])):
-    found.add(row=[row], right=[judge(row)])
+journal = Journal(Path("runs/bench"), {"model": digest}, ("eps", "row", "right"))
+for chunk in journal.missing(rows, 100, eps=0.1):
+    journal.add(eps=0.1, row=chunk, right=judge(chunk))
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fer_jax import files
@@ -18,8 +17,9 @@ from fer_jax.errors import InputError
 
 
 class Journal:
-    """A table that is on the disk, whole, after every addition: `folder`/found.csv, with
-    settings.json beside it.
+    """A table that is on the disk, whole, after every addition.
+
+    It is `folder`/found.csv, with settings.json beside it.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], columns: Sequence[str]):
@@ -29,34 +29,52 @@ class Journal:
             InputError: the folder holds findings of other or unknown settings, or what is no table
                 of findings.
         """
-        self.path, told = folder / "found.csv", folder / "settings.json"
-        if told.exists() and (before := files.read_json(told)) != settings:
-            keys = ", ".join(
-                sorted(key for key in {*before, *settings} if before.get(key) != settings.get(key))
-            )
-            raise InputError(
-                f"{folder}: holds what was found with another {keys}; begin in another folder"
-            )
-        if self.path.exists() and not told.exists():
-            raise InputError(
-                f"{self.path}: was found with settings that {told.name} does not tell; begin in another folder"
-            )
-        self.table = (
-            _read(self.path, list(columns))
-            if self.path.exists()
-            else pd.DataFrame(columns=list(columns))
-        )
-        with files.replacing(told) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n")
+        self.path = folder / "found.csv"
+        self.table = pd.DataFrame(columns=list(columns))
+        about = folder / "settings.json"
+        before = files.read_json(about) if about.exists() else settings
+        if before != settings:
+            differ = {key for key in {*before, *settings} if before.get(key) != settings.get(key)}
+            keys = ", ".join(sorted(differ))
+            rule = f"holds what was found with another {keys}; begin in another folder"
+            raise InputError(f"{folder}: {rule}")
+        if self.path.exists():
+            if not about.exists():
+                rule = f"was found with settings that {about.name} does not tell"
+                raise InputError(f"{self.path}: {rule}; begin in another folder")
+            self.table = _read(self.path, list(columns))
+        files.write_json(about, settings)
 
     def add(self, **columns: Any) -> None:
-        """Rows, as columns of equal length or scalars, one for each column of the table."""
+        """Add rows, as columns of equal length or scalars, one for each column of the table."""
         new = pd.DataFrame(columns)[list(self.table.columns)]
-        self.table = pd.DataFrame(
-            new if self.table.empty else pd.concat([self.table, new], ignore_index=True)
-        )
+        whole = new if self.table.empty else pd.concat([self.table, new], ignore_index=True)
+        self.table = pd.DataFrame(whole)
         with files.replacing(self.path) as temporary:
             self.table.to_csv(temporary, index=False)
+
+    def missing(
+        self, rows: np.ndarray, together: int, **where: str | float
+    ) -> Iterator[np.ndarray]:
+        """Yield the `rows` for which nothing was found yet, in pieces of at most `together`.
+
+        Which rows share a piece does not depend on where the measurement was stopped before.
+
+        Args:
+            rows: int [N], values of the column "row".
+            together: rows of a piece.
+            where: the values of other columns that a finding must have.
+        """
+        found = self.table
+        for column, value in where.items():
+            same = found[column] == value
+            if not isinstance(value, str):  # eps may be typed as 2/255 or in decimals
+                same = np.isclose(found[column].astype(float), value, rtol=1e-9)
+            found = found[same]
+        for piece in np.array_split(rows, -(-len(rows) // together)):
+            left = piece[~np.isin(piece, found["row"])]
+            if len(left):
+                yield left
 
 
 def _read(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -65,7 +83,6 @@ def _read(path: Path, columns: list[str]) -> pd.DataFrame:
     except ValueError as error:
         raise InputError(f"{path}: must be a table in CSV: {error}") from None
     if list(table.columns) != columns:
-        raise InputError(
-            f"{path}: must have the columns {', '.join(columns)}, received {', '.join(table.columns)}"
-        )
+        rule = f"must have the columns {', '.join(columns)}, received {', '.join(table.columns)}"
+        raise InputError(f"{path}: {rule}")
     return table

@@ -22,7 +22,7 @@ from scipy.special import softmax
 
 from fer_jax import attacks
 from fer_jax.attacks import auto
-from fer_jax.evaluation import metrics
+from fer_jax.evaluation import calibration, metrics
 from fer_jax.evaluation.attacked import attacked, broken_by
 from fer_jax.evaluation.logits import predict_logits
 from fer_jax.labels import index
@@ -245,7 +245,7 @@ def of_predictions(subject: Subject, logits: np.ndarray, labels: np.ndarray) -> 
         return metrics.balanced_accuracy(matrix)
 
     def error(rows: np.ndarray) -> float:
-        return metrics.calibration_error(metrics.reliability(labels[rows], probabilities[rows]))
+        return calibration.calibration_error(calibration.reliability(labels[rows], probabilities[rows]))
 
     figures = [
         _figure("clean", (predictions == labels).astype(float)),

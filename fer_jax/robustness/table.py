@@ -23,7 +23,6 @@ from fer_jax.robustness.journal import Journal
 from fer_jax.robustness.scorecard import Measure, Subject
 
 CONSTANT = "constant"  # the name of the last row
-CHECKED = 128  # images on which gradients are looked at
 ENOUGH = 0.9  # of a measure's images, for a table of what is known so far
 LARGEST = 8 / 255  # eps at which gradients are looked at, or a fraction that leaves some accuracy
 COLUMNS = ["model", "attacked", "measure", "value", "n", "low", "high", "sha256", "command"]
@@ -111,7 +110,7 @@ def run(request: Request) -> None:
     fer = data.load(request.data)
     test = fer.test
     data.sample(test, request.certify, "--certify")
-    few = np.random.default_rng(1).permutation(data.sample(test, request.n))[:CHECKED]
+    sample = data.sample(test, request.n)
     networks[CONSTANT] = constant(fer.train.labels)
     rows = [make_row(name, network, fer, request) for name, network in networks.items()]
     parts, gradients = [], {}
@@ -121,7 +120,7 @@ def run(request: Request) -> None:
         parts.append(figures(row, test, request.so_far))
         others = [other for other in rows if other.name not in (row.name, CONSTANT)]
         other = others[0] if others else None
-        known, look = request.so_far, (other, test, few)
+        known, look = request.so_far, (other, test, sample)
         gradients[row.name] = known_gradient(row) if known else gradient(row, *look)
     table = pd.concat(parts, ignore_index=True)
     write(table.assign(command=command_of(request, models)), gradients, request.out)
@@ -172,22 +171,19 @@ def make_row(name: str, network: Network, fer: Fer2013, request: Request) -> Row
 
 def fill(row: Row, test: Split) -> None:
     """Measure what the journal does not know yet."""
-    chunks = []
-    for number, measure in enumerate(row.measures):
-        sample = data.sample(test, measure.images)
-        parts = np.array_split(sample, -(-len(sample) // measure.together))
-        chunks += [(number, measure, part) for part in parts]
-    for number, measure, chunk in tqdm(chunks, desc=row.name, unit="batch", disable=None):
-        found = row.journal.table
-        chunk = chunk[~np.isin(chunk, found["row"][found["measure"] == measure.name])]
-        if not len(chunk):
-            continue
-        left = found["row"][(found["measure"] == measure.smaller) & (found["value"] > 0)]
-        alive = np.isin(chunk, left) if measure.smaller else np.ones(len(chunk), bool)
-        key = jax.random.fold_in(jax.random.key(number), int(chunk[0]))
-        images, true = test.images[chunk], test.labels[chunk]
-        values = scorecard.run(measure, key, row.network.subject, images, true, alive)
-        row.journal.add(measure=measure.name, row=chunk, value=values)
+    journal, total = row.journal, sum(measure.images for measure in row.measures)
+    with tqdm(total=total, desc=row.name, unit="image", disable=None) as bar:
+        for number, measure in enumerate(row.measures):
+            sample = data.sample(test, measure.images)
+            for piece in journal.missing(sample, measure.together, measure=measure.name):
+                found = journal.table
+                left = found["row"][(found["measure"] == measure.smaller) & (found["value"] > 0)]
+                alive = np.isin(piece, left) if measure.smaller else np.ones(len(piece), bool)
+                key = jax.random.fold_in(jax.random.key(number), int(piece[0]))
+                images, true = test.images[piece], test.labels[piece]
+                values = scorecard.run(measure, key, row.network.subject, images, true, alive)
+                journal.add(measure=measure.name, row=piece, value=values)
+                bar.update(len(piece))
 
 
 def figures(row: Row, test: Split, so_far: bool) -> pd.DataFrame:
@@ -219,13 +215,13 @@ def known_gradient(row: Row) -> dict[str, Any]:
     return files.read_json(path)["found"] if path.exists() else {"says": "not checked yet."}
 
 
-def gradient(row: Row, other: Row | None, test: Split, few: np.ndarray) -> dict[str, Any]:
+def gradient(row: Row, other: Row | None, test: Split, sample: np.ndarray) -> dict[str, Any]:
     """Return what was found of this network with this other one's images, or look now: minutes."""
     path = _gradient_file(row)
     transfer = {"name": other and other.name, "sha256": other and other.network.digest}
     if path.exists() and files.read_json(path)["transfer"] == transfer:
         return known_gradient(row)
-    found = look_at_gradient(row.network.subject, other, test, few)
+    found = look_at_gradient(row.network.subject, other, test, sample)
     files.write_json(path, {"transfer": transfer, "found": found})
     return found
 
@@ -235,9 +231,9 @@ def _gradient_file(row: Row) -> Path:
 
 
 def look_at_gradient(
-    subject: Subject, other: Row | None, test: Split, few: np.ndarray
+    subject: Subject, other: Row | None, test: Split, sample: np.ndarray
 ) -> dict[str, Any]:
-    """Look for signs of a masked gradient on the test rows `few`.
+    """Look for signs of a masked gradient on some of the test rows `sample`.
 
     Args:
         other: the row of the network that makes the images that transfer.
@@ -245,17 +241,17 @@ def look_at_gradient(
     Returns:
         The signs in words ("says"), and the figures behind them.
     """
-    logits_fn, images, true = subject.logits_fn, test.images[few], test.labels[few]
-    key, surrogate = jax.random.key(0), other.network.subject.logits_fn if other else None
+    options = {"key": jax.random.key(0), "largest": LARGEST}
+    options["surrogate"] = other.network.subject.logits_fn if other else None
     try:
-        eps = masking.telling_eps(logits_fn, images, true, key=key, largest=LARGEST)
-        found = masking.measure(logits_fn, images, true, key=key, eps=eps, surrogate=surrogate)
+        found = masking.look(subject.logits_fn, test, sample, **options)
     except InputError as error:
         return {"says": f"not checked: {error}"}
     says = masking.suspicions(found) or ["no sign of a masked gradient."]
-    if found.by_eps[eps] < masking.TELLING:
+    accuracy = found.by_eps[found.eps]
+    if accuracy < masking.TELLING:
         says.append("So little is left that there is little to compare.")
-    left = f"PGD at eps {255 * eps:.3g}/255 leaves {found.by_eps[eps]:.1%} of {found.n} images"
+    left = f"PGD at eps {255 * found.eps:.3g}/255 leaves {accuracy:.1%} of {found.n} images"
     transfer = f"transfer from {other.name}" if other else "no transfer: there is no other network"
     text = f"{' '.join(says)} ({left}; {transfer})"
     return {"says": text, "transfer_from": other and other.name, **found._asdict()}

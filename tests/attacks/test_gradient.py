@@ -9,19 +9,7 @@ import pytest
 from jax.tree_util import Partial
 
 from fer_jax import attacks
-from fer_jax.attacks import (
-    apgd,
-    apgd_targeted,
-    bim,
-    fgsm,
-    gaussian,
-    l1,
-    l2,
-    linf,
-    mifgsm,
-    pgd,
-    uniform,
-)
+from fer_jax.attacks import apgd, apgd_targeted, bim, fgsm, l1, l2, linf, mifgsm, pgd, uniform
 from fer_jax.attacks.apgd import checkpoints
 
 DUAL = {"linf": 1, "l2": 2, "l1": np.inf}
@@ -40,7 +28,6 @@ EVERY = {
     "apgd-l2": lambda eps: functools.partial(apgd, eps=8 * eps, steps=20, norm=l2),
     "apgd-t": lambda eps: functools.partial(apgd_targeted, eps=eps, steps=20),
     "uniform": lambda eps: functools.partial(uniform, eps=eps),
-    "gaussian": lambda eps: functools.partial(gaussian, eps=eps),
 }
 NORM_OF = {"pgd-l2": (l2, 8), "apgd-l2": (l2, 8), "pgd-l1": (l1, 40)}
 

@@ -65,7 +65,6 @@ WITHIN = {
         1,
     ),
     "uniform": (lambda eps: functools.partial(attacks.uniform, eps=eps), linf, 1),
-    "gaussian": (lambda eps: functools.partial(attacks.gaussian, eps=eps), linf, 1),
 }
 SMALLEST = {  # eps -> attack, of which it knows nothing; the norm
     "deepfool": (lambda eps: functools.partial(attacks.deepfool, steps=5), l2),
@@ -88,7 +87,6 @@ DRAWN = (
     "square",
     "square-l2",
     "uniform",
-    "gaussian",
 )
 
 KINDS = {

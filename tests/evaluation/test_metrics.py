@@ -53,41 +53,6 @@ def test_wilson_without_trials_excludes_nothing():
     assert metrics.wilson(0, 0) == (0.0, 1.0)
 
 
-def probabilities_of(n, seed=0):
-    return np.random.default_rng(seed).dirichlet(np.ones(7) * 0.5, n)
-
-
-def test_probability_scores_agree_with_scikit_learn():
-    labels, probabilities = np.random.default_rng(1).integers(0, 7, 300), probabilities_of(300)
-    per_class = [oracle.brier_score_loss(labels == k, probabilities[:, k]) for k in range(7)]
-    assert metrics.brier(labels, probabilities) == pytest.approx(sum(per_class))
-    assert metrics.negative_log_likelihood(labels, probabilities) == pytest.approx(
-        oracle.log_loss(labels, probabilities, labels=range(7))
-    )
-
-
-def test_a_certain_mistake_costs_a_finite_likelihood():
-    assert 80 < metrics.negative_log_likelihood(np.array([1]), np.array([[1.0, 0.0]])) < 90
-
-
-@pytest.mark.parametrize("n", [1, 7, 15, 100])
-def test_bins_have_equal_mass_and_rising_confidence(n):
-    bins = metrics.reliability(np.zeros(n, int), probabilities_of(n))
-    assert bins.rows.sum() == n
-    assert bins.rows.max() - bins.rows.min() <= 1
-    assert (np.diff(bins.confidence) >= 0).all()
-
-
-def test_calibration_error_of_known_bins():
-    # Fifteen rows at 0.9 of which twelve are right, fifteen at 0.6 of which nine are: |0.9 - 0.8|
-    # and 0, halved.
-    probabilities = np.array([[0.9, 0.1]] * 15 + [[0.6, 0.4]] * 15)
-    labels = np.array([0] * 12 + [1] * 3 + [0] * 9 + [1] * 6)
-    assert metrics.calibration_error(
-        metrics.reliability(labels, probabilities, bins=2)
-    ) == pytest.approx(0.05)
-
-
 def test_grouped_classes_add_their_probabilities():
     groups = np.array([-1, -1, 1])
     probabilities = np.array([[0.3, 0.3, 0.4], [0.2, 0.2, 0.6]])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fer_jax import plots
-from fer_jax.evaluation import metrics
+from fer_jax.evaluation import calibration
 from fer_jax.labels import EMOTIONS
 
 
@@ -88,11 +88,11 @@ def test_reliability_diagram_draws_the_bins_and_names_their_error():
     axes = plots.reliability_diagram(
         labels, before, before**2 / (before**2).sum(axis=1, keepdims=True)
     ).axes[0]
-    bins = metrics.reliability(labels, before)
+    bins = calibration.reliability(labels, before)
     drawn = axes.get_lines()[1]
     np.testing.assert_array_equal(drawn.get_xdata(), bins.confidence)
     np.testing.assert_array_equal(drawn.get_ydata(), bins.accuracy)
-    assert f"unscaled: calibration error {metrics.calibration_error(bins):.1%}" == drawn.get_label()
+    assert f"unscaled: calibration error {calibration.calibration_error(bins):.1%}" == drawn.get_label()
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 23])

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from fer_jax.errors import InputError
@@ -59,3 +60,22 @@ def test_an_addition_must_have_every_column(tmp_path):
     with pytest.raises(KeyError):
         journal.add(row=[1])
     assert journal.table.empty
+
+
+def test_what_is_missing_comes_in_the_same_pieces_wherever_it_was_stopped(tmp_path):
+    rows = np.arange(10, 20)
+    journal = Journal(tmp_path, {}, ("eps", "kind", "row"))
+    missing = lambda **where: [piece.tolist() for piece in journal.missing(rows, 4, **where)]
+    whole = [[10, 11, 12, 13], [14, 15, 16], [17, 18, 19]]
+    assert missing(eps=2 / 255, kind="a") == whole
+    journal.add(eps=0.00784313725, kind="a", row=[14, 15, 16, 11])
+    assert missing(eps=2 / 255, kind="a") == [[10, 12, 13], whole[2]]
+    assert missing(eps=2 / 255, kind="b") == missing(eps=3 / 255) == whole
+
+
+def test_what_is_added_meanwhile_does_not_come_again(tmp_path):
+    journal = Journal(tmp_path, {}, ("kind", "row"))
+    for piece in journal.missing(np.arange(5), 2, kind="a"):
+        journal.add(kind="a", row=piece)
+    assert journal.table["row"].tolist() == [0, 1, 2, 3, 4]
+    assert not list(journal.missing(np.arange(5), 2, kind="a"))

@@ -78,7 +78,7 @@ def test_the_telling_eps_is_the_first_that_leaves_enough(monkeypatch):
         robust = left[asked[-1]]
         return np.array([-1, -1] + [1] * robust + [0] * (8 - robust))
 
-    monkeypatch.setattr(masking.evaluate, "broken_by", broken_by)
+    monkeypatch.setattr(masking, "broken_by", broken_by)
     find = lambda: masking.telling_eps(
         network(), images, labels, key=jax.random.key(0), largest=8 / 255
     )

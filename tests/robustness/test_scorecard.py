@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax.evaluation import metrics
+from fer_jax.evaluation import calibration, metrics
 from fer_jax.robustness import scorecard
 from fer_jax.robustness.scorecard import Measure, Subject
 
@@ -109,7 +109,7 @@ def test_clean_figures_are_those_of_metrics():
         metrics.confusion(labels, logits.argmax(axis=1))
     )
     probabilities = np.asarray(jax.nn.softmax(logits / 2, axis=1))
-    expected = metrics.calibration_error(metrics.reliability(labels, probabilities))
+    expected = calibration.calibration_error(calibration.reliability(labels, probabilities))
     assert table["calibration error"] == pytest.approx(expected, abs=1e-6)
 
 

@@ -1,27 +1,19 @@
 import json
-import sys
 
 import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli, data, models, runtime
-from fer_jax.attacks import fgsm, linf, uniform
+from fer_jax import data, models
 from fer_jax.data import Split, sources
-from fer_jax.evaluation import attacked as attacked_module
-from fer_jax.evaluation.attacked import attacked, broken_by
+from fer_jax.evaluation.attacked import broken_by
 from fer_jax.evaluation.logits import predict_logits
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
-from fer_jax.robustness import masking
+from fer_jax.robustness import bench, masking
 
 ARCHITECTURE = {"family": "vgg", "stages": [[4], [8]], "dropout": 0.0}
-
-
-@pytest.fixture(scope="module")
-def script(load_script):
-    return load_script("scripts/attack_bench.py")
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +28,8 @@ def model_path(tmp_path_factory):
 
 
 @pytest.fixture
-def run(script, model_path, monkeypatch, tmp_path):
-    """Run the script in this process on 100 noise images labelled as the model sees nine tenths of
-    them.
-    """
-    monkeypatch.setattr(runtime, "configure", lambda: None)
+def run(run_script, model_path, monkeypatch, tmp_path):
+    """Run the script on 100 noise images labelled as the model sees nine tenths of them."""
     images = np.random.default_rng(0).integers(0, 256, (100, 48, 48), np.uint8)
     model = model_file.load(model_path)
     apply = jax.jit(models.create(ARCHITECTURE).apply)
@@ -55,8 +44,7 @@ def run(script, model_path, monkeypatch, tmp_path):
 
     def call(*arguments):
         common = ["--model", model_path, "--n", 100, "--out", tmp_path / "out"]
-        monkeypatch.setattr(sys, "argv", ["attack_bench.py", *map(str, [*common, *arguments])])
-        return cli.run(script.main)
+        return run_script("attack_bench", *common, *arguments)
 
     return call
 
@@ -88,11 +76,10 @@ def test_a_stopped_run_goes_on_and_another_command_is_refused(run, tmp_path, mon
     found = pd.read_csv(tmp_path / "out" / "found.csv")
     found[:50].to_csv(tmp_path / "out" / "found.csv", index=False)
     seen = []
-    judge = broken_by
     monkeypatch.setattr(
-        attacked_module,
+        bench,
         "broken_by",
-        lambda *args, **options: seen.append(len(args[2])) or judge(*args, **options),
+        lambda *args, **options: seen.append(len(args[2])) or broken_by(*args, **options),
     )
     assert run("--attack", "fgsm", "--eps", "2/255") == 0
     assert seen == [50]
@@ -109,11 +96,10 @@ def test_another_eps_is_attacked_anew_and_another_model_in_the_same_file_is_refu
     own = model_file.load(model_path)
     path, seen = tmp_path / "again.pkl", []
     model_file.save(path, own)
-    judge = broken_by
     monkeypatch.setattr(
-        attacked_module,
+        bench,
         "broken_by",
-        lambda *args, eps, **rest: seen.append(eps) or judge(*args, eps=eps, **rest),
+        lambda *args, eps, **rest: seen.append(eps) or broken_by(*args, eps=eps, **rest),
     )
     options = ["--model", path, "--attack", "fgsm", "--eps"]
     assert run(*options, "2/255") == run(*options, "3/255", "2/255") == run(*options, "3/255") == 0
@@ -129,7 +115,7 @@ def test_another_eps_is_attacked_anew_and_another_model_in_the_same_file_is_refu
     assert "holds what was found with another model;" in capsys.readouterr().err
 
 
-def test_passes_are_counted_and_masked_gradients_looked_for(run, monkeypatch, capsys):
+def test_masked_gradients_are_looked_for(run, monkeypatch, capsys):
     figures = {
         "n": 90,
         "eps": 2 / 255,
@@ -154,11 +140,10 @@ def test_passes_are_counted_and_masked_gradients_looked_for(run, monkeypatch, ca
         lambda *args, **options: asked.append((len(args[1]), options["eps"])) or found,
     )
     monkeypatch.setattr(masking, "telling_eps", lambda *args, largest, **options: largest / 4)
-    options = ["--steps", 3, "--eps", "4/255", "2/255", "--count-passes", "--check-masking"]
+    options = ["--steps", 3, "--eps", "4/255", "2/255", "--check-masking"]
     assert run("--attack", "pgd", *options) == 0
     said = capsys.readouterr().out.splitlines()
     assert asked == [(100, 0.5 / 255)]  # from the smallest eps down
-    assert said[-3] == "pgd: 4.0 forward and 3.0 backward passes per attacked image"
     assert said[-2] == "masked gradients, looked for at eps 0.00784 in 90 images:"
     assert said[-1].startswith("Square, which sees no gradient, leaves 20.0% accuracy")
 
@@ -169,30 +154,20 @@ def test_a_transfer_is_made_on_the_surrogate_and_judged_on_the_model(
     own, other = model_file.load(model_path), tmp_path / "other.pkl"
     turned = {**own.variables, "params": jax.tree.map(lambda leaf: -leaf, own.variables["params"])}
     model_file.save(other, ModelFile(ARCHITECTURE, turned, own.metadata))
-    judged = []
-    judge = attacked
+    seen = []
     monkeypatch.setattr(
-        attacked_module,
-        "attacked",
-        lambda *args, **options: judged.append(args[:2]) or judge(*args, **options),
+        bench,
+        "broken_by",
+        lambda *args, **options: seen.append(args[:2]) or broken_by(*args, **options),
     )
     assert run("--attack", "fgsm", "--eps", "2/255", "--surrogate", other) == 0
-    for attack, victim in judged:
-        surrogate = attack.args[1]
+    assert seen
+    for attacks, victim in seen:
+        surrogate = attacks["fgsm"].args[1]
         weights = [jax.tree.leaves(network.args[0]["params"]) for network in (surrogate, victim)]
         assert all((a == -b).all() for a, b in zip(*weights, strict=True))
     assert run("--attack", "fgsm", "--eps", "2/255") == 2
     assert "holds what was found with another" in capsys.readouterr().err
-
-
-def test_what_a_small_eps_breaks_stays_broken(script):
-    found = pd.DataFrame(
-        {"eps": 3 * [0.2] + 3 * [0.1], "row": [7, 5, 6, 5, 6, 7], "broken": [2, 1, -1, 0, -1, 2]}
-    )
-    table = script.tabulate(found, ["first", "second"], [0.2, 0.1])
-    assert list(table["eps"]) == [0.1] * 3 + [0.2] * 3
-    # image 5, by the first attack, not only by the second
-    assert list(table["robust"]) == [2, 1, 1, 2, 1, 1]
 
 
 def test_more_images_than_there_are_and_a_wrong_norm_are_refused(run, capsys):
@@ -213,23 +188,3 @@ def test_more_images_than_there_are_and_a_wrong_norm_are_refused(run, capsys):
         with pytest.raises(SystemExit):
             run(*arguments)
         assert rule in capsys.readouterr().err
-
-
-def test_the_first_stage_that_breaks_an_image_is_named():
-    images = np.full((4, 48, 48), 100, np.uint8)
-    images[1], images[2] = 120, 126
-    dark = lambda x: jax.numpy.stack(
-        [0.5 - x.mean(axis=(1, 2, 3)), x.mean(axis=(1, 2, 3)) - 0.5], axis=1
-    )
-    logits_fn = lambda x: jax.numpy.pad(dark(x), ((0, 0), (0, 5)), constant_values=-9.0)
-    eps = 9 / 255
-    stages = {
-        "weak": lambda key, f, x, y: fgsm(key, f, x, y, eps=eps / 5),
-        "noise": lambda key, f, x, y: uniform(key, f, x, y, eps=eps),
-        "strong": lambda key, f, x, y: fgsm(key, f, x, y, eps=eps),
-    }
-    labels = np.array([0, 0, 0, 1])
-    broken = broken_by(
-        stages, logits_fn, images, labels, key=jax.random.key(0), norm=linf, eps=eps, batch_size=4
-    )
-    np.testing.assert_array_equal(broken, [3, 2, 0, -1])

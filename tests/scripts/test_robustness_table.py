@@ -81,7 +81,7 @@ def run(run_script, fer, monkeypatch, tmp_path, asked):
             scorecard.RADIUS, lambda key, subject, images, labels: np.full(len(images), sigma), n
         )
 
-    def look(logits_fn, images, labels, *, key, eps, surrogate):
+    def look(logits_fn, images, labels, *, key, eps, surrogate, **options):
         constant = logits_fn.func is scorecard.constant(np.ones(7)).logits_fn.func
         return HONEST._replace(flat=float(constant), transfer=surrogate and 0.5)
 

@@ -1,0 +1,65 @@
+"""DDN: steps along the gradient, then onto a sphere whose radius shrinks after each success.
+
+    hacked = ddn(key, logits_fn, images, labels, steps=100)
+    sizes = l2.size(hacked - images)
+
+Rony et al., "Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and
+Defenses", CVPR 2019, https://arxiv.org/abs/1811.09600
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.norms import TINY, l2, per_image
+from fer_jax.attacks.objectives import Goal, cross_entropy
+from fer_jax.attacks.smallest import Smallest, cosine, last_look, nothing_yet, smaller
+from fer_jax.types import Images, Labels, LogitsFn
+
+
+class _State(NamedTuple):
+    delta: jax.Array
+    radius: jax.Array  # [B]
+    best: Smallest
+
+
+def ddn(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    steps: int = 100,
+    radius: float = 1.0,
+    gamma: float = 0.05,
+    targeted: bool = False,
+) -> Images:
+    """Return the smallest change in L2 that was found, or the image itself where none was.
+
+    Args:
+        steps: one forward and one backward pass each.
+        radius: of the first sphere, L2 in pixel units.
+        gamma: share by which the radius changes at a step.
+    """
+    images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(cross_entropy, targeted)
+    state = _State(jnp.zeros_like(images), jnp.full(len(images), radius), nothing_yet(images))
+    state = repeat(_step, steps, state, logits_fn, images, labels, float(steps), gamma, goal=goal)
+    moved = images + state.delta
+    return last_look(state.best, logits_fn, moved, images, labels, goal=goal, norm=l2).images
+
+
+@functools.partial(jax.jit, static_argnames="goal")
+def _step(i, state: _State, logits_fn, images, labels, steps, gamma, *, goal: Goal) -> _State:
+    moved = images + state.delta
+    logits, _, gradient = value_and_gradient(logits_fn, moved, lambda z: goal.value(z, labels))
+    reached = goal.reached(logits, labels)
+    best = smaller(state.best, moved, l2.size(state.delta), reached)
+    delta = state.delta + cosine(i, steps, 1.0, 0.01) * l2.steepest(gradient)
+    radius = state.radius * jnp.where(reached, 1 - gamma, 1 + gamma)
+    size = jnp.maximum(l2.size(delta), TINY)
+    delta = delta * per_image(radius / size, delta)
+    return _State(jnp.clip(images + delta, 0, 1) - images, radius, best)

@@ -1,0 +1,77 @@
+"""FMN: gradient steps in a ball whose radius follows the estimated distance to the boundary.
+
+    hacked = fmn(key, logits_fn, images, labels, steps=100, norm=linf)
+
+Pintor et al., "Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints", NeurIPS
+2021, algorithm 1, https://arxiv.org/abs/2102.12827
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.norms import TINY, Norm, l2, linf, require_plain
+from fer_jax.attacks.objectives import Goal, margin
+from fer_jax.attacks.smallest import DUAL, Smallest, cosine, last_look, nothing_yet, smaller
+from fer_jax.types import Images, Labels, LogitsFn
+
+
+class _State(NamedTuple):
+    delta: jax.Array
+    radius: jax.Array  # [B], infinite before the first step
+    best: Smallest
+
+
+def fmn(
+    key: jax.Array,
+    logits_fn: LogitsFn,
+    images: Images,
+    labels: Labels,
+    /,
+    *,
+    steps: int = 100,
+    norm: Norm = l2,
+    step_size: float | None = None,
+    gamma: float = 0.05,
+    targeted: bool = False,
+) -> Images:
+    """Return the smallest change that was found, or the image itself where none was.
+
+    Args:
+        steps: one forward and one backward pass each.
+        norm: L2 or Linf.
+        step_size: of the first step; falls to a hundredth. By default 1 for L2 and 10/255 for Linf.
+        gamma: share by which the radius changes at the first step.
+    """
+    require_plain(norm, "FMN")
+    images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
+    if step_size is None:
+        step_size = 10 / 255 if norm is linf else 1.0
+    state = _State(jnp.zeros_like(images), jnp.full(len(images), jnp.inf), nothing_yet(images))
+    arguments = (logits_fn, images, labels, float(steps), step_size, gamma)
+    state = repeat(_step, steps, state, *arguments, norm=norm, goal=goal)
+    moved = images + state.delta
+    return last_look(state.best, logits_fn, moved, images, labels, goal=goal, norm=norm).images
+
+
+@functools.partial(jax.jit, static_argnames=("norm", "goal"))
+def _step(
+    i, state: _State, logits_fn, images, labels, steps, step_size, gamma, *, norm: Norm, goal: Goal
+) -> _State:
+    moved = images + state.delta
+    logits, values, gradient = value_and_gradient(logits_fn, moved, lambda z: goal.value(z, labels))
+    reached = goal.reached(logits, labels)
+    size = norm.size(state.delta)
+    best = smaller(state.best, moved, size, reached)
+    share = cosine(i, steps, gamma, 1e-4)
+    # just across the estimated boundary
+    beyond = 1.01 * jnp.abs(values) / jnp.maximum(DUAL[norm.name](gradient), TINY)
+    known = jnp.isfinite(best.sizes)
+    outside = jnp.where(known, state.radius * (1 + share), size + beyond)
+    radius = jnp.where(reached, jnp.minimum(state.radius, best.sizes) * (1 - share), outside)
+    delta = state.delta + cosine(i, steps, step_size, step_size / 100) * norm.steepest(gradient)
+    delta = norm.project(delta, radius)
+    return _State(jnp.clip(images + delta, 0, 1) - images, radius, best)

@@ -1,0 +1,49 @@
+"""What attacks that look for the smallest change share: the best image so far, schedules."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fer_jax.attacks.norms import Norm, flat, l2, per_image
+from fer_jax.attacks.objectives import Goal
+
+# size of a gradient, by the norm of the step
+DUAL = {"linf": lambda gradient: jnp.abs(flat(gradient)).sum(axis=1), "l2": l2.size}
+
+
+class Smallest(NamedTuple):
+    """The smallest changed images that reach the goal so far.
+
+    Attributes:
+        images: [B, H, W, C]; the original where there is none yet.
+        sizes: [B], of their changes; infinite where there is none yet.
+    """
+
+    images: jax.Array
+    sizes: jax.Array
+
+
+def nothing_yet(images: jax.Array) -> Smallest:
+    return Smallest(images, jnp.full(len(images), jnp.inf))
+
+
+def smaller(best: Smallest, images: jax.Array, sizes: jax.Array, reached: jax.Array) -> Smallest:
+    """Return `best`, with each image that reaches the goal by a smaller change."""
+    wins = reached & (sizes < best.sizes)
+    images = jnp.where(per_image(wins, images), images, best.images)
+    return Smallest(images, jnp.where(wins, sizes, best.sizes))
+
+
+def cosine(i: jax.Array, steps: jax.Array, first: float, last: float) -> jax.Array:
+    """Fall from `first` to `last` along half a cosine."""
+    return last + (first - last) * (1 + jnp.cos(jnp.pi * i / steps)) / 2
+
+
+@functools.partial(jax.jit, static_argnames=("goal", "norm"))
+def last_look(
+    best: Smallest, logits_fn, moved, images, labels, *, goal: Goal, norm: Norm
+) -> Smallest:
+    """Return `best` after a look at where the last step led."""
+    return smaller(best, moved, norm.size(moved - images), goal.reached(logits_fn(moved), labels))
