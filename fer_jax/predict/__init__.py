@@ -1,8 +1,9 @@
 """Faces in, probabilities out.
 
-predictor = Predictor()                 # the shipped model
-probabilities = predictor(faces)        # uint8 [N, 48, 48] -> float32 [N, 7], in the order of
-labels.EMOTIONS
+    predictor = Predictor()             # the shipped model
+    probabilities = predictor(faces)    # uint8 [N, 48, 48] -> float32 [N, 7]
+
+The columns are in the order of `predictor.emotions`.
 """
 
 import functools
@@ -30,26 +31,23 @@ _SHIFTS = ((0, 0), (-_SHIFT, 0), (_SHIFT, 0), (0, -_SHIFT), (0, _SHIFT))
 
 
 def default_model_path() -> Path:
-    """The model that an installed package carries, else the one that a checkout holds."""
+    """Return the model that an installed package carries, else the one that a checkout holds."""
     packaged = Path(str(resources.files("fer_jax"))) / "assets" / "my_own_model.pkl"
-    return (
-        packaged
-        if packaged.is_file()
-        else Path(__file__).parents[1] / "results" / "model" / "my_own_model.pkl"
-    )
+    checkout = Path(__file__).parents[2] / "results" / "model" / "my_own_model.pkl"
+    return packaged if packaged.is_file() else checkout
 
 
 def load_model(path: str | Path | None = None) -> ModelFile:
-    """The model file at `path`, by default the shipped one.
+    """Load the model file at `path`, by default the shipped one.
 
     Raises:
         InputError: as `model_file.load`.
     """
-    if path is None and not default_model_path().is_file():
-        raise InputError(
-            f"{default_model_path()}: no model is shipped; train one (scripts/train.py) or give a path"
-        )
-    return model_file.load(default_model_path() if path is None else path)
+    default = default_model_path()
+    if path is None and not default.is_file():
+        remedy = "train one (scripts/train.py) or give a path"
+        raise InputError(f"{default}: no model is shipped; {remedy}")
+    return model_file.load(default if path is None else path)
 
 
 class Predictor:
@@ -64,17 +62,16 @@ class Predictor:
         self.model = model if isinstance(model, ModelFile) else load_model(model)
         self.tta = tta
         self.emotions = self.model.emotions
-        apply = jax.jit(
-            functools.partial(models.create(self.model.architecture).apply, train=False)
-        )
+        network = models.create(self.model.architecture)
+        apply = jax.jit(functools.partial(network.apply, train=False))
         # unscaled; what attacks take
         self.logits_fn = Partial(apply, jax.device_put(self.model.variables))
 
     def __call__(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
-        """Probabilities, float32 [N, C], rows summing to 1, of grey faces, uint8 [N, 48, 48]; N may
-        be 0.
+        """Return probabilities, float32 [N, C], of grey faces, uint8 [N, 48, 48]; N may be 0.
 
-        Columns are in the order of `emotions`; they are scaled by the model's temperature.
+        Columns are in the order of `emotions`; rows sum to 1 and are scaled by the model's
+        temperature. `progress` draws a bar on a terminal.
 
         Raises:
             InputError: the faces have another dtype or shape.
@@ -94,25 +91,24 @@ class Predictor:
         return self.emotions.index(name)
 
     def logits(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
-        """Unscaled logits of every view, float32 [views, N, C]; see `__call__`."""
+        """Return unscaled logits of every view, float32 [views, N, C]; see `__call__`."""
         check_images(faces)
         # 256 images leave a CPU's caches
         buckets = BUCKETS[:-1] if jax.default_backend() == "cpu" else BUCKETS
         batch_size = next((size for size in buckets if size >= len(faces)), buckets[-1])
         views = tuple(_views(faces)) if self.tta else (faces,)
-        logits = predict_logits(
-            self.logits_fn, np.concatenate(views), batch_size, progress, len(self.emotions)
-        )
-        return logits.reshape(len(views), len(faces), len(self.emotions))
+        images, classes = np.concatenate(views), len(self.emotions)
+        logits = predict_logits(self.logits_fn, images, batch_size, progress, classes)
+        return logits.reshape(len(views), len(faces), classes)
 
     @staticmethod
     def probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
-        """The mean over views of what `logits` [views, N, C] say at a temperature: float32 [N, C]."""
+        """Return probabilities [N, C]: the mean over views of logits [views, N, C], scaled."""
         return softmax(logits / np.float32(temperature), axis=-1).mean(axis=0)
 
 
 def _views(faces: np.ndarray) -> Iterator[np.ndarray]:
-    """Ten views of faces [N, 48, 48], each of the same shape; the first is the original."""
+    """Yield ten views of faces [N, 48, 48], each of the same shape; the first is the original."""
     padded = np.pad(faces, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)), mode="edge")
     for down, right in _SHIFTS:
         top, left = _SHIFT - down, _SHIFT - right

@@ -10,24 +10,6 @@ from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
 from fer_jax.predict import Predictor
 
-ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.5}
-
-
-@pytest.fixture(scope="module")
-def model():
-    module = models.create(ARCHITECTURE)
-    shapes = jax.eval_shape(
-        lambda: module.init(jax.random.key(0), np.zeros((1, 48, 48, 1), np.float32), train=False)
-    )
-    rng = np.random.default_rng(0)
-    # Positive, so that the statistics hold valid variances; spread, so that no two faces get the
-    # same probabilities.
-    return ModelFile(
-        ARCHITECTURE,
-        jax.tree.map(lambda s: rng.normal(1, 0.3, s.shape).astype(s.dtype) / 8, shapes),
-        {},
-    )
-
 
 @pytest.fixture(scope="module")
 def predictor(model):
@@ -46,7 +28,7 @@ def averaging(model):
 @pytest.fixture(scope="module")
 def oracle(model):
     """The network itself, applied to two faces at a time."""
-    module = models.create(ARCHITECTURE)
+    module = models.create(model.architecture)
     apply = jax.jit(
         lambda images: jax.nn.softmax(module.apply(model.variables, images, train=False))
     )
