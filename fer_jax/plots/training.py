@@ -187,7 +187,7 @@ def _name_curves(axes: Axes, epoch: int, train: float, holdout: float) -> None:
     low, high = axes.get_ylim()
     push = 0  # points
     if abs(train - holdout) < 0.06 * (high - low):
-        push = 8 if train > holdout else -8
+        push = 8 if train >= holdout else -8
     _name_curve(axes, "training", (epoch, train), BLUE, push)
     _name_curve(axes, "hold-out", (epoch, holdout), ORANGE, -push)
 
