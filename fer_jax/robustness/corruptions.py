@@ -116,10 +116,7 @@ def _over_exposure(image: np.ndarray, factor: float, rng: np.random.Generator) -
 
 
 def _shadow(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Light the face from the left or the right, up to 30 degrees from above or below.
-
-    The other half gets a share of the light.
-    """
+    """Darken the left or right to a share; light comes up to 30 degrees from above or below."""
     side = rng.choice([-1.0, 1.0])
     angle = rng.uniform(-np.pi / 6, np.pi / 6)
     y, x = np.indices(image.shape) - (np.array(image.shape)[:, None, None] - 1) / 2
@@ -134,10 +131,7 @@ def _low_resolution(image: np.ndarray, side: float, rng: np.random.Generator) ->
 
 
 def _occlusion(image: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Cover a share with a grey rectangle, as a hand, a mask or a microphone does.
-
-    It is somewhere, and at most twice as high as wide or as wide as high.
-    """
+    """Cover a share with a grey rectangle (a hand, a mask), at most twice as long as wide."""
     aspect = 2 ** rng.uniform(-1, 1)
     down, right = rng.uniform(size=2)
     height = min(round(np.sqrt(share * image.size * aspect)), image.shape[0])

@@ -189,19 +189,10 @@ def fitted(
         eps, norm: largest change, of pixels in [0, 1].
         steps, batch_size: steps, and images of a step.
     """
-    change = attacks.universal_perturbation(
-        jax.random.key(seed),
-        logits_fn,
-        images[..., None] / np.float32(255),
-        np.full(len(images), target),
-        eps=eps,
-        step_size=step_size(eps, steps),
-        steps=steps,
-        norm=attacks.NORMS[norm],
-        batch_size=batch_size,
-        targeted=True,
-    )
-    return np.asarray(change)
+    ball = {"eps": eps, "step_size": step_size(eps, steps), "norm": attacks.NORMS[norm]}
+    options = {"steps": steps, "batch_size": batch_size, "targeted": True, **ball}
+    arguments = (logits_fn, images[..., None] / np.float32(255), np.full(len(images), target))
+    return np.asarray(attacks.universal_perturbation(jax.random.key(seed), *arguments, **options))
 
 
 def adding(change: np.ndarray) -> Attack:

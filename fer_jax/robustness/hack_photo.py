@@ -48,39 +48,40 @@ def run(
     for eps in levels:
         attack, key = hack.make_attack(settings, eps), jax.random.key(settings.seed)
         hacked = photo.hack(image, predictor, detector, target, attack, eps, key)
-        if hacked is None:
-            continue
-        faces.write_face(folder / FILES[0], hacked)
-        saved = faces.read_image(folder / FILES[0])
-        seen = photo.look(saved, predictor, detector)
-        if seen is None or seen.probabilities.argmax() != target:
-            raise RuntimeError(f"{folder / FILES[0]}: a PNG file must keep what was written")
-        figures = {"image": path.name, "method": settings.method, "norm": "linf", "eps": eps}
-        figures |= {"steps": settings.steps, "detector": detector.name}
-        figures |= figures_of(image, saved, clean, seen)
-        # both from the same box: else what differs is mostly the move
-        crops = np.stack([faces.crop(image, seen.box), seen.face])
-        probabilities = np.stack([clean.probabilities, seen.probabilities])
-        publish(folder, crops, probabilities, predictor, figures, FILES)
-        return 0
+        if hacked is not None:
+            faces.write_face(folder / FILES[0], hacked)
+            figures = {"image": path.name, "method": settings.method, "norm": "linf", "eps": eps}
+            figures |= {"steps": settings.steps, "detector": detector.name}
+            report(folder, image, clean, predictor, detector, figures)
+            return 0
     limit = f"no change up to linf {levels[-1]:.3g} that makes it {emotions[target]}"
     print(f"{path}: {verdict}; {settings.method} found {limit}")
     return 1
 
 
-def figures_of(
-    image: faces.Frame, hacked: faces.Frame, before: Look, after: Look
-) -> dict[str, Any]:
-    """Return the size of the change in a photograph, as builtins; SSIM of the part that changed."""
+def report(
+    folder: Path,
+    image: faces.Frame,
+    clean: Look,
+    predictor: Predictor,
+    detector: faces.Detector,
+    figures: dict[str, Any],
+) -> None:
+    """Add the figures of the hacked photograph as it lies on the disk, and publish them."""
+    hacked = faces.read_image(folder / FILES[0])
+    seen = photo.look(hacked, predictor, detector)
+    if seen is None:
+        raise RuntimeError(f"{folder / FILES[0]}: a PNG file must keep the face written to it")
     delta = hacked.astype(int) - image
     rows, columns = np.nonzero(delta.reshape(*image.shape[:2], -1).any(axis=2))
     part = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     grey, hacked_grey = (photo.grey_levels(each[part])[None] / 255 for each in (image, hacked))
     norms = {"l0": len(rows), "l1": float(np.abs(delta).sum())}
     norms |= {"l2": float(np.linalg.norm(delta)), "linf": int(np.abs(delta).max())}
-    return {
-        "pixels": image.shape[0] * image.shape[1],
-        "norms": norms,
-        "ssim": float(metrics.ssim(grey, hacked_grey)[0]),
-        "boxes": {"before": before.box[:4], "after": after.box[:4]},
-    }
+    figures |= {"pixels": image.shape[0] * image.shape[1], "norms": norms}
+    figures["ssim"] = float(metrics.ssim(grey, hacked_grey)[0])  # of the part that was changed
+    figures["boxes"] = {"before": clean.box[:4], "after": seen.box[:4]}
+    # both from the same box: else what differs is mostly the move
+    crops = np.stack([faces.crop(image, seen.box), seen.face])
+    probabilities = np.stack([clean.probabilities, seen.probabilities])
+    publish(folder, crops, probabilities, predictor, figures, FILES)

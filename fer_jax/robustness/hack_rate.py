@@ -66,12 +66,11 @@ def run(request: Request) -> None:
             settings = hack.Settings(method, "linf", request.steps, level / 255, seed=request.seed)
             reached, ssim = attack(settings, predictor.logits_fn, images, target)
             n, successes = len(reached), int(reached.sum())
+            low, high = metrics.wilson(successes, n)
             row = {"method": method, "eps": f"{level}/255", "images": n, "successes": successes}
-            row["rate"] = successes / n
-            row["low"], row["high"] = metrics.wilson(successes, n)
-            row["mean_ssim"] = float(ssim.mean())
-            results.append(row)
-            print(describe(row), flush=True)
+            row |= {"rate": successes / n, "low": low, "high": high}
+            results.append(row | {"mean_ssim": float(ssim.mean())})
+            print(describe(results[-1]), flush=True)
     settings = {name: getattr(request, name) for name in ("source", "target", "steps", "seed")}
     settings |= {"sure": SURE, "norm": "linf"}
     settings |= {"model": files.digest(path), "data": fer.digest, "results": results}

@@ -79,26 +79,24 @@ def run(request: Request) -> int:
         raise InputError(f"--source and --target must differ, both are {request.source}")
     fer = load_data(request.data, request.image)
     subject = choose(predictor, source, fer, request.image)
-    search = functools.partial(hack.smallest, settings, predictor.logits_fn, subject.image, target)
-    universal = {}
+    attack_at, which = None, ""
     if settings.method == "universal":
         images, which = faces_to_fit(predictor, source, fer, settings.seed)
-        found = search(
-            functools.partial(hack.universal, settings, predictor.logits_fn, images, target)
-        )
+        fitted_to = (settings, predictor.logits_fn, images, target)
+        attack_at = functools.partial(hack.universal, *fitted_to)
+    found = hack.smallest(settings, predictor.logits_fn, subject.image, target, attack_at)
+    figures = {"method": settings.method, "norm": settings.norm, "eps": found.eps}
+    figures["steps"] = settings.steps
+    if which:
         others = held_out(found, settings, predictor, source, target, fer)
-        universal = {"universal": {"fitted_to": which, **others}}
-    else:
-        found = search()
+        figures["universal"] = {"fitted_to": which, **others}
     if found.worked:
-        figures = {"method": settings.method, "norm": settings.norm, "eps": found.eps}
-        figures |= {"steps": settings.steps, **universal}
         write(request.out or subject.folder, subject, found.found, predictor, figures)
         return 0
     limit = f"up to {settings.norm} {found.eps:.3g} that makes it {predictor.emotions[target]}"
     print(f"{settings.method} found no change of {subject.origin} {limit}")
-    if universal:
-        print(describe_universal(universal["universal"]))
+    if which:
+        print(describe_universal(figures["universal"]))
     return 1
 
 

@@ -36,8 +36,7 @@ class Certified(NamedTuple):
 
     Attributes:
         prediction: the smoothed classifier's class, or `ABSTAIN` where its lead is too small.
-        radius: L2 length in pixel units of [0, 1], below which no change alters the prediction; 0
-            where it abstains.
+        radius: L2 length (pixels in [0, 1]) below which no change alters the prediction, or 0.
         count: how many of the n noisy copies got the class that was selected.
     """
 
@@ -60,13 +59,10 @@ def certify(
     """Predict and certify one image (Cohen et al. 2019, CERTIFY, their section 3.2.2).
 
     Args:
-        image: float32 [H, W, C] in [0, 1]. The noisy copies leave that range: clipping them would
-            void the proof.
-        sigma: standard deviation of the noise, in pixel units, in (0, 1]: the one that the network
-            was trained with.
+        image: float32 [H, W, C] in [0, 1]; clipping its noisy copies would void the proof.
+        sigma: standard deviation of the noise, in (0, 1]: what the network was trained with.
         n0: copies that select the class.
-        n: further copies, drawn anew, that bound its probability: with the same ones the bound
-            would be biased.
+        n: further copies that bound its probability; by the same ones it would be overrated.
         alpha: probability of a wrong certificate.
         batch_size: copies that the network sees at once; fixes which noise is drawn.
 
@@ -193,12 +189,9 @@ def attack(
     Classifiers", NeurIPS 2019, equation 6 (https://arxiv.org/abs/1906.04584).
 
     Args:
-        image: float32 [H, W, C] in [0, 1], of which `certificate` is.
+        image: float32 [H, W, C] in [0, 1], of which `certificate` is; it comes back changed.
         sigma: of the noise, as for `certify`.
         steps, copies: of PGD, and how many noisy copies its steps see.
-
-    Returns:
-        The changed image, float32 [H, W, C] in [0, 1].
     """
     noise_key, start_key = jax.random.split(key)
     image = jnp.asarray(image, jnp.float32)

@@ -4,7 +4,6 @@ What is measured of a network is kept in WORK/NAME-HASH, so that a stopped run g
 """
 
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +25,8 @@ CONSTANT = "constant"  # the name of the last row
 ENOUGH = 0.9  # of a measure's images, for a table of what is known so far
 LARGEST = 8 / 255  # eps at which gradients are looked at, or a fraction that leaves some accuracy
 COLUMNS = ["model", "attacked", "measure", "value", "n", "low", "high", "sha256", "command"]
+VALUE = "{value:.3f}"
+INTERVAL = "{low:.3f} to {high:.3f}, {n:,}"
 NOTE = """\
 All figures lie in [0, 1]. Clean accuracy, macro recall and calibration error are of the whole test
 set (PublicTest and PrivateTest). The attacks see a random sample of it, the same images for every
@@ -120,8 +121,7 @@ def run(request: Request) -> None:
         parts.append(figures(row, test, request.so_far))
         others = [other for other in rows if other.name not in (row.name, CONSTANT)]
         other = others[0] if others else None
-        known, look = request.so_far, (other, test, sample)
-        gradients[row.name] = known_gradient(row) if known else gradient(row, *look)
+        gradients[row.name] = gradient(row, other, test, None if request.so_far else sample)
     table = pd.concat(parts, ignore_index=True)
     write(table.assign(command=command_of(request, models)), gradients, request.out)
 
@@ -209,25 +209,19 @@ def figures(row: Row, test: Split, so_far: bool) -> pd.DataFrame:
     return table.assign(model=row.name, attacked=attacked, sha256=row.network.digest)
 
 
-def known_gradient(row: Row) -> dict[str, Any]:
-    """Return what was found of a network's gradient before, with whatever other network."""
-    path = _gradient_file(row)
-    return files.read_json(path)["found"] if path.exists() else {"says": "not checked yet."}
+def gradient(row: Row, other: Row | None, test: Split, sample: np.ndarray | None) -> dict[str, Any]:
+    """Return what was found of this network with this other one's images, or look now: minutes.
 
-
-def gradient(row: Row, other: Row | None, test: Split, sample: np.ndarray) -> dict[str, Any]:
-    """Return what was found of this network with this other one's images, or look now: minutes."""
-    path = _gradient_file(row)
+    Without `sample`, test rows of which some are looked at: what was found before, with whatever other network.
+    """
+    path = row.journal.path.with_name("gradient.json")
+    known = files.read_json(path) if path.exists() else {"found": {"says": "not checked yet."}}
     transfer = {"name": other and other.name, "sha256": other and other.network.digest}
-    if path.exists() and files.read_json(path)["transfer"] == transfer:
-        return known_gradient(row)
-    found = look_at_gradient(row.network.subject, other, test, sample)
-    files.write_json(path, {"transfer": transfer, "found": found})
-    return found
-
-
-def _gradient_file(row: Row) -> Path:
-    return row.journal.path.with_name("gradient.json")
+    if sample is not None and known.get("transfer") != transfer:
+        found = look_at_gradient(row.network.subject, other, test, sample)
+        known = {"transfer": transfer, "found": found}
+        files.write_json(path, known)
+    return known["found"]
 
 
 def look_at_gradient(
@@ -284,7 +278,7 @@ def write(table: pd.DataFrame, gradients: dict[str, dict[str, Any]], out: Path) 
         temporary.write_text(document(table, says))
     figure = plots.accuracy_over_eps(curves(table), "Accuracy under AutoAttack, Linf")
     plots.save(figure, out / "robustness.png")
-    print(markdown(table, value_of), *says, sep="\n")
+    print(markdown(texts(table, VALUE)), *says, sep="\n")
     print(f"wrote {out}/table.csv, table.md, masking.json, robustness.png")
 
 
@@ -299,33 +293,24 @@ def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def document(table: pd.DataFrame, says: list[str]) -> str:
     """Return table.md: figures, intervals, networks, their gradients, and the command."""
-    parts = [markdown(table, value_of), "Intervals (95 %) and the number of images:\n"]
-    parts += [markdown(table, interval_of), "Networks:\n"]
-    lines = ["| model | attacked | sha256 of its file |", "| --- | --- | --- |"]
-    for row in table.drop_duplicates("model").itertuples():
-        lines.append(f"| {row.model} | {row.attacked} | {row.sha256 or '-'} |")
-    parts += ["\n".join(lines) + "\n", NOTE, "Signs of masked gradients:\n"]
-    parts += ["".join(f"- {line}\n" for line in says), f"Made by `{table['command'].iloc[0]}`.\n"]
-    return "\n".join(parts)
+    networks = table.drop_duplicates("model")[["model", "attacked", "sha256"]]
+    networks = networks.rename(columns={"sha256": "sha256 of its file"}).replace("", "-")
+    parts = [markdown(texts(table, VALUE)), "Intervals (95 %) and the number of images:\n"]
+    parts += [markdown(texts(table, INTERVAL)), "Networks:\n", markdown(networks), NOTE]
+    parts += ["Signs of masked gradients:\n", "".join(f"- {line}\n" for line in says)]
+    return "\n".join([*parts, f"Made by `{table['command'].iloc[0]}`.\n"])
 
 
-def value_of(figure: pd.Series) -> str:
-    """Return a figure as the text of its cell."""
-    return "" if np.isnan(figure["value"]) else f"{figure['value']:.3f}"
+def texts(table: pd.DataFrame, form: str) -> pd.DataFrame:
+    """Return a row per network and a column per measure, `form` filled where a figure is known."""
+    known = table[table["value"].notna()]
+    cells = known.assign(text=[form.format(**figure) for figure in known.to_dict("records")])
+    wide = cells.pivot(index="model", columns="measure", values="text")
+    wide = wide.reindex(index=table["model"].unique(), columns=table["measure"].unique())
+    return wide.fillna("").reset_index()
 
 
-def interval_of(figure: pd.Series) -> str:
-    """Return a figure's interval and number of images as the text of its cell."""
-    if np.isnan(figure["value"]):
-        return ""
-    return f"{figure['low']:.3f} to {figure['high']:.3f}, {figure['n']:,}"
-
-
-def markdown(table: pd.DataFrame, cell: Callable[[pd.Series], str]) -> str:
-    """Return a Markdown table: a row per network, a column per measure, `cell` of each figure."""
-    measures = list(dict.fromkeys(table["measure"]))
-    lines = [["model", *measures], ["---"] * (len(measures) + 1)]
-    for model, rows in table.groupby("model", sort=False):
-        cells = {figure["measure"]: cell(figure) for _, figure in rows.iterrows()}
-        lines.append([str(model), *(cells.get(measure, "") for measure in measures)])
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table as Markdown."""
+    lines = [table.columns, ["---"] * len(table.columns), *table.to_numpy()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
