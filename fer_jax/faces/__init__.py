@@ -20,7 +20,6 @@ from fer_jax.faces.detectors import (
 from fer_jax.faces.framing import HAAR_FRAMING, YUNET_FRAMING, Face, Framing, crop, largest
 from fer_jax.faces.framing import Face as Box
 from fer_jax.faces.pictures import FACE_SIZE, Frame, opencv, read_image, write_png
-from fer_jax.faces.pictures import write_png as write_face
 
 __all__ = [
     "DETECTORS",
@@ -42,6 +41,5 @@ __all__ = [
     "largest",
     "opencv",
     "read_image",
-    "write_face",
     "write_png",
 ]

@@ -49,7 +49,7 @@ def run(
         attack, key = hack.make_attack(settings, eps), jax.random.key(settings.seed)
         hacked = photo.hack(image, predictor, detector, target, attack, eps, key)
         if hacked is not None:
-            faces.write_face(folder / FILES[0], hacked)
+            faces.write_png(folder / FILES[0], hacked)
             figures = {"image": path.name, "method": settings.method, "norm": "linf", "eps": eps}
             figures |= {"steps": settings.steps, "detector": detector.name}
             report(folder, image, clean, predictor, detector, figures)
@@ -80,8 +80,8 @@ def report(
     norms |= {"l2": float(np.linalg.norm(delta)), "linf": int(np.abs(delta).max())}
     figures |= {"pixels": image.shape[0] * image.shape[1], "norms": norms}
     figures["ssim"] = float(metrics.ssim(grey, hacked_grey)[0])  # of the part that was changed
-    figures["boxes"] = {"before": clean.box[:4], "after": seen.box[:4]}
+    figures["boxes"] = {"before": clean.face[:4], "after": seen.face[:4]}
     # both from the same box: else what differs is mostly the move
-    crops = np.stack([faces.crop(image, seen.box), seen.face])
+    crops = np.stack([faces.crop(image, seen.face), seen.crop])
     probabilities = np.stack([clean.probabilities, seen.probabilities])
     publish(folder, crops, probabilities, predictor, figures, FILES)

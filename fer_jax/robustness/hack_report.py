@@ -238,7 +238,7 @@ def write(
     strongest = max(1, np.abs(delta).max())
     change = (127.5 + 127.5 * delta / strongest).astype(np.uint8)
     for name, picture in zip(PICTURES, (subject.image, found.images[0], change), strict=True):
-        faces.write_face(folder / name, picture)
+        faces.write_png(folder / name, picture)
     saved = np.stack([faces.read_image(folder / name) for name in PICTURES[:2]])
     figures = {"image": subject.origin, **figures, "pixels": subject.image.size}
     figures["norms"] = {name: float(sizes[0]) for name, sizes in found.norms.items()}

@@ -3,7 +3,7 @@
     image = faces.read_image("holiday.jpg")
     attack = ATTACKS["pgd"].build(4 / 255, "linf", steps=40, targeted=True)
     hacked = hack(image, predictor, detector, index("sad"), attack, 4 / 255, jax.random.key(0))
-    faces.write_face(Path("hacked_photo.png"), hacked)
+    faces.write_png(Path("hacked_photo.png"), hacked)
 
 With the box given, `faces.crop` is linear in the photograph but for its roundings: grey, bilinear
 samples, their means. That is a sparse matrix (`crop_matrix`), through which gradients go back to
@@ -43,8 +43,8 @@ _SAME_ROLL = math.radians(0.5)
 class Look(NamedTuple):
     """What the pipeline sees in a photograph: its largest face."""
 
-    box: Face
-    face: np.ndarray  # uint8 [48, 48]
+    face: Face
+    crop: np.ndarray  # uint8 [48, 48]
     probabilities: np.ndarray  # float32 [C]
 
 
@@ -61,8 +61,8 @@ def look(image: faces.Frame, predictor: Predictor, detector: faces.Detector) -> 
     found = faces.faces_in(image, detector)
     if not found:
         return None
-    box, face = found[0]
-    return Look(box, face, predictor(face[None])[0])
+    face, crop = found[0]
+    return Look(face, crop, predictor(crop[None])[0])
 
 
 def hack(
@@ -91,7 +91,7 @@ def hack(
     seen = look(image, predictor, detector)
     if seen is None:
         raise ValueError("there must be a face in the image")
-    known = [seen.box]
+    known = [seen.face]
     for number in range(_ROUNDS):
         run_key, boxes = jax.random.fold_in(key, number), _ensemble(known)
         hacked = _attacked(image, boxes, predictor.logits_fn, target, attack, eps, run_key)
@@ -99,9 +99,9 @@ def hack(
         if seen is None or seen.probabilities.argmax() == target:
             return hacked if seen else None
         # it was attacked and held: more of the same will not do
-        if any(_same(seen.box, box) for box in known):
+        if any(_same(seen.face, face) for face in known):
             return None
-        known.append(seen.box)
+        known.append(seen.face)
     return None
 
 

@@ -135,7 +135,7 @@ def test_the_pipeline_sees_the_target_though_the_box_moves(step, roll):
     assert (len(detector.seen) > 2) == (step > 1)  # what was found for the first box was not enough
     seen = photo.look(hacked, Judge(), detector)
     assert seen is not None and seen.probabilities.argmax() == 1
-    np.testing.assert_array_equal(seen.face, faces.crop(hacked, seen.box))
+    np.testing.assert_array_equal(seen.crop, faces.crop(hacked, seen.face))
     change = np.abs(hacked.astype(int) - PLAIN)
     assert 0 < change.max() <= 6
     # the crops' surroundings are left alone
@@ -175,5 +175,5 @@ def test_a_photograph_without_a_face_is_refused():
 
 
 def test_what_is_written_is_read_back_whole(tmp_path):
-    faces.write_face(tmp_path / "new" / "noise.png", NOISE)
+    faces.write_png(tmp_path / "new" / "noise.png", NOISE)
     np.testing.assert_array_equal(faces.read_image(tmp_path / "new" / "noise.png"), NOISE)

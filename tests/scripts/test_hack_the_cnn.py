@@ -228,7 +228,7 @@ def test_a_photograph_is_sad_from_the_file_on(run, astronaut, tmp_path, capsys, 
 
 def test_photographs_that_cannot_be_hacked(run, astronaut, tmp_path, capsys):
     wall = tmp_path / "wall.png"
-    faces.write_face(wall, np.full((100, 100, 3), 128, np.uint8))
+    faces.write_png(wall, np.full((100, 100, 3), 128, np.uint8))
     haar = "--detector", "haar"
     assert run("--photo", wall, *haar) == 2
     text = "wall.png: the photograph must show a face, but Haar finds none"
@@ -247,7 +247,7 @@ def test_photographs_that_cannot_be_hacked(run, astronaut, tmp_path, capsys):
 
 def test_the_photograph_itself_is_never_replaced(run, tmp_path, capsys):
     path = tmp_path / "out" / "hacked_photo.png"
-    faces.write_face(path, np.full((100, 100, 3), 128, np.uint8))
+    faces.write_png(path, np.full((100, 100, 3), 128, np.uint8))
     before = path.read_bytes()
     assert run("--photo", path) == 2
     assert "hacked_photo.png: would be replaced by what --out" in capsys.readouterr().err
