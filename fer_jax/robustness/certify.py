@@ -13,6 +13,7 @@ from fer_jax.evaluation import metrics
 from fer_jax.predict import Predictor, default_model_path
 from fer_jax.robustness import smoothing
 from fer_jax.robustness.journal import Journal
+from fer_jax.robustness.smoothing import Certified
 from fer_jax.types import LogitsFn
 
 POINTS = (0.0, 0.25, 0.5, 0.75)  # radii that are printed
@@ -61,34 +62,33 @@ def run(request: Request) -> None:
     settings["data"] = fer.digest
     out = request.out or files.root() / "runs" / "certify" / f"{path.stem}-{sigma:g}"
     journal = Journal(out, settings, COLUMNS)
-    for row in tqdm(rows.tolist(), desc="certifying", unit="image", disable=None):
-        if row not in journal.table["row"].to_numpy():
-            image = test.images[row, :, :, None] / np.float32(255)
-            judged = judge(predictor.logits_fn, image, row, settings)
-            values = (row, int(test.labels[row]), *judged)
-            journal.add(**{name: [value] for name, value in zip(COLUMNS, values, strict=True)})
+    left = rows[~np.isin(rows, journal.table["row"])].tolist()
+    for row in tqdm(left, desc="certifying", unit="image", disable=None):
+        image = test.images[row, :, :, None] / np.float32(255)
+        certificate, broken = judge(predictor.logits_fn, image, row, settings)
+        values = (row, int(test.labels[row]), *certificate, broken)
+        journal.add(**{name: [value] for name, value in zip(COLUMNS, values, strict=True)})
     write(out, settings, journal.table)
 
 
 def judge(
     logits_fn: LogitsFn, image: np.ndarray, row: int, settings: dict[str, Any]
-) -> tuple[int, float, int, int]:
+) -> tuple[Certified, int]:
     """Certify one image float32 [H, W, 1] and, if `settings` say so, attack its certificate.
 
     Returns:
-        Prediction, radius, count; and 1 where PGD broke the certificate, 0 where it did not, -1
-        where it was not tried.
+        The certificate; and 1 where PGD broke it, 0 where it did not, -1 where it was not tried.
     """
     options = {name: settings[name] for name in ("sigma", "n0", "n", "alpha")}
     steps, sigma = settings["pgd"], settings["sigma"]
     key, attack_key, judge_key = jax.random.split(jax.random.fold_in(jax.random.key(0), row), 3)
     certificate = smoothing.certify(key, logits_fn, image, **options)
     if certificate.prediction == smoothing.ABSTAIN or not steps:
-        return *certificate, -1
+        return certificate, -1
     target = (logits_fn, image, certificate)
     attacked = smoothing.attack(attack_key, *target, sigma=sigma, steps=steps)
     broken = smoothing.broken(judge_key, logits_fn, attacked, certificate, **options)
-    return *certificate, int(broken)
+    return certificate, int(broken)
 
 
 def tabulate(found: pd.DataFrame, radii: np.ndarray) -> pd.DataFrame:
@@ -106,8 +106,8 @@ def write(out: Path, settings: dict[str, Any], found: pd.DataFrame) -> None:
     largest = smoothing.largest_radius(sigma, n, alpha)
     curve = tabulate(found, np.arange(round(100 * max(largest, POINTS[-1])) + 2) / 100)
     points = tabulate(found, np.array(POINTS))
-    abstained = int((found["prediction"] == smoothing.ABSTAIN).sum())
-    attacked, broken = (int((found["broken"] >= least).sum()) for least in (0, 1))
+    abstained = int(np.count_nonzero(found["prediction"] == smoothing.ABSTAIN))
+    attacked, broken = (int(np.count_nonzero(found["broken"] >= least)) for least in (0, 1))
     with files.replacing(out / "certified.csv") as temporary:
         curve.to_csv(temporary, index=False, float_format="%.6g")
     counts = {"abstained": abstained, "attacked": attacked, "broken": broken}

@@ -26,7 +26,7 @@ def publish(
         written: the names of all files of this hack in the folder.
     """
     emotions, metadata = predictor.emotions, predictor.model.metadata
-    figure = plots.adversarial(*crops, *probabilities, emotions)
+    figure = plots.adversarial(crops[0], crops[1], probabilities[0], probabilities[1], emotions)
     plots.save(figure, folder / "adversarial_attack.png")
     before, after = (dict(zip(emotions, each.tolist(), strict=True)) for each in probabilities)
     names = ("name", "protocol", "git_revision", "best_epoch")

@@ -245,7 +245,9 @@ def of_predictions(subject: Subject, logits: np.ndarray, labels: np.ndarray) -> 
         return metrics.balanced_accuracy(matrix)
 
     def error(rows: np.ndarray) -> float:
-        return calibration.calibration_error(calibration.reliability(labels[rows], probabilities[rows]))
+        return calibration.calibration_error(
+            calibration.reliability(labels[rows], probabilities[rows])
+        )
 
     figures = [
         _figure("clean", (predictions == labels).astype(float)),

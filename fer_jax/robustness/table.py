@@ -212,7 +212,8 @@ def figures(row: Row, test: Split, so_far: bool) -> pd.DataFrame:
 def gradient(row: Row, other: Row | None, test: Split, sample: np.ndarray | None) -> dict[str, Any]:
     """Return what was found of this network with this other one's images, or look now: minutes.
 
-    Without `sample`, test rows of which some are looked at: what was found before, with whatever other network.
+    `sample` holds the test rows, of which some are looked at; None: return what was found before,
+    with whatever other network.
     """
     path = row.journal.path.with_name("gradient.json")
     known = files.read_json(path) if path.exists() else {"found": {"says": "not checked yet."}}
@@ -293,8 +294,9 @@ def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def document(table: pd.DataFrame, says: list[str]) -> str:
     """Return table.md: figures, intervals, networks, their gradients, and the command."""
-    networks = table.drop_duplicates("model")[["model", "attacked", "sha256"]]
-    networks = networks.rename(columns={"sha256": "sha256 of its file"}).replace("", "-")
+    columns = ["model", "attacked", "sha256"]
+    networks = pd.DataFrame(table.drop_duplicates("model")[columns]).replace("", "-")
+    networks = networks.rename(columns={"sha256": "sha256 of its file"})
     parts = [markdown(texts(table, VALUE)), "Intervals (95 %) and the number of images:\n"]
     parts += [markdown(texts(table, INTERVAL)), "Networks:\n", markdown(networks), NOTE]
     parts += ["Signs of masked gradients:\n", "".join(f"- {line}\n" for line in says)]
@@ -303,7 +305,7 @@ def document(table: pd.DataFrame, says: list[str]) -> str:
 
 def texts(table: pd.DataFrame, form: str) -> pd.DataFrame:
     """Return a row per network and a column per measure, `form` filled where a figure is known."""
-    known = table[table["value"].notna()]
+    known = table.dropna(subset="value")
     cells = known.assign(text=[form.format(**figure) for figure in known.to_dict("records")])
     wide = cells.pivot(index="model", columns="measure", values="text")
     wide = wide.reindex(index=table["model"].unique(), columns=table["measure"].unique())
