@@ -1,7 +1,6 @@
 """What the shipped model says of each frame of a recording, counted over spans of frames.
 
-    python benchmarks/clip_emotions.py WolfgangLanger_Pexels.mp4 --spans 40-140 296-471 --detector
-    yunet
+    python benchmarks/clip_emotions.py WolfgangLanger_Pexels.mp4 --spans 40-140 296-471
 
 Every frame is looked at, without smoothing; frames are counted from 0. Of several faces the largest
 counts.
@@ -14,29 +13,28 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fer_jax import cli, faces, runtime
-from fer_jax.video import stream
+from fer_jax import cli, faces
+from fer_jax.video.capture import Video
+from fer_jax.video.watch import watch
 
 
 def main() -> None:
     arguments = parse_arguments()
-    runtime.configure()
-    from fer_jax.predict import Predictor
+    from fer_jax.predict import Predictor  # brings JAX, which `cli.run` has set up by now
 
-    detector, said = faces.detector(arguments.detector, arguments.detector_model), []
+    name, emotions = arguments.video.name, []
     predictor = Predictor(arguments.model)
-    with stream.Video(arguments.video) as video:
-        looks = stream.watch(video, predictor, detector, every=0, real_time=False)
-        for event in tqdm(looks, arguments.video.name, unit="frame", leave=False, disable=None):
-            said.append(event.predictions[0].emotion if event.predictions else "no face")
-    found = 1 - said.count("no face") / len(said)
-    print(f"{arguments.video.name}: {len(said)} frames, a face in {found:.2%} ({detector.name})")
+    detector = faces.detector(arguments.detector, arguments.detector_model)
+    with Video(arguments.video) as video:
+        looks = watch(video, predictor, detector, every=0, real_time=False)
+        for event in tqdm(looks, name, unit="frame", leave=False, disable=None):
+            emotions.append(event.predictions[0].emotion if event.predictions else "no face")
+    seen = 1 - emotions.count("no face") / len(emotions)
+    print(f"{name}: {len(emotions)} frames, a face in {seen:.2%} ({detector.name})")
     for first, last in arguments.spans:
-        span = said[first : last + 1]
-        shares = ", ".join(
-            f"{emotion} {count / len(span):.1%}" for emotion, count in Counter(span).most_common()
-        )
-        print(f"  frames {first} to {last}: {shares}")
+        span = Counter(emotions[first : last + 1])
+        shares = [f"{emotion} {count / span.total():.1%}" for emotion, count in span.most_common()]
+        print(f"  frames {first} to {last}: {', '.join(shares)}")
 
 
 def parse_span(text: str) -> tuple[int, int]:
@@ -47,9 +45,8 @@ def parse_span(text: str) -> tuple[int, int]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("video", type=Path)
     parser.add_argument("--spans", type=parse_span, nargs="*", default=[], metavar="FIRST-LAST")
     parser.add_argument("--model", type=Path, metavar="FILE", help="default: the shipped model")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from fer_jax import cli, faces
 from fer_jax.errors import InputError
-from fer_jax.video import stream
+from fer_jax.video import capture
 
 SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
 
@@ -70,7 +70,7 @@ def parse_arguments() -> argparse.Namespace:
 def measure(path: Path, detector: faces.Detector, step: int) -> Measured:
     """Look at every `step`-th frame of the video at `path`."""
     counts, seconds = {}, 0.0
-    with stream.Video(path) as video:
+    with capture.Video(path) as video:
         for index, (_, frame) in enumerate(
             tqdm(video.frames(), path.name, unit="frame", leave=False, disable=None)
         ):

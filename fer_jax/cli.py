@@ -112,6 +112,44 @@ def parse_eps(text: str) -> float:
     return value
 
 
+def parse_source(text: str) -> int | str:
+    """Return a command line's video source: digits are a camera's index, the rest a file or URL."""
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
+def parse_period(text: str) -> float:
+    """Return a command line's period in seconds.
+
+    Raises:
+        argparse.ArgumentTypeError: not a finite number, or below 0.001.
+    """
+    period = _number(text)
+    if not 0.001 <= period < math.inf:
+        rule = "must be a finite number of seconds above 0, at least 0.001"
+        raise argparse.ArgumentTypeError(f"{rule}, got {text!r}")
+    return period
+
+
+def parse_probability(text: str) -> float:
+    """Return a command line's probability.
+
+    Raises:
+        argparse.ArgumentTypeError: not a number from 0 to 1.
+    """
+    probability = _number(text)
+    if not 0 <= probability <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return probability
+
+
+def _number(text: str) -> float:
+    """Return the number that `text` is, or nan, which fails every comparison."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 class _Stopped(BaseException):
     """Somebody wants the process to end; nothing that handles errors is to swallow it."""
 

@@ -40,15 +40,3 @@ def index(name: str) -> int:
     if emotion not in EMOTIONS:
         raise InputError(f"unknown emotion {name!r}: expected one of {', '.join(EMOTIONS)}")
     return EMOTIONS.index(emotion)
-
-
-def by_count(classes: int) -> tuple[str, ...]:
-    """Return the emotions of a network with so many outputs, for the live path, until it is told.
-
-    Raises:
-        InputError: another number than 7 (FER-2013) or 8 (FER+).
-    """
-    for emotions in (EMOTIONS, FERPLUS_EMOTIONS):
-        if len(emotions) == classes:
-            return emotions
-    raise InputError(f"classes must be 7 (FER-2013) or 8 (FER+), received {classes!r}")

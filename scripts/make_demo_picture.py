@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 from fer_jax import cli, faces, files, runtime
-from fer_jax.video import stream
+from fer_jax.video.capture import Video
+from fer_jax.video.times import time_of_day
+from fer_jax.video.watch import named, watch
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 EPILOG = "example:\n  python scripts/make_demo_picture.py"
@@ -25,14 +27,12 @@ def main() -> None:
     from fer_jax.predict import Predictor
 
     predictor, detector, moments = Predictor(), faces.HaarDetector(), []
-    with stream.Video(RESULTS / "preprocessing_test" / "input_video.mp4") as video:
-        for moment, frame in video.frames(EVERY):
-            for seen in stream.read_emotions(frame, predictor, detector)[:1]:  # the largest face
-                said = f"{stream.time_of_day(moment, live=False)}s : {stream.said(seen)}"
-                face = faces.crop(frame, seen.box)
-                moments.append(
-                    plots.Moment(said, frame[..., ::-1], seen.box, face, seen.probabilities)
-                )
+    with Video(RESULTS / "preprocessing_test" / "input_video.mp4") as video:
+        for event in watch(video, predictor, detector, EVERY, real_time=False):
+            for seen in event.predictions[:1]:  # the largest face
+                title = f"{time_of_day(event.time, live=False)}s : {named(seen)}"
+                face, picture = faces.crop(event.frame, seen.box), event.frame[..., ::-1]
+                moments.append(plots.Moment(title, picture, seen.box[:4], face, seen.probabilities))
     with files.replacing(RESULTS / "demo.png") as temporary:
         plots.predictions(moments, EMOTIONS).savefig(temporary)
     print(RESULTS / "demo.png")

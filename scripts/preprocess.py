@@ -9,7 +9,7 @@ from pathlib import Path
 from fer_jax import cli, faces, files
 from fer_jax.errors import InputError
 from fer_jax.faces import cutting
-from fer_jax.video import stream
+from fer_jax.video import capture
 
 EPILOG = """\
 examples:
@@ -41,7 +41,7 @@ def opened(source: int | str, every: float, out: Path) -> Iterator[cutting.Sourc
             raise InputError(f"{folder}: {rule}: choose another --out")
         yield cutting.pictures_in(folder)
         return
-    with stream.Video(source) as video:
+    with capture.Video(source) as video:
         total = None if video.duration is None else int(video.duration / every) + 1
         frames = (frame for _, frame in video.frames(every))
         yield cutting.Source(frames, total, video.name, endless=video.live)
@@ -51,10 +51,10 @@ def parse_arguments() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
     shipped = files.root() / "results" / "preprocessing_test"
-    source = {"metavar": "INDEX|FILE|URL|FOLDER", "type": stream.parse_source}
+    source = {"metavar": "INDEX|FILE|URL|FOLDER", "type": cli.parse_source}
     text = "camera, video, or folder of pictures; default: the clip that comes with the code"
     parser.add_argument("--source", **source, default=str(shipped / "input_video.mp4"), help=text)
-    every = {"metavar": "SECONDS", "type": stream.parse_period, "default": 1.0}
+    every = {"metavar": "SECONDS", "type": cli.parse_period, "default": 1.0}
     parser.add_argument("--every", **every, help="period of a video's samples; default: 1")
     text = "default: results/preprocessing_test"
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=shipped, help=text)

@@ -71,6 +71,25 @@ def test_eps_must_be_a_positive_number_or_fraction(text):
     assert cli.parse_eps("0.5") == 0.5
 
 
+def test_parse_source():
+    texts = ("0", "12", "a.mp4", "./0", "²", "rtsp://host/1")
+    assert [cli.parse_source(text) for text in texts] == [0, 12, *texts[2:]]
+
+
+def test_parse_period():
+    assert cli.parse_period("0.25") == 0.25
+    for text in ("0", "-1", "nan", "inf", "one", "", "1e-310"):
+        with pytest.raises(argparse.ArgumentTypeError, match="seconds above 0"):
+            cli.parse_period(text)
+
+
+def test_parse_probability():
+    assert [cli.parse_probability(text) for text in ("0", "0.5", "1")] == [0, 0.5, 1]
+    for text in ("-0.1", "1.1", "50%", "nan", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match="from 0 to 1"):
+            cli.parse_probability(text)
+
+
 def ends_by(number, ended):
     def main():
         try:

@@ -1,10 +1,12 @@
-"""Keep what a stream shows: a table of what each face said, and the annotated video.
+"""Keep what a video shows: a table of every face, and the annotated video.
 
-with record.Table(Path("faces.csv"), labels.EMOTIONS) as table,
-record.VideoFile(Path("annotated.mp4"), 25.0) as video:
-    for event in stream.watch(...):
+with (
+    record.Table(Path("faces.csv"), predictor.emotions) as table,
+    record.VideoFile(Path("annotated.mp4"), 25.0) as video,
+):
+    for event in watch(...):
         table.write(event)
-        video.write(event.moment, overlay.draw(event.frame, event.predictions))
+        video.write(event.moment, overlay.draw(event.frame, event.predictions, predictor.emotions))
 """
 
 import contextlib
@@ -14,32 +16,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from fer_jax import faces, files
 from fer_jax.errors import InputError
 from fer_jax.faces import pictures
-from fer_jax.video.stream import Event
+from fer_jax.labels import VALENCE
+from fer_jax.video.opening import Source
+from fer_jax.video.watch import Event, Prediction
 
-# What OpenCV's wheels can write on every platform, by suffix.
+# what OpenCV's wheels can write on every platform, by suffix
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _MAX_GAP = 60.0  # seconds: a stream whose clock jumps by hours would fill the disk
 _MAX_RATE = 60.0  # frames per second: containers of variable rate state thousands
 
 
-def require_writable(path: Path, source: int | str | Path | None = None) -> None:
-    """Refuse, before any work is done, a file that cannot be written or that is the `source`
-    itself.
+def require_writable(path: Path, source: Source | None = None) -> None:
+    """Refuse, before any work is done, a file that cannot be written or that is the source itself.
 
     Raises:
         InputError: the rule that is broken.
     """
     if path.is_dir():
         raise InputError(f"{path}: must be a file to write, but is a folder")
-    if (
-        isinstance(source, str | Path)
-        and path.exists()
-        and Path(source).exists()
-        and path.samefile(source)
-    ):
+    file = Path(source) if isinstance(source, str | Path) else None
+    if file and file.exists() and path.exists() and path.samefile(file):
         raise InputError(f"{path}: must be another file than the source, which it would replace")
     files.require_folder(path.parent)
     try:
@@ -52,35 +53,62 @@ def require_writable(path: Path, source: int | str | Path | None = None) -> None
 class Table:
     """A CSV file with a row per face and look, whole after every row. A context manager.
 
-    Columns: `time` (seconds: since the epoch for a live source, else the position), `person`,
-    `x,y,w,h` (pixels), a probability per emotion, `emotion` (or `uncertain`), `confidence`. All but
-    the time are empty for a look without a face.
+    Its columns, of which all but the time are empty for a look without a face:
+
+        time: seconds, since the epoch for a live source, since the beginning for a recording.
+        person: a number from 1.
+        x, y, w, h: the face's box in pixels.
+        a probability for each emotion, and with `hacked` for each of the hacked face.
+        emotion: the most likely one, or `uncertain`.
+        confidence: its probability.
+        valence (on demand): the probability of the pleasant emotions less that of the unpleasant
+            ones (`labels.VALENCE`), in [-1, 1].
 
     Raises:
         OSError: it cannot be written.
     """
 
-    def __init__(self, path: Path, emotions: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, emotions: Sequence[str], *, hacked: bool = False, valence: bool = False
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._hacked, self._valence = hacked, valence
+        names = [*emotions, *(f"hacked_{name}" for name in emotions if hacked)]
+        columns = ["time", "person", "x", "y", "w", "h", *names, "emotion", "confidence"]
+        columns += ["valence"] * valence
+        self._empty = [""] * (len(columns) - 1)
         # 1: written line by line
         self._file = path.open("w", encoding="utf-8", newline="", buffering=1)
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._columns = ["time", "person", "x", "y", "w", "h", *emotions, "emotion", "confidence"]
-        self._rows.writerow(self._columns)
+        self._rows.writerow(columns)
 
     def write(self, event: Event) -> None:
+        """Add the rows of an event, in the order of the people's numbers."""
+        time = f"{event.time:.3f}"
         if not event.predictions:
-            self._rows.writerow([f"{event.time:.3f}"] + [""] * (len(self._columns) - 1))
+            self._rows.writerow([time, *self._empty])
         for one in sorted(event.predictions, key=lambda one: one.person):
-            probabilities = [f"{value:.4f}" for value in one.probabilities]
-            place = [f"{event.time:.3f}", one.person, *one.box[:4]]
-            self._rows.writerow([*place, *probabilities, one.emotion, f"{one.probability:.4f}"])
+            self._rows.writerow([time, *self._cells(one)])
+
+    def _cells(self, one: Prediction) -> list[Any]:
+        cells = [one.person, *one.box[:4], *_decimals(one.probabilities)]
+        if self._hacked:
+            cells += _decimals(one.hacked.probabilities if one.hacked else [])
+        cells += [one.emotion, *_decimals([one.probability])]
+        if self._valence:
+            weights = np.array(VALENCE[: len(one.probabilities)])
+            cells += _decimals([float(one.probabilities @ weights)])
+        return cells
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def _decimals(values: Sequence[float] | np.ndarray) -> list[str]:
+    return [f"{value:.5f}" for value in values]
 
 
 class VideoFile:
@@ -111,7 +139,8 @@ class VideoFile:
             self._first, self._written, self._last = moment, 0, frame
         index = math.floor((moment - self._first) * self._rate + 0.5)
         if (surplus := index - self._written - round(_MAX_GAP * self._rate)) > 0:
-            self._first, index = self._first + surplus / self._rate, index - surplus
+            self._first += surplus / self._rate
+            index -= surplus
         while self._written < index:
             self._put(self._last)
         self._last = frame
@@ -119,15 +148,14 @@ class VideoFile:
             self._put(frame)
 
     def _open(self, frame: faces.Frame) -> None:
-        cv2 = faces.opencv()
+        cv2 = pictures.opencv()
         self._size = frame.shape[1], frame.shape[0]
         temporary = self._stack.enter_context(files.replacing(self._path))
         codec = cv2.VideoWriter.fourcc(*CODECS[self._path.suffix.lower()])
         writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, codec, self._rate, self._size)
         if not writer.isOpened():
-            error = InputError(
-                f"{self._path}: OpenCV cannot write {self._size[0]}x{self._size[1]} video to it"
-            )
+            size = "{}x{}".format(*self._size)
+            error = InputError(f"{self._path}: OpenCV cannot write {size} video to it")
             self._stack.pop_all().__exit__(InputError, error, None)
             raise error
         self._stack.callback(self._require_whole, temporary)
@@ -136,22 +164,19 @@ class VideoFile:
 
     def _put(self, frame: faces.Frame) -> None:
         if (frame.shape[1], frame.shape[0]) != self._size:
-            frame = faces.opencv().resize(frame, self._size)
+            frame = pictures.opencv().resize(frame, self._size)
         self._writer.write(frame)
         self._written += 1
 
     def _require_whole(self, path: Path) -> None:
-        """OpenCV does not say when the disk is full: what was written is opened and its frames are
-        counted.
-        """
-        cv2 = faces.opencv()
+        """Open what was written and count its frames: OpenCV does not say when the disk is full."""
+        cv2 = pictures.opencv()
         capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         whole = capture.grab() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written
         capture.release()
         if not whole:
-            raise InputError(
-                f"{self._path}: the video could not be written whole: is the disk full?"
-            )
+            reason = "the video could not be written whole: is the disk full?"
+            raise InputError(f"{self._path}: {reason}")
 
     def __enter__(self) -> Self:
         return self
@@ -161,11 +186,12 @@ class VideoFile:
 
 
 def require_codec(path: Path) -> None:
-    """Refuse, with an InputError, a video file whose suffix is none of `CODECS`, or a path that
-    OpenCV would crash on.
+    """Refuse a video file that OpenCV cannot write.
+
+    Raises:
+        InputError: its suffix is none of `CODECS`, or OpenCV would crash on its path.
     """
     pictures.require_utf8(path)
     if path.suffix.lower() not in CODECS:
-        raise InputError(
-            f"{path}: a video's name must end in {' or '.join(CODECS)}, received {path.suffix!r}"
-        )
+        endings = " or ".join(CODECS)
+        raise InputError(f"{path}: a video's name must end in {endings}, received {path.suffix!r}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_jax.faces import Box
+from fer_jax.faces import Face
 
 # How far a face may be from where it is expected, in face widths: at once, for each second unseen,
 # and at most. Heads that talk stay within half a width a second; at one look a second people who
@@ -78,7 +78,7 @@ class Tracker:
         self._people = 0
         self._time: float | None = None
 
-    def update(self, time: float, boxes: Sequence[Box]) -> list[int]:
+    def update(self, time: float, boxes: Sequence[Face]) -> list[int]:
         """The person's number of each of `boxes`, in their order, seen at `time` seconds.
 
         Call it for looks without a face too, or leave them out: only times count. A clock that is

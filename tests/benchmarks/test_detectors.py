@@ -12,7 +12,7 @@ def test_looks_at_every_kth_frame_and_tells_where_faces_were(benchmark, root):
     """A detector that finds 0, 1, 2, 2, 0 faces in frames 0, 70, 140, 210, 280."""
     found = iter([0, 1, 2, 2, 0])
     clip = root / "results" / "preprocessing_test" / "input_video.mp4"
-    measured = benchmark.measure(clip, lambda _: [faces.Box(0, 0, 9, 9)] * next(found), 70)
+    measured = benchmark.measure(clip, lambda _: [faces.Face(0, 0, 9, 9)] * next(found), 70)
     assert measured.counts == {0: 0, 70: 1, 140: 2, 210: 2, 280: 0}
     assert str(measured).split()[0] == "5"
     assert str(measured).endswith("      70-210  0: 40.0%, 1: 20.0%, 2: 40.0%")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_jax.video import stream
+from fer_jax.video import opening
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "stream.py"
 
@@ -50,31 +50,17 @@ def test_the_judge_sees_crashes_leaks_and_bad_lines(benchmark, tmp_path, capsys)
     def judged(returncode=0, out="11:11:12s : no face\n", err="", usages=((100.0, 20, 8),) * 9):
         (tmp_path / "out.txt").write_text(out)
         (tmp_path / "err.txt").write_text(err)
-        return benchmark.judge(
-            returncode, [benchmark.Usage(*each) for each in usages], {}, tmp_path
-        )
+        held = [benchmark.Usage(*each) for each in usages]
+        return benchmark.judge(returncode, held, {}, tmp_path)
 
+    url = "http://127.0.0.1:1/v"
     assert judged() == 0
-    assert (
-        judged(
-            err="http://127.0.0.1:1/v: dropped, reconnecting ...\nhttp://127.0.0.1:1/v: back after 0.3 s\n"
-        )
-        == 0
-    )
-    assert (
-        judged(returncode=1)
-        == judged(out="")
-        == judged(out="11:11:12s : no")
-        == judged(err="Traceback")
-        == 1
-    )
+    assert judged(err=f"{url}: dropped, reconnecting ...\n{url}: back after 0.3 s\n") == 0
+    assert judged(returncode=1) == judged(out="") == judged(out="11:11:12s : no") == 1
+    assert judged(err="Traceback") == 1
     for growing in ((10, 0, 0), (0, 1, 0), (0, 0, 1)):  # MiB, descriptors or threads a second
-        assert (
-            judged(
-                usages=[np.array([100, 20, 8]) + second * np.array(growing) for second in range(30)]
-            )
-            == 1
-        )
+        usages = [np.array([100, 20, 8]) + second * np.array(growing) for second in range(30)]
+        assert judged(usages=usages) == 1
 
 
 def test_usage_is_that_of_the_process(benchmark, tmp_path):
@@ -107,7 +93,7 @@ def test_a_minute_is_told_by_the_time_in_the_table_not_by_its_rows(benchmark, tm
 def quick(monkeypatch, benchmark):
     """Four times the frames a second, and a tenth of a second between attempts to reconnect."""
     monkeypatch.setattr(benchmark, "RATE", 120)
-    monkeypatch.setattr(stream, "_BACKOFF", (0.1,) * 8)
+    monkeypatch.setattr(opening, "_BACKOFF", (0.1,) * 8)
 
 
 def test_a_real_stream_that_fails_is_read_in_order(benchmark, quick, capsys):
@@ -126,7 +112,7 @@ def test_a_real_stream_that_fails_is_read_in_order(benchmark, quick, capsys):
         )
 
     shown = benchmark.pictures((320, 240), 200)
-    with benchmark.Mjpeg(shown, fault).serving() as server, stream.Video(server.url) as video:
+    with benchmark.Mjpeg(shown, fault).serving() as server, benchmark.Video(server.url) as video:
         assert video.live and video.duration is None
         numbers, times, dropped_at = [], [], None
         for moment, frame in video.frames():

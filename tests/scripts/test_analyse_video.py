@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_jax import cli, faces, predict
+from fer_jax import faces, predict
 from fer_jax.labels import EMOTIONS
 from fer_jax.video import report
 
@@ -28,9 +28,8 @@ class FakePredictor:
 
 def write_video(path):
     path.parent.mkdir(exist_ok=True)
-    writer = cv2.VideoWriter(
-        str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), 5, (64, 48)
-    )
+    codec = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, codec, 5, (64, 48))
     for _ in range(15):
         writer.write(np.full((48, 64, 3), 99, np.uint8))
     writer.release()
@@ -38,18 +37,11 @@ def write_video(path):
 
 
 @pytest.fixture
-def run(load_script, monkeypatch):
-    module = load_script("scripts/analyse_video.py")
+def run(run_script, monkeypatch):
+    boxes = [faces.Face(10, 10, 20, 20)]
     monkeypatch.setattr(predict, "Predictor", FakePredictor)
-    monkeypatch.setattr(
-        faces, "detector", lambda kind, model: lambda frame: [faces.Box(10, 10, 20, 20)]
-    )
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["analyse_video.py", *map(str, arguments)])
-        return cli.run(module.main)
-
-    return run
+    monkeypatch.setattr(faces, "detector", lambda kind, model: lambda frame: boxes)
+    return lambda *arguments: run_script("analyse_video", *arguments)
 
 
 def test_a_failed_file_does_not_stop_the_rest(run, tmp_path, capsys):
@@ -59,11 +51,8 @@ def test_a_failed_file_does_not_stop_the_rest(run, tmp_path, capsys):
     out = tmp_path / "out"
     assert run(good[0], broken, tmp_path / "gone.mp4", good[1], "--out", out) == 2
     printed, errors = capsys.readouterr()
-    assert (
-        errors.count("error: ") == 2
-        and f"error: {broken}: must be" in errors
-        and "gone.mp4: cannot be read" in errors
-    )
+    assert errors.count("error: ") == 2
+    assert f"error: {broken}: must be" in errors and "gone.mp4: cannot be read" in errors
     assert printed.count("happy 100%") == 2 and str(out / "talk-2.html") in printed
     assert {path.name for path in out.glob("*.html")} == {"talk.html", "talk-2.html"}
     assert not list(out.glob("broken*")) and not list(out.glob(".*"))
@@ -82,10 +71,8 @@ def test_a_folder_that_cannot_be_written_is_named_before_any_work(run, tmp_path,
     (tmp_path / "out").write_text("a file")
     assert run(write_video(tmp_path / "talk.mp4"), "--out", tmp_path / "out") == 2
     out = tmp_path / "out"
-    assert (
-        capsys.readouterr().err
-        == f"error: {out}: must be a folder to write to, but {out} is a file\n"
-    )
+    error = f"error: {out}: must be a folder to write to, but {out} is a file\n"
+    assert capsys.readouterr().err == error
 
 
 def test_what_opencv_cannot_digest_is_one_failed_file(run, tmp_path, capsys, monkeypatch):
@@ -99,20 +86,16 @@ def test_what_opencv_cannot_digest_is_one_failed_file(run, tmp_path, capsys, mon
     monkeypatch.setattr(report, "analyse", choke)
     assert run(*videos, "--out", tmp_path / "out") == 2
     printed, errors = capsys.readouterr()
-    assert (
-        errors
-        == f"error: {videos[0]}: cannot be analysed: OpenCV: assertion failed in this frame\n"
-    )
+    reason = "cannot be analysed: OpenCV: assertion failed in this frame"
+    assert errors == f"error: {videos[0]}: {reason}\n"
     assert "happy 100%" in printed
 
 
 def test_a_period_of_nought_is_refused(run, capsys):
     with pytest.raises(SystemExit) as stopped:
         run("talk.mp4", "--every", "0")
-    assert (
-        stopped.value.code == 2
-        and "must be a finite number of seconds above 0" in capsys.readouterr().err
-    )
+    assert stopped.value.code == 2
+    assert "must be a finite number of seconds above 0" in capsys.readouterr().err
 
 
 def test_help_carries_the_notice():

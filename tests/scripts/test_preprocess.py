@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_jax import faces
-from fer_jax.video import stream
+from fer_jax.video import capture
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "preprocess.py"
@@ -67,7 +67,7 @@ def test_shipped_faces_are_those_of_the_shipped_clip(cut):
 
 def test_clip_is_small_and_twenty_seconds_long():
     assert CLIP.stat().st_size < 2_000_000
-    with stream.Video(CLIP) as video:
+    with capture.Video(CLIP) as video:
         assert video.duration == pytest.approx(20, abs=0.1)
 
 
@@ -89,7 +89,7 @@ def test_face_is_in_the_centre(cut):
 @pytest.fixture
 def pictures(tmp_path):
     """A folder with a photograph, a wall, the photograph grey and on its side (EXIF), a note."""
-    with stream.Video(CLIP) as video:
+    with capture.Video(CLIP) as video:
         (_, frame), *_ = video.frames(30)
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -154,7 +154,7 @@ def test_yunet_centres_the_face_too(run_script, shared, tmp_path, capsys):
 
 
 def test_samples_without_a_face_have_no_image(run_script, tmp_path, capsys):
-    with stream.Video(CLIP) as video:
+    with capture.Video(CLIP) as video:
         (_, frame), *_ = video.frames(30)
     path, wall = tmp_path / "video.mp4", np.full_like(frame, 128)
     writer = cv2.VideoWriter(

@@ -1,4 +1,3 @@
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -7,32 +6,38 @@ import pytest
 
 from fer_jax import faces
 from fer_jax.errors import InputError
-from fer_jax.video import overlay, stream
+from fer_jax.faces import pictures
+from fer_jax.labels import EMOTIONS, FERPLUS_EMOTIONS
+from fer_jax.video import overlay, watch
 
 NOISE = np.random.default_rng(0).integers(0, 256, (360, 640, 3), np.uint8)
-BOX = faces.Box(100, 120, 80, 90)
+BOX = faces.Face(100, 120, 80, 90)
+
+
+def draw(frame, predictions, emotions=EMOTIONS, **options):
+    return overlay.draw(frame, predictions, emotions, **options)
 
 
 def prediction(probabilities, box=BOX, person=1):
     probabilities = np.array(probabilities, np.float32)
-    return stream.Prediction("happy", float(probabilities.max()), probabilities, box, person)
+    return watch.Prediction("happy", float(probabilities.max()), probabilities, box, person)
 
 
 def test_draw_changes_a_copy():
     frame = NOISE.copy()
-    drawn = overlay.draw(frame, [prediction(np.eye(7)[3])], status="00:00:07")
+    drawn = draw(frame, [prediction(np.eye(7)[3])], status="00:00:07")
     np.testing.assert_array_equal(frame, NOISE)
     assert drawn.shape == frame.shape and drawn.dtype == np.uint8
     assert (drawn != frame).any()
 
 
 def test_draw_of_nothing_changes_nothing():
-    np.testing.assert_array_equal(overlay.draw(NOISE, []), NOISE)
+    np.testing.assert_array_equal(draw(NOISE, []), NOISE)
 
 
 def test_the_box_has_the_colour_of_its_person_and_the_face_stays_to_be_seen():
     for person in (1, 2, 8):
-        drawn = overlay.draw(NOISE, [prediction(np.eye(7)[3], person=person)])
+        drawn = draw(NOISE, [prediction(np.eye(7)[3], person=person)])
         x, y, w, h = BOX[:4]
         border = [drawn[y : y + h, x], drawn[y : y + h, x + w - 1], drawn[y + h - 1, x : x + w]]
         for line in border:
@@ -43,7 +48,7 @@ def test_the_box_has_the_colour_of_its_person_and_the_face_stays_to_be_seen():
 
 
 def test_nothing_far_from_the_face_changes():
-    drawn = overlay.draw(NOISE, [prediction(np.eye(7)[3])])
+    drawn = draw(NOISE, [prediction(np.eye(7)[3])])
     changed = (drawn != NOISE).any(axis=2)
     assert not changed[:100].any() and not changed[220:].any()  # the label above, then the box
     assert not changed[:, :98].any() and not changed[:, 300:].any()
@@ -51,7 +56,7 @@ def test_nothing_far_from_the_face_changes():
 
 def test_bars_are_as_long_as_the_probabilities():
     probabilities = np.array([0.5, 0.02, 0.1, 0.2, 0.0, 0.08, 0.1])
-    drawn = overlay.draw(np.zeros_like(NOISE), [prediction(probabilities)])
+    drawn = draw(np.zeros_like(NOISE), [prediction(probabilities)])
     # beside the box, so the bars alone
     right = (drawn[:, BOX.x + BOX.w + 2 :] == overlay.colour(1)).all(axis=2)
     rows = right[BOX.y + 2 :].sum(axis=1)
@@ -60,15 +65,15 @@ def test_bars_are_as_long_as_the_probabilities():
 
 
 def test_eight_emotions_have_eight_bars():
-    drawn = overlay.draw(np.zeros_like(NOISE), [prediction(np.full(8, 0.125))])
+    drawn = draw(np.zeros_like(NOISE), [prediction(np.full(8, 0.125))], FERPLUS_EMOTIONS)
     right = (drawn[BOX.y + 2 :, BOX.x + BOX.w + 2 :] == overlay.colour(1)).all(axis=2).any(axis=1)
     assert np.diff(right.astype(int)).clip(0).sum() == 8
 
 
 def test_a_hacked_face_is_named_below_its_box_or_where_the_frame_ends():
     for top in (120, 270):
-        clean = prediction(np.eye(7)[3], faces.Box(100, top, 80, 90))
-        plain, drawn = (overlay.draw(NOISE, [one]) for one in (clean, clean._replace(hacked=clean)))
+        clean = prediction(np.eye(7)[3], faces.Face(100, top, 80, 90))
+        plain, drawn = (draw(NOISE, [one]) for one in (clean, clean._replace(hacked=clean)))
         changed = (plain != drawn).any(axis=2)
         row = min(top + 90, 360 - 14)
         # the box's lowest line had its colour before
@@ -78,7 +83,7 @@ def test_a_hacked_face_is_named_below_its_box_or_where_the_frame_ends():
 
 
 def test_a_status_is_written_into_the_corner():
-    drawn = overlay.draw(NOISE, [], status="00:00:07")
+    drawn = draw(NOISE, [], status="00:00:07")
     changed = (drawn != NOISE).any(axis=2)
     assert changed[:14, :40].mean() > 0.9
     assert not changed[14:].any()
@@ -86,20 +91,20 @@ def test_a_status_is_written_into_the_corner():
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 30), (48, 48), (720, 1280), (2160, 3840)])
 @pytest.mark.parametrize(
-    "box", [faces.Box(0, 0, 10, 10), faces.Box(-5, -5, 20, 20), faces.Box(25, 15, 4000, 3000)]
+    "box", [faces.Face(0, 0, 10, 10), faces.Face(-5, -5, 20, 20), faces.Face(25, 15, 4000, 3000)]
 )
 def test_any_frame_and_any_box_can_be_drawn(size, box):
     frame = np.zeros((*size, 3), np.uint8)
     people = [prediction(np.eye(7)[3], box, 1), prediction(np.eye(7)[4], box, 2)]
-    assert overlay.draw(frame, people, status="12:00:00  25 frames/s").shape == frame.shape
+    drawn = draw(frame, people, status="12:00:00  25 frames/s")
+    assert drawn.shape == frame.shape and drawn.any()
 
 
 def test_panels_stay_within_the_frame():
     """A face at each edge has all seven bars, of equal length."""
     for x, y in ((0, 0), (560, 0), (0, 270), (560, 270)):
-        drawn = overlay.draw(
-            np.zeros_like(NOISE), [prediction(np.full(7, 0.14), faces.Box(x, y, 80, 90))]
-        )
+        one = prediction(np.full(7, 0.14), faces.Face(x, y, 80, 90))
+        drawn = draw(np.zeros_like(NOISE), [one])
         shade = (drawn == overlay.colour(1)).all(axis=2)
         shade[y : y + 90, x : x + 80] = False
         rows = shade.sum(axis=1)
@@ -115,9 +120,14 @@ def test_a_machine_without_a_screen_is_refused(monkeypatch):
         overlay.require_screen()
 
 
-def test_a_machine_with_a_screen_is_not_refused(monkeypatch):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=0))
+def test_a_machine_is_refused_only_if_opencv_opens_no_window_on_it(monkeypatch, tmp_path):
+    """A process of its own finds the OpenCV that lies in PYTHONPATH."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "cv2.py").write_text("namedWindow = waitKey = print")
     overlay.require_screen()
+    (tmp_path / "cv2.py").write_text("namedWindow = print")
+    with pytest.raises(InputError, match="--display: this machine has no screen"):
+        overlay.require_screen()
 
 
 @pytest.fixture
@@ -131,7 +141,7 @@ def screen(monkeypatch):
         WND_PROP_VISIBLE=4,
         destroyAllWindows=lambda: setattr(screen, "closed", screen.closed + 1),
     )
-    monkeypatch.setattr(faces, "opencv", lambda: fake)
+    monkeypatch.setattr(pictures, "opencv", lambda: fake)
     return screen
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fer_jax import faces, labels
 from fer_jax.errors import InputError
-from fer_jax.video import record, stream
+from fer_jax.video import record, watch
 
 
 def frame(level, size=(48, 64)):
@@ -92,10 +92,10 @@ def test_a_video_that_cannot_be_written_is_refused_and_leaves_nothing(tmp_path, 
 def event(moment, *people):
     probabilities = np.array([0.1, 0, 0.05, 0.6, 0.2, 0.05, 0], np.float32)
     predictions = [
-        stream.Prediction("happy", 0.6, probabilities, faces.Box(1, 2, 3, 4), person)
+        watch.Prediction("happy", 0.6, probabilities, faces.Face(1, 2, 3, 4), person)
         for person in people
     ]
-    return stream.Event(moment, tuple(predictions), frame(0), True, moment)
+    return watch.Event(moment, tuple(predictions), frame(0), True, moment)
 
 
 def test_a_table_is_whole_after_every_row(tmp_path):
@@ -122,6 +122,26 @@ def test_a_table_is_whole_after_every_row(tmp_path):
         for row in rows
     )
     assert all([row[name] for name in "xywh"] == ["1", "2", "3", "4"] for row in rows)
+
+
+HAPPY, SAD = [0.1, 0.0, 0.05, 0.7, 0.05, 0.06, 0.04], [0.1, 0.05, 0.05, 0.1, 0.45, 0.05, 0.2]
+LEFT, RIGHT = faces.Face(20, 10, 24, 24), faces.Face(110, 12, 20, 28)
+
+
+def test_a_table_with_valence_has_a_row_for_each_face_and_one_for_a_look_without(recorded):
+    path, _ = recorded([[(LEFT, HAPPY), (RIGHT, SAD)], [], [(LEFT, SAD)]], [0.0, 0.5, 1.0004])
+    with path.open(newline="") as file:
+        header, first, second, nobody, last = csv.reader(file)
+    names = "angry,disgust,fear,happy,sad,surprise,neutral"
+    expected = f"time,person,x,y,w,h,{names},emotion,confidence,valence"
+    assert header == expected.split(",")
+    numbers = [f"{value:.5f}" for value in HAPPY]
+    # .7 - .1 - .05 - .05
+    assert first == ["0.000", "1", "20", "10", "24", "24", *numbers, "happy", "0.70000", "0.50000"]
+    assert second[:6] == ["0.000", "2", "110", "12", "20", "28"]
+    assert second[-3:] == ["sad", "0.45000", "-0.55000"]
+    assert nobody == ["0.500"] + [""] * 15
+    assert last[:2] == ["1.000", "1"]
 
 
 def test_require_writable(tmp_path):

@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from fer_jax.labels import EMOTIONS
-from fer_jax.video import report, report_page
+from fer_jax.video import report_page
+from fer_jax.video.gallery import Stretch, Turns
 
 PNG, JPEG = b"\x89PNG picture", b"\xff\xd8 face"
 NASTY = '<script>alert("1")</script>\'&amp;\n\x1b[2J.mp4'
@@ -14,27 +15,23 @@ NASTY = '<script>alert("1")</script>\'&amp;\n\x1b[2J.mp4'
 def person(number, unsure=0.0):
     shares = {**dict.fromkeys(EMOTIONS, 0.0), "happy": 0.75, "sad": 0.25}
     return {
-        **{
-            "person": number,
-            "first": 0.0,
-            "last": 3725.5,
-            "looks": 4,
-            "seconds": 4.0,
-            "share": shares,
-        },
+        "person": number,
+        "first": 0.0,
+        "last": 3725.5,
+        "looks": 4,
+        "seconds": 4.0,
+        "share": shares,
         "share_sure": {**dict.fromkeys(EMOTIONS, 0.0), "happy": 0.5},
         "mean_probability": dict.fromkeys(EMOTIONS, 1 / 7),
         "longest_run": {"emotion": "happy", "start": 61.5, "seconds": 3.0},
-        **{
-            "changes_per_minute": None,
-            "mean_valence": -0.1,
-            "mean_confidence": 0.6,
-            "share_unsure": unsure,
-        },
+        "changes_per_minute": None,
+        "mean_valence": -0.1,
+        "mean_confidence": 0.6,
+        "share_unsure": unsure,
     }
 
 
-def page(people=(), turns=None, title="talk.mp4", model="Model vgg."):
+def page(people=(), turns=None, title="talk.mp4", about="Model vgg."):
     head = {
         "start": 0.0,
         "seconds": 8.0,
@@ -44,7 +41,7 @@ def page(people=(), turns=None, title="talk.mp4", model="Model vgg."):
         "share_unsure": None,
     }
     pictures = {one["person"]: PNG for one in people if one["person"] < 9}
-    return report_page.render(title, {**head, "people": list(people)}, pictures, turns or {}, model)
+    return report_page.render(title, {**head, "people": list(people)}, pictures, turns or {}, about)
 
 
 class Reader(HTMLParser):
@@ -76,7 +73,7 @@ class Reader(HTMLParser):
 
 
 def turns(emotion="happy", confidence=0.9, looks=3, count=1):
-    return {1: report.Turns([report.Stretch(emotion, 61.5, looks, confidence, 95.0, JPEG)], count)}
+    return {1: Turns([Stretch(emotion, 61.5, looks, confidence, 95.0, JPEG)], count)}
 
 
 def test_page_is_whole_and_loads_nothing():
@@ -86,26 +83,21 @@ def test_page_is_whole_and_loads_nothing():
     assert not {"script", "link", "iframe", "object", "base", "a"} & set(parsed.tags)
     assert "url(" not in html and "@import" not in html
     assert not re.search(r"https?://", html)
-    sources = [
-        value
-        for _, name, value in parsed.attributes
-        if name in ("src", "href", "srcset", "action", "data")
-    ]
+    loading = ("src", "href", "srcset", "action", "data")
+    sources = [value for _, name, value in parsed.attributes if name in loading]
     assert len(sources) == 3 and all(source.startswith("data:image/") for source in sources)
     assert base64.b64decode(sources[0].split(",")[1]) == PNG
     assert any("default-src 'none'" in (value or "") for _, _, value in parsed.attributes)
     assert not any(name.startswith("on") for _, name, _ in parsed.attributes)
 
 
-@pytest.mark.parametrize("where", ["title", "model"])
+@pytest.mark.parametrize("where", ["title", "about"])
 def test_names_are_text_whatever_they_hold(where):
     html = page([person(1)], **{where: NASTY})
     parsed = Reader(html)
     assert "script" not in parsed.tags and "\x1b" not in html
-    assert (
-        '<script>alert("1")</script>\'&amp;\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}[2J.mp4'
-        in parsed.text
-    )
+    hidden = "\N{REPLACEMENT CHARACTER}"
+    assert f'<script>alert("1")</script>\'&amp;{hidden}{hidden}[2J.mp4' in parsed.text
 
 
 def test_every_page_carries_the_notice_and_what_the_numbers_mean():
@@ -123,10 +115,8 @@ def test_people_without_a_picture_are_counted():
 
 
 def test_doubt_is_said():
-    sure, unsure = (
-        Reader(page([person(1, share)], turns(confidence=c))).text
-        for share, c in ((0.2, 0.6), (0.9, 0.4))
-    )
+    sure = Reader(page([person(1, 0.2)], turns(confidence=0.6))).text
+    unsure = Reader(page([person(1, 0.9)], turns(confidence=0.4))).text
     assert "Mostly unsure" in unsure and "1:01.5 happy?" in unsure
     assert "Mostly unsure" not in sure and "1:01.5 happy" in sure and "happy?" not in sure
 
@@ -136,10 +126,8 @@ def test_a_thumbnail_says_when_the_emotion_began_and_when_the_picture_was_taken(
 
 
 def test_turning_points_that_are_not_shown_are_counted():
-    assert (
-        "Of 23, the 1 that lasted longest are shown"
-        in Reader(page([person(1)], turns(count=23))).text
-    )
+    many = Reader(page([person(1)], turns(count=23))).text
+    assert "Of 23, the 1 that lasted longest are shown" in many
     assert "lasted longest" not in Reader(page([person(1)], turns())).text
 
 

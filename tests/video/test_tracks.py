@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_jax import faces
-from fer_jax.faces import Box
-from fer_jax.video import stream, tracks
+from fer_jax.faces import Face
+from fer_jax.video import capture, tracks
 
 
 def face(x, y=100.0, size=100):
     """A box by its centre."""
-    return Box(round(x - size / 2), round(y - size / 2), size, size)
+    return Face(round(x - size / 2), round(y - size / 2), size, size)
 
 
 def follow(looks, **options):
@@ -113,9 +113,9 @@ def test_order_does_not_matter(moves, random):
 )  # exact in binary: no ties are broken
 def test_resolution_does_not_matter(looks, scale):
     """Scales that are exact in binary: with others rounding may break ties between equal boxes."""
-    small = [(0.5 * k, [Box(*box) for box in look]) for k, look in enumerate(looks)]
+    small = [(0.5 * k, [Face(*box) for box in look]) for k, look in enumerate(looks)]
     large = [
-        (time, [Box(*(scale * value for value in box)) for box in boxes]) for time, boxes in small
+        (time, [Face(*(scale * value for value in box)) for box in boxes]) for time, boxes in small
     ]
     assert follow(small) == follow(large)
 
@@ -130,7 +130,7 @@ def test_resolution_does_not_matter(looks, scale):
 def test_within_a_look_numbers_differ_and_new_ones_count_up(looks):
     """Whatever the boxes and the clock, which may be put back."""
     known = 0
-    for numbers in follow([(time, [Box(*box) for box in boxes]) for time, boxes in looks]):
+    for numbers in follow([(time, [Face(*box) for box in boxes]) for time, boxes in looks]):
         assert len(set(numbers)) == len(numbers)
         new = sorted(number for number in numbers if number > known)
         assert new == list(range(known + 1, known + 1 + len(new)))
@@ -156,12 +156,10 @@ def test_identities_are_never_swapped_on_real_clips(shared, clip, people, every)
     """Everyone stays in their part of the picture, so from left to right the numbers are always the
     same.
     """
-    detector, tracker = (
-        faces.detector("yunet", shared / "models" / "face_detection_yunet_2023mar.onnx"),
-        tracks.Tracker(),
-    )
+    detector = faces.detector("yunet", shared / "models" / "face_detection_yunet_2023mar.onnx")
+    tracker = tracks.Tracker()
     places, looks = {}, 0
-    with stream.Video(shared / "data" / "videos" / f"{clip}_pingpong.mp4") as video:
+    with capture.Video(shared / "data" / "videos" / f"{clip}_pingpong.mp4") as video:
         for time, frame in video.frames(every):
             boxes = detector(frame)[::-1] if looks % 2 else detector(frame)
             for person, box in zip(tracker.update(time, boxes), boxes, strict=True):

@@ -1,0 +1,254 @@
+"""Frames of a camera, a recording or a network stream, with their times.
+
+with capture.Video(0) as video:
+    for moment, frame in video.frames(every=1.0):
+        ...
+"""
+
+import math
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, Self
+
+from fer_jax import faces
+from fer_jax.errors import InputError
+from fer_jax.faces import pictures
+from fer_jax.video import opening, times
+from fer_jax.video.opening import NETWORK_SECONDS, Source
+
+# Called about ten times a second while a live source gives nothing; False ends the stream.
+Idle = Callable[[], bool]
+Look = tuple[float, faces.Frame]  # the moment in seconds; BGR uint8 [H, W, 3]
+
+# Each failed grab in a recording is a packet that does not decode: a minute's worth is its end.
+_BROKEN_FRAMES = 1500
+# A live source may fail so often in a row, unless that takes longer than `_HICCUP_SECONDS`.
+_HICCUPS, _HICCUP_SECONDS = 10, 1.0
+# What a remote recording may lack at its end: containers round their length, and sound may outlast
+# the picture.
+_SHORT_SECONDS = 3.0
+_IDLE_SECONDS = 0.1
+# Sound with a cover states the 90 kHz clock as its rate; so do videos without a constant one, which
+# have more frames.
+_NO_RATE = 1000.0
+
+
+class Video:
+    """An open camera, recording or network stream: close it, or the camera stays busy.
+
+    A live source is read by a thread of its own from the moment it opens, so nothing ever waits in
+    a buffer; of what it reads one frame is kept, the newest. A recording is read by whoever asks
+    for its frames. It is a context manager.
+
+    Attributes:
+        name: the source as the user knows it, without a password.
+        live: times are clock times (a camera, a stream without end), not positions in a recording.
+        rate: frames per second, as far as the source states it.
+        duration: seconds, for a recording that states it; else None.
+    """
+
+    def __init__(self, source: Source) -> None:
+        """Open a camera by its index, a file or a URL, and fetch the first frame.
+
+        Raises:
+            InputError: it does not exist, cannot be read, is not a video or gives no frame.
+        """
+        cv2 = pictures.opencv()
+        camera = isinstance(source, int)
+        self.name = f"camera {source}" if camera else re.sub("//[^/]*@", "//", str(source))
+        self._source, self._remote = source, opening.is_url(source)
+        self._capture = opening.open_capture(source)
+        tries = 1 if camera or self._remote else _BROKEN_FRAMES
+        if not any(self._capture.grab() for _ in range(tries)):  # more of a proof than isOpened()
+            self._refuse(opening.why_no_frame(source))
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        rate = self._capture.get(cv2.CAP_PROP_FPS)
+        # a guess for files that do not say
+        self.rate = rate if math.isfinite(rate) and rate > 0 else 25.0
+        endless = self._remote and count <= 0 and not opening.has_length(str(source))
+        self.live = camera or endless
+        self.duration = count / self.rate if count > 0 and not self.live else None
+        long = self.duration is not None and self.duration > 1
+        if self.rate > _NO_RATE and long and not opening.has_second_frame(source):
+            self._refuse("must be a camera or a video, but it is sound with a cover picture")
+        self._resumed = -math.inf
+        reopen = (lambda: opening.open_capture(source)) if self._remote else None
+        self._newest = _Newest(self.name, self._capture, reopen) if self.live else None
+
+    def frames(self, every: float = 0.0, idle: Idle | None = None) -> Iterator[Look]:
+        """Yield the first frame of each `every` seconds to the end of the video; 0 gives all.
+
+        Moments are seconds that increase: positions in a recording, of a live source what has
+        passed since it was opened, counted from the clock's time then. A video can be read once.
+        Frames that are not due are grabbed but never converted. A live source gives the newest
+        frame each time it is asked, and skips what came in between.
+        """
+        if self._newest is not None:
+            yield from self._newest.frames(every, idle)
+            return
+        for moment in times.sample(times.increasing(self._positions(), 1 / self.rate), every):
+            if (frame := opening.retrieve(self._capture)) is not None:
+                yield moment, frame
+
+    def clock_time(self, moment: float) -> float:
+        """Return the time to print for a recent moment of `frames`.
+
+        Seconds since the epoch of a live source, whose clock may have been set, or the machine have
+        slept, since it was opened; of a recording its position.
+        """
+        return moment + self._newest.clock_ahead() if self._newest is not None else moment
+
+    def close(self) -> None:
+        if self._newest is not None:
+            self._newest.close()
+        else:
+            self._capture.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _refuse(self, reason: str) -> NoReturn:
+        self._capture.release()
+        raise InputError(f"{self.name}: {reason}")
+
+    def _positions(self) -> Iterator[float]:
+        """Yield the position in seconds of each frame that decodes, as the container states it."""
+        more = True
+        while more:
+            position = self._position()
+            yield position
+            more = self._grab() or (self._remote and self._resume(position))
+
+    def _position(self) -> float:
+        return self._capture.get(pictures.opencv().CAP_PROP_POS_MSEC) / 1000
+
+    def _resume(self, position: float) -> bool:
+        """Open a recording anew whose server went away, and find the frame after `position`.
+
+        Returns False at the recording's end.
+
+        Raises:
+            InputError: the server does not return, or has no more although the recording is longer.
+        """
+        cv2 = pictures.opencv()
+        # of a variable rate the better measure
+        counted = self._capture.get(cv2.CAP_PROP_POS_FRAMES) / self.rate
+        if self.duration is None or max(position, counted) >= self.duration - _SHORT_SECONDS:
+            return False
+
+        def reopen() -> Any:
+            capture = opening.open_capture(self._source)
+            # where the server cannot do that, frames are passed over
+            capture.set(cv2.CAP_PROP_POS_MSEC, 1000 * position)
+            return capture
+
+        if position > self._resumed:  # else it ends again where it was taken up
+            self._resumed = position
+            capture = opening.reconnect(self.name, self._capture, reopen, threading.Event())
+            if capture is not None:
+                self._capture, more = capture, True
+                while more and self._position() <= position:
+                    more = self._grab()
+                if more:
+                    return True
+        where = f"{position:.0f} s of {self.duration:.0f} s"
+        raise InputError(f"{self.name}: the connection was lost at {where}")
+
+    def _grab(self) -> bool:
+        """Go to the next frame that decodes; False at the recording's end, or its server's."""
+        began = time.monotonic()
+        for _ in range(_BROKEN_FRAMES):
+            if self._capture.grab():
+                return True
+            if self._remote and time.monotonic() - began > NETWORK_SECONDS:
+                break
+        return False
+
+
+class _Newest:
+    """A thread that reads a live source without pause, and a slot for the newest frame.
+
+    Only the thread touches the capture, and releases it: OpenCV's captures are not thread-safe.
+    Moments never jump: the clock's time when the source opened, and what has passed since.
+    """
+
+    def __init__(self, name: str, capture: Any, reopen: Callable[[], Any] | None) -> None:
+        self._name, self._capture, self._reopen = name, capture, reopen
+        self._epoch = time.time() - time.monotonic()
+        self._changed = threading.Condition()
+        self._slot: Look | None = None
+        self._due = -math.inf  # frames before this time are not wanted, so not even decoded
+        self._ended = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"capture of {name}", daemon=True)
+        self._thread.start()
+
+    def frames(self, every: float, idle: Idle | None) -> Iterator[Look]:
+        first = None
+        while (taken := self._take(idle)) is not None:
+            moment, _ = taken
+            first = moment if first is None else first
+            if every > 0:
+                period = math.floor((moment - first) / every + 1e-6)
+                self._due = first + (period + 1) * every - 1e-6
+            yield taken
+
+    def clock_ahead(self) -> float:
+        """Return by how many seconds the clock is ahead of the moments by now."""
+        return time.time() - time.monotonic() - self._epoch
+
+    def close(self) -> None:
+        self._stop.set()
+        # it may be waiting for a silent network; it dies with the process
+        self._thread.join(2 * NETWORK_SECONDS)
+
+    def _take(self, idle: Idle | None) -> Look | None:
+        """Wait for the newest frame that is due; None at the end, or if `idle` gives up."""
+
+        def ready() -> bool:
+            return self._slot is not None and self._slot[0] >= self._due
+
+        while True:
+            with self._changed:  # in short waits also because on Windows Ctrl-C does not end one
+                if self._changed.wait_for(lambda: ready() or self._ended, timeout=_IDLE_SECONDS):
+                    taken = self._slot if ready() else None
+                    self._slot = None
+                    return taken
+            if idle and not idle():
+                return None
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set() and self._grab():
+                moment = self._epoch + time.monotonic()
+                if moment < self._due or (frame := opening.retrieve(self._capture)) is None:
+                    continue
+                with self._changed:
+                    self._slot = moment, frame
+                    self._changed.notify()
+        finally:
+            self._capture.release()
+            with self._changed:
+                self._ended = True
+                self._changed.notify()
+
+    def _grab(self) -> bool:
+        """Go to the next frame; False, and a message, once the source is gone for good."""
+        began = time.monotonic()
+        for _ in range(_HICCUPS):
+            if self._capture.grab():
+                return True
+            if self._stop.is_set() or time.monotonic() - began > _HICCUP_SECONDS:
+                break
+        if self._reopen is not None:
+            capture = opening.reconnect(self._name, self._capture, self._reopen, self._stop)
+            self._capture = capture or self._capture
+            return capture is not None
+        if not self._stop.is_set():
+            opening.say(self._name, "gives no more frames: unplugged?")
+        return False

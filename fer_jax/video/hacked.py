@@ -1,0 +1,79 @@
+"""See each face also with one fixed perturbation that is to make it show an emotion.
+
+change = fit_perturbation(predictor, "sad", 8 / 255, Path("data"))
+predictor = Hacked(predictor, change)
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fer_jax import attacks, data, faces, files
+from fer_jax.errors import InputError
+from fer_jax.predict import Predictor
+
+SHIPPED = Path("results") / "preprocessing_test"
+# of a universal perturbation: faces at most, steps, and faces in a step
+_FITTED, _STEPS, _TOGETHER = 2000, 40, 32
+
+
+class Hacked:
+    """A predictor of each face as it is and, beside it, with a change: float32 [N, 2, C].
+
+    The change, float32 [48, 48], is in grey levels of 255; a changed face is rounded and clipped.
+    """
+
+    def __init__(self, predictor: Predictor, change: np.ndarray) -> None:
+        self.emotions = predictor.emotions
+        self._predictor, self._change = predictor, change
+
+    def __call__(self, batch: np.ndarray, /) -> np.ndarray:
+        hacked = np.clip(np.rint(batch + self._change), 0, 255).astype(np.uint8)
+        both = self._predictor(np.concatenate([batch, hacked]))
+        return both.reshape(2, len(batch), -1).swapaxes(0, 1)
+
+
+def fit_perturbation(predictor: Predictor, emotion: str, eps: float, folder: Path) -> np.ndarray:
+    """Return one change for all faces, float32 [48, 48] in grey levels of 255.
+
+    Args:
+        emotion: what it is to make them show.
+        eps: its largest size, of pixels in [0, 1].
+        folder: of the training images, as for `faces_to_fit`.
+
+    Raises:
+        InputError: the network does not know the emotion, or the training images are broken.
+    """
+    if emotion not in predictor.emotions:
+        known = ", ".join(predictor.emotions)
+        raise InputError(f"--hack: unknown emotion {emotion!r}: the network tells {known} apart")
+    images, which = faces_to_fit(folder)
+    count = f"{len(images):,} {which}"
+    print(f"--hack: fitting a perturbation to {count} ...", file=sys.stderr, flush=True)
+    change = attacks.universal_perturbation(
+        jax.random.key(0),
+        predictor.logits_fn,
+        images[..., None] / np.float32(255),
+        np.full(len(images), predictor.emotions.index(emotion)),
+        eps=eps,
+        step_size=2.5 * eps / _STEPS,
+        steps=_STEPS,
+        batch_size=_TOGETHER,
+        targeted=True,
+    )
+    return 255 * np.asarray(change)[0, :, :, 0]
+
+
+def faces_to_fit(folder: Path) -> tuple[np.ndarray, str]:
+    """Return images, uint8 [N, 48, 48], and in words which they are.
+
+    Training images if there are any in `folder`, else the faces that come with the code.
+    """
+    if not data.any_in(folder):
+        paths = sorted((files.root() / SHIPPED).glob("image*.png"))
+        return np.stack([faces.read_image(path) for path in paths]), "shipped faces"
+    images = data.load(folder).train.images
+    rows = np.random.default_rng(0).permutation(len(images))[:_FITTED]
+    return images[rows], "training images"

@@ -1,0 +1,170 @@
+"""Look at a camera or a recording once a second, and name what each face shows.
+
+with capture.Video(0) as video:
+    for event in watch(video, Predictor(), faces.detector()):
+        print(described(event, live=video.live))
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from fer_jax import faces
+from fer_jax.video import times
+from fer_jax.video.capture import Idle, Video
+from fer_jax.video.tracks import Tracker
+
+# in place of an emotion whose probability is below what the user wants to hear about
+UNCERTAIN = "uncertain"
+
+
+class Predictor(Protocol):
+    """A function of faces that knows the names of what it tells apart."""
+
+    @property
+    def emotions(self) -> Sequence[str]:
+        """Names, C of them, in the order of the probabilities."""
+        ...
+
+    def __call__(self, faces: np.ndarray, /) -> np.ndarray:
+        """Return probabilities, float32 [N, C], of faces, uint8 [N, 48, 48].
+
+        Or [N, 2, C]: of each face as it is and as it is hacked.
+        """
+        ...
+
+
+class Prediction(NamedTuple):
+    """What one face shows."""
+
+    emotion: str  # one of the predictor's, or `UNCERTAIN`
+    probability: float  # the largest of `probabilities`, in [0, 1]
+    probabilities: np.ndarray  # float32 [C], in the order of the predictor's emotions
+    box: faces.Face
+    person: int = 1  # the same number for the same person, look after look
+    hacked: "Prediction | None" = None  # what the same face shows when it is hacked, if it is
+
+
+class Event(NamedTuple):
+    """One look at a video."""
+
+    # seconds to print: since the epoch for a live source, since the beginning for a recording
+    time: float
+    predictions: tuple[Prediction, ...]  # the largest face first; empty: no face
+    frame: faces.Frame  # BGR uint8 [H, W, 3]
+    due: bool  # the first look of its period: to be printed
+    moment: float  # seconds to measure by: they only increase, whatever becomes of the clock
+
+
+class Smoother:
+    """The exponential average over time of each person's probabilities.
+
+    A look `t` seconds later counts 1 - exp(-t / seconds). Who was not seen for `2 * seconds` starts
+    afresh; with 0 seconds nothing is averaged.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last: dict[int, tuple[float, np.ndarray]] = {}
+
+    def __call__(
+        self, moment: float, people: Sequence[int], probabilities: np.ndarray
+    ) -> np.ndarray:
+        """Return `probabilities` [N, ...] of N different people at `moment` seconds, averaged."""
+        if self._seconds <= 0:
+            return probabilities
+        self._last = {k: v for k, v in self._last.items() if moment - v[0] <= 2 * self._seconds}
+        pairs = zip(people, probabilities, strict=True)
+        averages = {person: self._average(moment, person, new) for person, new in pairs}
+        self._last |= {person: (moment, average) for person, average in averages.items()}
+        return np.array(list(averages.values())).reshape(probabilities.shape)
+
+    def _average(self, moment: float, person: int, new: np.ndarray) -> np.ndarray:
+        if person not in self._last:
+            return new
+        then, old = self._last[person]
+        keep = math.exp(-(moment - then) / self._seconds)
+        return keep * old + (1 - keep) * new
+
+
+def watch(
+    video: Video,
+    predictor: Predictor,
+    detector: faces.Detector,
+    every: float = 1.0,
+    *,
+    real_time: bool = True,
+    each_frame: bool = False,
+    smooth: float = 0.0,
+    min_confidence: float = 0.0,
+    idle: Idle | None = None,
+) -> Iterator[Event]:
+    """Yield an event for each `every` seconds of a video; 0 gives every frame.
+
+    Args:
+        real_time: play a recording at its own speed, leaving out looks that come too late. Without
+            it every look is taken, and the outcome does not depend on the machine's speed.
+        each_frame: yield an event per frame; the first of each period is `due`.
+        smooth: the time constant of `Smoother`, in seconds.
+        min_confidence: an emotion of a lower probability, in [0, 1], is called `UNCERTAIN`.
+        idle: called in this thread while a live source gives nothing; False ends the stream. A
+            window wants to be served.
+    """
+    period = 0.0 if each_frame else every
+    looks = video.frames(period, idle)
+    tracker = Tracker(max(3.0, 3 * every))
+    smoother = Smoother(smooth)
+    due = times.Periods(every if each_frame else 0)
+    for moment, frame in times.paced(looks, period) if real_time and not video.live else looks:
+        boxes = detector(frame)
+        people = tracker.update(moment, boxes)
+        seen = []
+        if boxes:
+            crops = np.stack([faces.crop(frame, box) for box in boxes])
+            averages = smoother(moment, people, np.asarray(predictor(crops)))
+            seen = [
+                _prediction(predictor.emotions, box, average, person, min_confidence)
+                for box, average, person in zip(boxes, averages, people, strict=True)
+            ]
+        yield Event(video.clock_time(moment), tuple(seen), frame, due(moment), moment)
+
+
+def _prediction(
+    emotions: Sequence[str],
+    box: faces.Face,
+    probabilities: np.ndarray,
+    person: int,
+    min_confidence: float,
+) -> Prediction:
+    if probabilities.ndim == 2:
+        clean, hacked = (
+            _prediction(emotions, box, each, person, min_confidence) for each in probabilities
+        )
+        return clean._replace(hacked=hacked)
+    best = int(probabilities.argmax())
+    probability = float(probabilities[best])
+    emotion = emotions[best] if probability >= min_confidence else UNCERTAIN
+    return Prediction(emotion, probability, probabilities, box, person)
+
+
+def described(event: Event, *, live: bool, numbered: bool = False) -> str:
+    """Return an event as lines, one per face: by number if there are several, or `numbered`."""
+    stamp = times.time_of_day(event.time, live=live) + "s : "
+    if not event.predictions:
+        return stamp + "no face"
+    numbered = numbered or len(event.predictions) > 1
+    lines = []
+    for one in sorted(event.predictions, key=lambda one: one.person):
+        number = f"person {one.person} : " if numbered else ""
+        hacked = f"  hacked : {named(one.hacked)}" if one.hacked else ""
+        lines.append(f"{stamp}{number}{named(one)}{hacked}")
+    return "\n".join(lines)
+
+
+def named(prediction: Prediction, separator: str = " , ") -> str:
+    """Return a prediction's emotion and probability: `Happy , 73%`, or `uncertain , 31%`."""
+    uncertain = prediction.emotion == UNCERTAIN
+    name = UNCERTAIN if uncertain else prediction.emotion.capitalize()
+    return f"{name}{separator}{prediction.probability:.0%}"
