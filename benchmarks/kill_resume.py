@@ -10,6 +10,7 @@ faces, in a temporary folder.
 """
 
 import argparse
+import dataclasses
 import random
 import subprocess
 import sys
@@ -115,7 +116,7 @@ def leaves(folder: Path, name: str) -> list[np.ndarray]:
         if checkpoints.latest != config.epochs:
             raise SystemExit(f"{workdir}: ends with {checkpoints.latest}, not {config.epochs}")
         state, progress = checkpoints.restore((state, stopping.begin(state.ema)))
-    state = state.replace(key=jax.random.key_data(state.key))
+    state = dataclasses.replace(state, key=jax.random.key_data(state.key))
     model = model_file.load(workdir / "model.pkl")
     tree = (state, progress, model.variables, model.temperature)
     return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]

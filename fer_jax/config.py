@@ -8,26 +8,30 @@ import dataclasses
 import importlib.util
 import itertools
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from fer_jax.errors import InputError
+
+
+def within(low: float, high: float, default: Any = dataclasses.MISSING) -> Any:
+    """Return a field whose values must be finite and lie in [low, high]."""
+    return field(default=default, metadata={"within": (low, high)})
 
 
 @dataclass(frozen=True)
 class Optimizer:
     """SGD with Nesterov momentum and L2 weight decay on the kernels."""
 
-    learning_rate: float = 0.1  # the schedule's peak, for batches of `Config.batch_size`
+    learning_rate: float = within(1e-8, 100, 0.1)  # its peak, for batches of `batch_size`
     schedule: Literal["one-cycle", "plateau"] = "one-cycle"
-    warmup: float = 0.25  # one-cycle: share of the run over which the rate rises to its peak
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    plateau_factor: float = 0.75  # plateau: the rate is multiplied by this ...
-    plateau_patience: int = 5  # ... after so many epochs without a lower training loss
+    warmup: float = within(0, 0.99, 0.25)  # one-cycle: share of the run in which it rises
+    momentum: float = within(0, 0.9999, 0.9)
+    weight_decay: float = within(0, 1, 5e-4)
+    plateau_factor: float = within(1e-3, 0.999, 0.75)  # plateau: the rate is multiplied by this ...
+    plateau_patience: int = within(1, 10_000, 5)  # ... after so many epochs without a lower loss
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,13 @@ class Augment:
     """How far an image is moved at random; 0 everywhere leaves it as it is."""
 
     flip: bool = True
-    shift: float = 0.1  # of the side, each axis, uniform in +-shift
-    scale: float = 0.1  # zoom factor uniform in 1 +- scale
-    rotate: float = 10.0  # degrees, uniform in +-rotate
-    contrast: float = 0.2  # factor uniform in 1 +- contrast about the image's mean
-    brightness: float = 0.1  # added, uniform in +-brightness of the full range
-    erase: float = 0.2  # probability that a random rectangle (2-20 % of the area) becomes noise
-    mixup: float = 0.0  # alpha of Zhang et al. 2018; 0 is off
+    shift: float = within(0, 0.5, 0.1)  # of the side, each axis, uniform in +-shift
+    scale: float = within(0, 0.9, 0.1)  # zoom factor uniform in 1 +- scale
+    rotate: float = within(0, 180, 10.0)  # degrees, uniform in +-rotate
+    contrast: float = within(0, 1, 0.2)  # factor uniform in 1 +- contrast about the image's mean
+    brightness: float = within(0, 1, 0.1)  # added, uniform in +-brightness of the full range
+    erase: float = within(0, 1, 0.2)  # probability that a rectangle (2-20 % of it) becomes noise
+    mixup: float = within(0, 100, 0.0)  # alpha of Zhang et al. 2018; 0 is off
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,13 @@ class Adversary:
 
     method: Literal["none", "fgsm", "pgd", "trades", "noise", "smoothadv"] = "none"
     norm: Literal["linf", "l2"] = "linf"
-    eps: float = 4 / 255  # largest change, in pixel units of [0, 1]
-    step_size: float = 1.0  # as a share of eps
-    steps: int = 1
-    beta: float = 6.0  # trades: weight of the divergence against that of the clean images
-    # adversarial weight perturbation: length of the step as a share of each kernel's; 0 is off
-    awp: float = 0.0
-    sigma: float = 0.25  # noise and smoothadv: standard deviation in pixel units
-    draws: int = 1  # smoothadv: noises over which the smoothed classifier's answer is averaged
+    eps: float = within(0, 1, 4 / 255)  # largest change, in pixel units of [0, 1]
+    step_size: float = within(0, 10, 1.0)  # as a share of eps
+    steps: int = within(1, 1_000, 1)
+    beta: float = within(0, 1_000, 6.0)  # trades: weight of the divergence
+    awp: float = within(0, 1, 0.0)  # weight perturbation, as a share of each kernel's length
+    sigma: float = within(0, 10, 0.25)  # noise and smoothadv: standard deviation in pixel units
+    draws: int = within(1, 1_000, 1)  # smoothadv: noises over which answers are averaged
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,9 @@ class EarlyStopping:
 
     # of the hold-out; "last" keeps the last epoch, as a small hold-out chooses by luck
     monitor: Literal["accuracy", "loss", "robust_accuracy", "last"] = "accuracy"
-    min_delta: float = 0.0  # an epoch counts as better if it gains more than this
-    patience: int = 10  # epochs without a better one
-    rate_below: float = 0.1  # counted only once the rate has fallen below this share of its peak
+    min_delta: float = within(0, 100, 0.0)  # an epoch counts as better if it gains more than this
+    patience: int = within(1, 10_000, 10)  # epochs without a better one
+    rate_below: float = within(0, 1, 0.1)  # counted once the rate is below this share of its peak
 
 
 @dataclass(frozen=True)
@@ -77,21 +80,20 @@ class Config:
 
     name: str
     model: dict[str, Any]
-    epochs: int
-    batch_size: int = 128
+    epochs: int = within(1, 10_000)
+    batch_size: int = within(2, 65_536, 128)
     protocol: Literal["train-only", "kaggle", "ferplus-majority", "ferplus-probability"] = (
         "train-only"
     )
-    holdout: float = 0.1  # share of the training rows that train-only holds out
+    holdout: float = within(1e-3, 0.5, 0.1)  # share of the training rows that train-only holds out
     seed: int = 0
-    label_smoothing: float = 0.1
-    # share of the targets that is what FER+'s votes let expect, in place of the label
-    votes: float = 0.0
-    # weight of the network's own earlier beliefs in the targets at the end of the run
-    self_distillation: float = 0.0
+    label_smoothing: float = within(0, 0.999, 0.1)
+    votes: float = within(0, 1, 0.0)  # share of the targets that follows FER+'s votes
+    # share of the targets, at the end of the run, that follows the network's own earlier beliefs
+    self_distillation: float = within(0, 0.999, 0.0)
     teachers: tuple[str, ...] = ()  # model files, shown the very views that are trained on
-    teaching: float = 0.0  # share of the targets that is the teachers' mean probabilities
-    ema: float = 0.998  # decay per step of the averaged weights: what is evaluated and delivered
+    teaching: float = within(0, 1, 0.0)  # share of the targets that is their mean probabilities
+    ema: float = within(0, 0.999999, 0.998)  # decay per step of the averaged weights
     # (share of the run from which, side in pixels) of the training views
     resolutions: tuple[tuple[float, int], ...] = ((0.0, 48),)
     init_from: str = ""  # a model file to start from instead of random weights
@@ -101,39 +103,6 @@ class Config:
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
 
 
-_RULES = {
-    "epochs": (1, 10_000),
-    "batch_size": (2, 65_536),
-    "holdout": (1e-3, 0.5),
-    "label_smoothing": (0, 0.999),
-    "votes": (0, 1),
-    "self_distillation": (0, 0.999),
-    "teaching": (0, 1),
-    "ema": (0, 0.999999),
-    "optimizer.learning_rate": (1e-8, 100),
-    "optimizer.warmup": (0, 0.99),
-    "optimizer.momentum": (0, 0.9999),
-    "optimizer.weight_decay": (0, 1),
-    "optimizer.plateau_factor": (1e-3, 0.999),
-    "optimizer.plateau_patience": (1, 10_000),
-    "augment.shift": (0, 0.5),
-    "augment.scale": (0, 0.9),
-    "augment.rotate": (0, 180),
-    "augment.contrast": (0, 1),
-    "augment.brightness": (0, 1),
-    "augment.erase": (0, 1),
-    "augment.mixup": (0, 100),
-    "adversary.eps": (0, 1),
-    "adversary.step_size": (0, 10),
-    "adversary.steps": (1, 1_000),
-    "adversary.beta": (0, 1_000),
-    "adversary.awp": (0, 1),
-    "adversary.sigma": (0, 10),
-    "adversary.draws": (1, 1_000),
-    "early_stopping.min_delta": (0, 100),
-    "early_stopping.patience": (1, 10_000),
-    "early_stopping.rate_below": (0, 1),
-}
 _RESOLUTIONS = "(share, side) pairs with shares rising from 0 and sides in 16..48"
 
 
@@ -175,11 +144,7 @@ def check(config: Config) -> Config:
     Raises:
         InputError: naming the key, the rule and the value.
     """
-    _check_types(config, "")
-    for key, (low, high) in _RULES.items():
-        value: Any = operator.attrgetter(key)(config)
-        if not (math.isfinite(value) and low <= value <= high):
-            raise InputError(f"config key {key} must be in [{low}, {high}], received {value!r}")
+    _check_fields(config, "")
     for key, rule in _misfits(config):
         raise InputError(f"config key {key} must be {rule}")
     return config
@@ -232,14 +197,14 @@ def from_dict(values: dict[str, Any]) -> Config:
 
 
 def _build(kind: type, values: dict[str, Any], prefix: str) -> Any:
-    hints = get_type_hints(kind)
-    if unknown := sorted(set(values) - set(hints)):
-        known = ", ".join(sorted(hints))
+    kinds: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(kind)}
+    if unknown := sorted(set(values) - set(kinds)):
+        known = ", ".join(sorted(kinds))
         raise InputError(f"unknown config key {prefix + unknown[0]}: known are {known}")
     built = {}
     for key, value in values.items():
-        if dataclasses.is_dataclass(hints[key]) and isinstance(value, dict):
-            value = _build(hints[key], value, f"{prefix}{key}.")
+        if dataclasses.is_dataclass(kinds[key]) and isinstance(value, dict):
+            value = _build(kinds[key], value, f"{prefix}{key}.")
         elif key in ("resolutions", "teachers") and isinstance(value, list):
             value = tuple(tuple(part) if isinstance(part, list) else part for part in value)
         built[key] = value
@@ -281,19 +246,23 @@ def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
     return dataclasses.replace(node, **{head: value})
 
 
-def _check_types(node: Any, prefix: str) -> None:
-    for name, hint in get_type_hints(type(node)).items():
-        value, kind = getattr(node, name), get_origin(hint) or hint
-        if dataclasses.is_dataclass(hint):
+def _check_fields(node: Any, prefix: str) -> None:
+    for each in dataclasses.fields(node):
+        value = getattr(node, each.name)
+        kind: Any = get_origin(each.type) or each.type
+        low, high = each.metadata.get("within", (0, 0))
+        if dataclasses.is_dataclass(kind):
             rule, fits = f"{kind.__name__}(...)", isinstance(value, kind)
         elif kind is Literal:
-            rule, fits = f"one of {get_args(hint)}", value in get_args(hint)
+            rule, fits = f"one of {get_args(each.type)}", value in get_args(each.type)
+        elif "within" in each.metadata and _is_a(value, kind):
+            rule, fits = f"in [{low}, {high}]", math.isfinite(value) and low <= value <= high
         else:
             rule, fits = f"of type {kind.__name__}", _is_a(value, kind)
         if not fits:
-            raise InputError(f"config key {prefix}{name} must be {rule}, received {value!r}")
-        if dataclasses.is_dataclass(hint):
-            _check_types(value, f"{prefix}{name}.")
+            raise InputError(f"config key {prefix}{each.name} must be {rule}, received {value!r}")
+        if dataclasses.is_dataclass(kind):
+            _check_fields(value, f"{prefix}{each.name}.")
 
 
 def _is_a(value: Any, kind: type) -> bool:

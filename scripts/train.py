@@ -30,7 +30,12 @@ def parse_arguments() -> argparse.Namespace:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
     text = "start each with the same arguments but for --process"
     add = parser.add_argument_group("several processes", text).add_argument
-    add("--coordinator", metavar="HOST:PORT", help="where process 0 listens to the others")
+    add(
+        "--coordinator",
+        default="",
+        metavar="HOST:PORT",
+        help="where process 0 listens to the others",
+    )
     add("--processes", type=int, default=1, metavar="N", help="how many there are")
     add("--process", type=int, default=0, metavar="I", help="which one this is, from 0")
     return parser.parse_args()

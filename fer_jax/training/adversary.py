@@ -154,9 +154,8 @@ def judge(settings: Adversary) -> Attack:
     network that fools one step only; PGD sees that.
     """
     if settings.method == "noise":
-        return lambda key, logits_fn, images, labels: craft(
-            key, logits_fn, images, labels, settings
-        )
+        noise = lambda key, images: settings.sigma * jax.random.normal(key, images.shape)
+        return lambda key, logits_fn, images, labels: images + noise(key, images)
     if settings.method == "smoothadv":
         return functools.partial(_judge_smoothed, settings)
     size = step_size(settings.eps, _JUDGE_STEPS)

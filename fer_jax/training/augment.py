@@ -1,5 +1,4 @@
-"""Random training views, made on the device inside jit; everything per image and drawn from one
-key.
+"""Random training views, made on the device inside jit, each image's own, all from one key.
 
 images, targets = augment(key, faces, targets, config.augment, side=48)  # targets float32 [B, C]
 """
@@ -20,19 +19,19 @@ def augment(
     side: int,
     field: float = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """Views float32 [B, side, side, 1] in [0, 1] of faces uint8 [B, H, H], and their targets
-    float32 [B, 7].
-
-    A view shows the central square of `field` times the image's side, before it is moved.
+    """Return views, float32 [B, side, side, 1] in [0, 1], and their targets, float32 [B, C].
 
     One flip, shift, zoom and rotation as a single bilinear resampling (border pixels repeat), then
     contrast and brightness about the image's mean, then erasing, then mixup of the batch with
     itself.
+
+    Args:
+        faces: uint8 [B, H, H]; `targets` are float32 [B, C].
+        field: side of the central square that a view shows before it is moved, 1 for all of it.
     """
     keys = jax.random.split(key, 4)
-    images = _resample(
-        faces.astype(jnp.float32) / 255, *_grid(keys[0], faces.shape, settings, side, field)
-    )
+    rows, columns = _grid(keys[0], faces.shape, settings, side, field)
+    images = _resample(faces.astype(jnp.float32) / 255, rows, columns)
     images = _relight(keys[1], images, settings)
     images = _erase(keys[2], images, settings.erase) if settings.erase else images
     images = images[..., None]
@@ -47,24 +46,19 @@ def _uniform(key: jax.Array, n: int, reach: float) -> jax.Array:
 def _grid(
     key: jax.Array, shape: tuple[int, ...], settings: Augment, side: int, field: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Where each pixel of the view lies in its source image: row and column coordinates, [B, side,
-    side] each.
-    """
+    """Row and column of each pixel of the view in its source image, [B, side, side] each."""
     n, height = shape[:2]
     keys = jax.random.split(key, 5)
     axis = field * ((jnp.arange(side) + 0.5) / side - 0.5)  # pixel centres, the image being 1 wide
     y, x = axis[None, :, None], axis[None, None, :]
     angle = _uniform(keys[0], n, settings.rotate) * jnp.pi / 180
     zoom = 1 / (1 + _uniform(keys[1], n, settings.scale))
-    mirror = (
-        jnp.where(jax.random.bernoulli(keys[2], shape=(n, 1, 1)), -1.0, 1.0)
-        if settings.flip
-        else 1.0
-    )
-    rows = zoom * (jnp.cos(angle) * y - jnp.sin(angle) * x) + _uniform(keys[3], n, settings.shift)
-    columns = mirror * zoom * (jnp.sin(angle) * y + jnp.cos(angle) * x) + _uniform(
-        keys[4], n, settings.shift
-    )
+    flipped = jax.random.bernoulli(keys[2], shape=(n, 1, 1)) & settings.flip
+    mirror = jnp.where(flipped, -1.0, 1.0)
+    rows = zoom * (jnp.cos(angle) * y - jnp.sin(angle) * x)
+    rows += _uniform(keys[3], n, settings.shift)
+    columns = mirror * zoom * (jnp.sin(angle) * y + jnp.cos(angle) * x)
+    columns += _uniform(keys[4], n, settings.shift)
     return (rows + 0.5) * height - 0.5, (columns + 0.5) * height - 0.5
 
 
@@ -73,10 +67,8 @@ def _resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arr
     n, height, width = images.shape
     flat = images.reshape(n, -1)
     rows, columns = jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)
-    top, left = (
-        jnp.minimum(rows.astype(jnp.int32), height - 2),
-        jnp.minimum(columns.astype(jnp.int32), width - 2),
-    )
+    top = jnp.minimum(rows.astype(jnp.int32), height - 2)
+    left = jnp.minimum(columns.astype(jnp.int32), width - 2)
     down, right = rows - top, columns - left
     first = (top * width + left).reshape(n, -1)
 
@@ -97,8 +89,9 @@ def _relight(key: jax.Array, images: jax.Array, settings: Augment) -> jax.Array:
 
 
 def _erase(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
-    """Uniform noise over one rectangle, 2-20 % of the area, aspect 0.3 to 3.3 (Zhong et al.,
-    "Random Erasing", 2020).
+    """Uniform noise over one rectangle, 2-20 % of the area, aspect 0.3 to 3.3.
+
+    Source: Zhong et al., "Random Erasing", AAAI 2020 (https://arxiv.org/abs/1708.04896).
     """
     n, side, _ = images.shape
     keys = jax.random.split(key, 5)
@@ -107,9 +100,8 @@ def _erase(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
     half_height, half_width = jnp.sqrt(area * aspect) / 2, jnp.sqrt(area / aspect) / 2
     centre = jax.random.uniform(keys[2], (2, n, 1, 1)) * side
     axis = jnp.arange(side) + 0.5
-    inside = (jnp.abs(axis[None, :, None] - centre[0]) < half_height) & (
-        jnp.abs(axis[None, None, :] - centre[1]) < half_width
-    )
+    inside = jnp.abs(axis[None, :, None] - centre[0]) < half_height
+    inside &= jnp.abs(axis[None, None, :] - centre[1]) < half_width
     chosen = jax.random.bernoulli(keys[3], probability, (n, 1, 1))
     return jnp.where(inside & chosen, jax.random.uniform(keys[4], images.shape), images)
 
@@ -117,11 +109,11 @@ def _erase(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
 def _mixup(
     key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float
 ) -> tuple[jax.Array, jax.Array]:
-    """Each image blended with the one before it in the batch, by a share of its own (Zhang et al.,
-    "mixup", ICLR 2018).
+    """Each image blended with the one before it in the batch, by a share of its own.
+
+    Source: Zhang et al., "mixup", ICLR 2018 (https://arxiv.org/abs/1710.09412).
     """
     share = jax.random.beta(key, alpha, alpha, (len(images), 1))
-    mixed = share[:, :, None, None] * images + (1 - share[:, :, None, None]) * jnp.roll(
-        images, 1, axis=0
-    )
+    by_pixel = share[:, :, None, None]
+    mixed = by_pixel * images + (1 - by_pixel) * jnp.roll(images, 1, axis=0)
     return mixed, share * targets + (1 - share) * jnp.roll(targets, 1, axis=0)

@@ -73,7 +73,7 @@ def draw_curves(folders: Sequence[Path], picture: Path | None = None) -> None:
     picture = picture or folders[-1] / "learning_curves.png"
     _require_kind(picture, _PICTURES)
     parts = [read_history(folder, _CURVES) for folder in folders]
-    lengths = [int(part["epoch"].max()) for part in parts]
+    lengths = [int(part["epoch"].to_numpy().max()) for part in parts]
     *restarts, _ = itertools.accumulate(lengths)
     moved = [
         part.assign(epoch=part["epoch"] + before)

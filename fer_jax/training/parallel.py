@@ -1,5 +1,4 @@
-"""Every visible device takes its share of each batch; several processes make one computer of
-theirs.
+"""Every device takes its share of each batch; several processes train as one computer.
 
 devices = Devices()
 state = devices.replicate(state)                    # the same on every device
@@ -22,8 +21,7 @@ from fer_jax.errors import InputError
 
 
 def join(coordinator: str, processes: int, process: int) -> None:
-    """Make this process one of `processes` that share their devices; call it before anything else
-    uses jax.
+    """Make this process one of several that share their devices, before anything else uses jax.
 
     Args:
         coordinator: HOST:PORT at which process 0 can be reached by the others.
@@ -52,13 +50,11 @@ class Devices:
         self.by_rows = NamedSharding(mesh, PartitionSpec("batch"))
 
     def replicate(self, tree: Any) -> Any:
-        """A copy of the arrays in `tree`, equal in every process, that all devices hold whole."""
+        """Return the arrays in `tree`, equal in every process, as all devices hold them whole."""
         return self._copy(tree)
 
     def split(self, rows: np.ndarray) -> jax.Array:
-        """`rows`, equal in every process, spread over the devices; their number must be a multiple
-        of `count`.
-        """
+        """Return `rows`, equal in every process, spread over devices: a multiple of `count`."""
         return jax.make_array_from_callback(rows.shape, self.by_rows, lambda index: rows[index])
 
     def agree(self, ready: bool) -> bool:

@@ -13,9 +13,12 @@ from fer_jax.training import interrupts, loop, parallel
 class Processes(NamedTuple):
     """Several processes that train as one: where the first listens, how many, and which we are."""
 
-    coordinator: str | None = None
+    coordinator: str = ""
     count: int = 1
     number: int = 0
+
+
+ALONE = Processes()
 
 
 def train(
@@ -25,7 +28,7 @@ def train(
     extras: Sequence[Path] = (),
     workdir: Path | None = None,
     resume: bool = False,
-    processes: Processes | None = None,
+    processes: Processes = ALONE,
 ) -> None:
     """Train as a config file says, and print what came of it. For programs: see `interrupts`.
 
@@ -39,10 +42,9 @@ def train(
     Raises:
         InputError: files, values or data that do not fit together.
     """
-    processes = processes or Processes()
     if processes.coordinator:
         parallel.join(*processes)
-    elif processes != Processes():
+    elif processes != ALONE:
         raise InputError("--processes and --process need --coordinator HOST:PORT")
     config = configs.load(config_path, overrides)
     drawn = {"seed": config.seed, "holdout": config.holdout, "votes": config.votes}

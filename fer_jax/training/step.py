@@ -10,6 +10,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fer_jax import models
@@ -83,7 +84,7 @@ def make_optimizer(config: Config, steps: int, steps_per_epoch: int) -> Optimize
 
 def learning_rate(config: Config, state: State, steps: int) -> float:
     """Return the rate of the step before, in a run of `steps`."""
-    rate = float(make_schedule(config, steps)(state.step - 1))
+    rate = float(np.asarray(make_schedule(config, steps)(state.step - 1)))
     if config.optimizer.schedule == "plateau":
         return rate * float(state.opt_state[-1].scale)
     return rate

@@ -1,5 +1,6 @@
 """Which epoch is the best so far, and whether a run goes on."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ def judge(config: Config, progress: Progress, row: Row, weights: Variables) -> P
         best = jax.tree.map(jnp.copy, weights)  # the next step donates the state's own
         return Progress(epoch, best, jnp.float32(value), epoch, jnp.zeros((), jnp.int32))
     waited = jnp.int32(int(progress.waited) + counts(config, row))
-    return progress.replace(epoch=epoch, waited=waited)
+    return dataclasses.replace(progress, epoch=epoch, waited=waited)
 
 
 def _monitored(monitor: str, row: Row) -> float:
