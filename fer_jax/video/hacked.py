@@ -7,12 +7,12 @@ predictor = Hacked(predictor, change)
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 
-from fer_jax import attacks, data, faces, files
+from fer_jax import data, faces, files
 from fer_jax.errors import InputError
 from fer_jax.predict import Predictor
+from fer_jax.robustness import hack
 
 SHIPPED = Path("results") / "preprocessing_test"
 # of a universal perturbation: faces at most, steps, and faces in a step
@@ -52,18 +52,9 @@ def fit_perturbation(predictor: Predictor, emotion: str, eps: float, folder: Pat
     images, which = faces_to_fit(folder)
     count = f"{len(images):,} {which}"
     print(f"--hack: fitting a perturbation to {count} ...", file=sys.stderr, flush=True)
-    change = attacks.universal_perturbation(
-        jax.random.key(0),
-        predictor.logits_fn,
-        images[..., None] / np.float32(255),
-        np.full(len(images), predictor.emotions.index(emotion)),
-        eps=eps,
-        step_size=2.5 * eps / _STEPS,
-        steps=_STEPS,
-        batch_size=_TOGETHER,
-        targeted=True,
-    )
-    return 255 * np.asarray(change)[0, :, :, 0]
+    target, options = predictor.emotions.index(emotion), {"steps": _STEPS, "batch_size": _TOGETHER}
+    change = hack.fitted(predictor.logits_fn, images, target, eps=eps, **options)
+    return 255 * change[0, :, :, 0]
 
 
 def faces_to_fit(folder: Path) -> tuple[np.ndarray, str]:
