@@ -251,7 +251,7 @@ def _check_fields(node: Any, prefix: str) -> None:
         value = getattr(node, each.name)
         kind: Any = get_origin(each.type) or each.type
         low, high = each.metadata.get("within", (0, 0))
-        if dataclasses.is_dataclass(kind):
+        if dataclasses.is_dataclass(each.type):
             rule, fits = f"{kind.__name__}(...)", isinstance(value, kind)
         elif kind is Literal:
             rule, fits = f"one of {get_args(each.type)}", value in get_args(each.type)
@@ -261,7 +261,7 @@ def _check_fields(node: Any, prefix: str) -> None:
             rule, fits = f"of type {kind.__name__}", _is_a(value, kind)
         if not fits:
             raise InputError(f"config key {prefix}{each.name} must be {rule}, received {value!r}")
-        if dataclasses.is_dataclass(kind):
+        if dataclasses.is_dataclass(each.type):
             _check_fields(value, f"{prefix}{each.name}.")
 
 

@@ -7,6 +7,7 @@ result.model    # a ModelFile with the best epoch's weights
 import sys
 import time
 from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,20 +128,19 @@ def side_at(config: Config, epoch: int) -> int:
     return [side for share, side in config.resolutions if share * config.epochs <= epoch + 1e-9][-1]
 
 
+@dataclass
 class _Run:
     """The pieces of one run that live on the host."""
 
-    def __init__(
-        self,
-        config: Config,
-        splits: Protocol,
-        workdir: Path,
-        devices: Devices,
-        teachers: list[ModelFile],
-        origin: dict[str, Any],
-    ):
-        self.config, self.splits, self.workdir, self.devices = config, splits, workdir, devices
-        self.teachers, self.origin = teachers, origin
+    config: Config
+    splits: Protocol
+    workdir: Path
+    devices: Devices
+    teachers: list[ModelFile]
+    origin: dict[str, Any]  # metadata that stay
+
+    def __post_init__(self):
+        config, splits, devices = self.config, self.splits, self.devices
         self.steps_per_epoch = len(splits.train.labels) // config.batch_size
         self.total = self.steps_per_epoch * config.epochs
         self.optimizer = step.make_optimizer(config, self.total, self.steps_per_epoch)
@@ -176,9 +176,13 @@ class _Run:
                         if lead:
                             self._save(progress, why)
                         if writer is not None:
-                            self._draw(writer, logits)
+                            labels = self.splits.select.labels
+                            log.to_tensorboard(writer, self.history[-1], labels, logits)
                         checkpoints.save(len(self.history), (state, progress))
-                        self._print(bar, progress)
+                        if lead:  # last: whoever sees the line has the epoch
+                            best = int(progress.best_epoch) == len(self.history)
+                            bar.write(log.line(self.history[-1], best))
+                            sys.stdout.flush()  # else hours of them wait in a pipe's buffer
                 if lead and why:
                     bar.write(f"early stopping: {why}")
         return Result(self._model(progress, why), pd.DataFrame(self.history))
@@ -261,15 +265,6 @@ class _Run:
         disable = None if self.devices.leads else True  # None: where there is no terminal
         form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
         return tqdm(total=sum(costs), initial=sum(costs[:done]), bar_format=form, disable=disable)
-
-    def _print(self, bar: tqdm, progress: Progress) -> None:
-        if self.devices.leads:
-            row = self.history[-1]
-            bar.write(log.line(row, best=int(progress.best_epoch) == row["epoch"]))
-            sys.stdout.flush()  # hours of them would wait in the buffer of a pipe
-
-    def _draw(self, writer: Any, logits: np.ndarray) -> None:
-        log.to_tensorboard(writer, self.history[-1], self.splits.select.labels, logits)
 
     def _save(self, progress: Progress, why: str) -> None:
         """Write history, metadata and, after a better epoch, the model (kernels as float16)."""
