@@ -1,5 +1,4 @@
-"""Where a detector's box lies in FER-2013's frames: the measurement behind `faces.HAAR_FRAMING` and
-`YUNET_FRAMING`.
+"""Where a detector's box lies in FER-2013's frames: the measurement behind faces/framing.py.
 
 python benchmarks/fit_framing.py --data data --detector yunet
 """
@@ -12,58 +11,49 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import cli, data, faces
-from fer_jax.types import IMAGE_SIZE
+from fer_jax import cli, data, faces, files
 
+SIZE = faces.FACE_SIZE
 # enlarged, with half a frame of replicated border: the box may be larger than the frame
 SCALE, BORDER = 4, 96
 COLUMNS = ("side", "down", "right", "roll")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", metavar="DIR", type=Path, default="data", help="default: data")
-    parser.add_argument(
-        "--images",
-        metavar="N",
-        type=int,
-        default=800,
-        help="how many, evenly spread (default: 800)",
-    )
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    folder = files.root() / "data"
+    parser.add_argument("--data", metavar="DIR", type=Path, default=folder, help="default: data")
+    text = "how many, evenly spread (default: 800)"
+    parser.add_argument("--images", metavar="N", type=int, default=800, help=text)
     faces.add_detector(parser)
     arguments = parser.parse_args()
     detector = faces.detector(arguments.detector, arguments.detector_model)
     images = data.load(arguments.data).train.images
     images = images[:: max(1, len(images) // arguments.images)]
     rows = framings(images, detector)
-    print(
-        f"{len(images)} training images, {detector.name} finds a face in {len(rows)}; in units of its box's shorter side:"
-    )
+    print(f"{len(images)} training images, {detector.name} finds a face in {len(rows)};")
+    print("in units of its box's shorter side:")
     for name, column in zip(COLUMNS, rows.T, strict=True):
         low, median, high = np.percentile(column, (25, 50, 75))
         print(f"  {name:5s}  median {median:6.3f}, quartiles {low:6.3f} and {high:6.3f}")
 
 
 def framings(images: np.ndarray, detector: faces.Detector) -> np.ndarray:
-    """The frame as the largest face of each image sees it, float64 [M, 4]; M faces were found.
+    """Return the frame as the largest face of each image sees it, float64 [M, 4]; M faces.
 
     Columns: the frame's side; its centre from the box's, down and to the right along the face (all
     in units of the box's shorter side); the roll in radians, 0 for Haar.
     """
-    cv2, rows, middle = faces.opencv(), [], BORDER + SCALE * IMAGE_SIZE / 2
+    cv2, rows, middle = faces.opencv(), [], BORDER + SCALE * SIZE / 2
     for image in tqdm(images, "detecting", unit="image", leave=False, disable=None):
         enlarged = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
-        framed = cv2.copyMakeBorder(enlarged, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REPLICATE)
+        framed = cv2.copyMakeBorder(enlarged, *[BORDER] * 4, cv2.BORDER_REPLICATE)
         if face := faces.largest(detector(framed)):
-            size, roll = min(face.w, face.h), face.roll
+            size, cos, sin = min(face.w, face.h), math.cos(face.roll), math.sin(face.roll)
             x, y = middle - face.centre[0], middle - face.centre[1]
-            down, right = (
-                y * math.cos(roll) - x * math.sin(roll),
-                x * math.cos(roll) + y * math.sin(roll),
-            )
-            rows.append((SCALE * IMAGE_SIZE / size, down / size, right / size, roll))
+            down, right = (y * cos - x * sin) / size, (x * cos + y * sin) / size
+            rows.append((SCALE * SIZE / size, down, right, face.roll))
     return np.array(rows).reshape(-1, len(COLUMNS))
 
 

@@ -8,7 +8,6 @@ OpenCV is imported on first use: training runs without it.
 """
 
 from fer_jax.faces.detectors import (
-    DETECTORS,
     YUNET_FILE,
     Detector,
     HaarDetector,
@@ -17,21 +16,17 @@ from fer_jax.faces.detectors import (
     detector,
     faces_in,
 )
-from fer_jax.faces.framing import HAAR_FRAMING, YUNET_FRAMING, Face, Framing, crop, largest
+from fer_jax.faces.framing import Face, crop, largest
 from fer_jax.faces.framing import Face as Box
 from fer_jax.faces.pictures import FACE_SIZE, Frame, opencv, read_image, write_png
 
 __all__ = [
-    "DETECTORS",
     "FACE_SIZE",
-    "HAAR_FRAMING",
     "YUNET_FILE",
-    "YUNET_FRAMING",
     "Box",
     "Detector",
     "Face",
     "Frame",
-    "Framing",
     "HaarDetector",
     "YuNetDetector",
     "add_detector",

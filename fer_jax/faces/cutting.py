@@ -24,19 +24,12 @@ MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(
 
 
 class Source(NamedTuple):
-    """Where frames come from.
-
-    Attributes:
-        frames: to cut faces from.
-        total: how many there are, if that is known.
-        name: as the user knows it.
-        endless: whether only Ctrl-C ends them.
-    """
+    """Where frames come from."""
 
     frames: Iterable[Frame]
-    total: int | None
-    name: str
-    endless: bool
+    total: int | None  # how many there are, if that is known
+    name: str  # as the user knows it
+    endless: bool  # whether only Ctrl-C ends them
 
 
 def pictures_in(folder: Path) -> Source:
@@ -57,7 +50,7 @@ def cut(source: AbstractContextManager[Source], out: Path, detector: Detector) -
 
     Raises:
         InputError: `out` cannot be written, or holds an imageN.png without our mark, which would be
-            lost; or the source gives no frame, or cannot be read.
+            lost; or the source gives no frame.
     """
     files.require_folder(out)  # now, not after an hour of camera
     earlier = [path for path in out.glob("image*.png") if re.fullmatch(r"image\d+", path.stem)]

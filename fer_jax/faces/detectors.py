@@ -20,21 +20,28 @@ import numpy as np
 
 from fer_jax import files, runtime
 from fer_jax.errors import InputError
-from fer_jax.faces.framing import HAAR_FRAMING, YUNET_FRAMING, Face, Square, crop, cut
+from fer_jax.faces.framing import (
+    HAAR_FRAMING,
+    YUNET_FRAMING,
+    Face,
+    Framing,
+    Square,
+    area,
+    crop,
+    cut,
+)
 from fer_jax.faces.pictures import Frame, bgr, grey, opencv, read_bytes
 
 # YuNet (Wu, Peng, Yu: "YuNet: a tiny millisecond-level face detector", 2023,
 # https://doi.org/10.1007/s11633-023-1423-y) as OpenCV Zoo publishes it.
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
-YUNET_URL = (
-    f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{YUNET_FILE}"
-)
+_ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
+YUNET_URL = f"{_ZOO}/face_detection_yunet/{YUNET_FILE}"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 YUNET_VARIABLE = "FER_JAX_YUNET"
 
-# Detection runs on a copy with this longer side, in pixels: a smaller one loses the small faces of
-# a group, and a larger one costs more time than it finds faces (`python benchmarks/detectors.py`
-# measures both).
+# Pixels of the longer side of the copy that is searched: a smaller one loses the small faces of a
+# group, a larger one costs more time than it finds faces (see benchmarks/detectors.py).
 DETECTION_SIDE = 480
 _SMALLEST = 10  # pixels of YuNet's smallest faces
 # pixels of the square that YuNet sees at its second look, and its side in boxes
@@ -45,17 +52,13 @@ _MAX_MODEL = 1 << 20  # bytes; YuNet's file has 232,589
 class Detector(Protocol):
     """Finds the faces in a frame, whose centres lie in it, largest first."""
 
-    @property
-    def name(self) -> str:
-        """How users know it."""
-        ...
+    name: str  # how users know it
 
     def __call__(self, frame: Frame, /) -> Sequence[Face]: ...
 
 
 class HaarDetector:
-    """OpenCV's frontal-face cascade: fast, but blind to profiles and to heads tilted by more than
-    about 15 degrees.
+    """OpenCV's frontal-face cascade: fast, but blind to profiles and heads tilted by 15 degrees.
 
     Of the cascades that OpenCV ships, `alt2` raises the fewest false alarms at equal speed and
     recall; `default` takes a space shuttle for a face larger than the astronaut's.
@@ -75,31 +78,25 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(cascade)
 
     def __call__(self, frame: Frame) -> list[Face]:
-        """Return the faces at least 24 pixels wide in the detection copy, in the frame's pixels."""
+        """Return the faces that are at least 24 pixels wide in the detection copy."""
         small, shrink = _detection_copy(grey(frame))
-        small = opencv().equalizeHist(small)
-        rectangles = self._cascade.detectMultiScale(
-            small, scaleFactor=1.1, minNeighbors=5, minSize=(24, 24)
-        )
-        boxes = [_enlarged(rectangle, shrink) for rectangle in rectangles]
-        return _largest_first(Face(*box, framing=HAAR_FRAMING) for box in boxes)
+        settings = {"scaleFactor": 1.1, "minNeighbors": 5, "minSize": (24, 24)}
+        rows = self._cascade.detectMultiScale(opencv().equalizeHist(small), **settings)
+        return _faces(rows, shrink, HAAR_FRAMING)
 
 
 class YuNetDetector:
-    """OpenCV Zoo's YuNet: finds turned and tilted faces too, and their tilt. One thread at a time
-    may call it.
+    """OpenCV Zoo's YuNet: finds turned and tilted faces too, and their tilt.
 
-    A score of 0.6 finds 776 of 821 of FER-2013's training faces (`benchmarks/fit_framing.py`);
-    OpenCV's 0.9 misses many of them. Of boxes that overlap (over union) by more than 0.3, OpenCV's
-    value, one stays.
-
-    Its landmarks follow the tilt of a large face only: those of a small one stay nearly level. So
-    each face gets a second look, at `_CLOSER_SIDE`.
+    One thread at a time may call it. Its landmarks follow the tilt of a large face only: those of a
+    small one stay nearly level. So each face gets a second look, at `_CLOSER_SIDE`.
     """
 
     name = "YuNet"
+    # finds 776 of 821 of FER-2013's training faces (benchmarks/fit_framing.py); OpenCV's 0.9 misses
+    # many of them
     SCORE = 0.6
-    OVERLAP = 0.3
+    OVERLAP = 0.3  # intersection over union, above which one of two boxes stays: OpenCV's value
 
     def __init__(self, model: Path | None = None) -> None:
         """Load OpenCV Zoo's file: `model`, by default the one at hand, else it is fetched.
@@ -115,13 +112,12 @@ class YuNetDetector:
         self._network = create("onnx", content, nothing, size, self.SCORE, self.OVERLAP)
 
     def __call__(self, frame: Frame) -> list[Face]:
-        """Return the faces whose centres lie in the frame, in its pixels."""
+        """Return the faces whose centres lie in the frame."""
         frame = bgr(frame)
         small, shrink = _detection_copy(frame)
-        boxes = [_enlarged(row[:4], shrink) for row in self._rows(small)]
-        upright = [Face(*box, framing=YUNET_FRAMING) for box in boxes]
+        upright = _faces(self._rows(small), shrink, YUNET_FRAMING)
         inside = [face for face in upright if face.lies_in(frame)]
-        return [face._replace(roll=self._roll(frame, face)) for face in _largest_first(inside)]
+        return [face._replace(roll=self._roll(frame, face)) for face in inside]
 
     def _rows(self, image: np.ndarray) -> np.ndarray:
         """Return what the network finds in BGR uint8 [H, W, 3]: float32 [N, 15].
@@ -131,12 +127,11 @@ class YuNetDetector:
         the score.
         """
         height, width = image.shape[:2]
-        nothing = np.empty((0, 15), np.float32)
-        if min(height, width) < _SMALLEST:
-            return nothing
-        self._network.setInputSize((width, height))
-        _, rows = self._network.detect(image)
-        return nothing if rows is None else rows
+        rows = None
+        if min(height, width) >= _SMALLEST:
+            self._network.setInputSize((width, height))
+            _, rows = self._network.detect(image)
+        return np.empty((0, 15), np.float32) if rows is None else rows
 
     def _roll(self, frame: np.ndarray, face: Face) -> float:
         """Return the tilt of a face from a closer look; 0 if that finds no face."""
@@ -145,8 +140,9 @@ class YuNetDetector:
         if not len(rows):
             return 0.0
         distances = np.hypot(*(rows[:, :2] + rows[:, 2:4] / 2 - _CLOSER_SIDE / 2).T)
-        points = rows[distances.argmin(), 4:14].reshape(5, 2)
-        right_eye, left_eye, _, right_mouth, left_mouth = points
+        right_eye, left_eye, _, right_mouth, left_mouth = rows[distances.argmin(), 4:14].reshape(
+            5, 2
+        )
         sideways = (left_eye - right_eye) + (left_mouth - right_mouth)
         downwards = right_mouth + left_mouth - right_eye - left_eye
         # downwards, turned by a quarter, points sideways too
@@ -170,15 +166,11 @@ DETECTORS: dict[str, Callable[[Path | None], Detector]] = {
 def detector(kind: str = "auto", model: Path | None = None) -> Detector:
     """Return a detector by its name on a command line, one of `DETECTORS`.
 
-    Args:
-        kind: "haar"; "yunet", which fetches its file if there is none; or "auto": YuNet where its
-            file is at hand.
-        model: YuNet's file; else that in the environment variable FER_JAX_YUNET, else that in the
-            user's cache.
+    "yunet" fetches its file where neither `model`, nor the environment variable FER_JAX_YUNET, nor
+    the user's cache gives one; "auto" is then Haar, else YuNet.
 
     Raises:
-        InputError: `model` with Haar; or YuNet's file cannot be read, is another file or cannot be
-            fetched.
+        InputError: `model` with Haar; or YuNet's file cannot be read, fetched, or is another one.
     """
     return DETECTORS[kind](model)
 
@@ -192,12 +184,9 @@ def add_detector(parser: argparse.ArgumentParser) -> None:
 
 
 def faces_in(image: Frame, detector: Detector | None = None) -> list[tuple[Face, np.ndarray]]:
-    """Return each face in a picture, largest first, with its crop, uint8 [48, 48].
-
-    The detector is Haar by default.
-    """
-    faces = (detector or HaarDetector())(image)
-    return [(face, crop(image, face)) for face in _largest_first(faces)]
+    """Return each face that a detector, by default Haar, finds, largest first, with its crop."""
+    faces = sorted((detector or HaarDetector())(image), key=area, reverse=True)
+    return [(face, crop(image, face)) for face in faces]
 
 
 def yunet_at_hand() -> Path | None:
@@ -250,9 +239,8 @@ def _detection_copy(image: np.ndarray) -> tuple[np.ndarray, float]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), shrink
 
 
-def _enlarged(rectangle: Iterable[float], times: float) -> list[int]:
-    return [round(float(value) * times) for value in rectangle]
-
-
-def _largest_first(faces: Iterable[Face]) -> list[Face]:
-    return sorted(faces, key=lambda face: face.area, reverse=True)
+def _faces(rows: Iterable[Sequence[float]], shrink: float, framing: Framing) -> list[Face]:
+    """Return upright faces, largest first, of rows x, y, w, h, ... in a detection copy's pixels."""
+    boxes = [[round(float(value) * shrink) for value in row[:4]] for row in rows]
+    faces = [Face(*box, framing=framing) for box in boxes]
+    return sorted(faces, key=area, reverse=True)

@@ -1,8 +1,5 @@
 """Where a face lies in a picture, and how it is cut out as FER-2013 was: 48x48, grey, levelled.
 
-    face = framing.Face(x=200, y=100, w=80, h=80, roll=0.1, framing=framing.YUNET_FRAMING)
-    image = framing.crop(frame, face)
-
 One warp turns, centres and scales: `frame_of` says which square is cut, `cut` cuts it.
 """
 
@@ -16,48 +13,31 @@ from fer_jax.faces.pictures import FACE_SIZE, Frame, grey, opencv
 
 
 class Framing(NamedTuple):
-    """FER-2013's frame around a face, in units of the shorter side of a detector's box.
-
-    `python benchmarks/fit_framing.py` measures the medians on 821 training images: Haar finds a
-    face in 582 of them, YuNet (whose boxes vary most in their height) in 776. Sideways the median
-    is 0 for both.
-
-    Attributes:
-        side: of the frame.
-        down: how far its centre lies below that of the box, along the face.
-    """
+    """FER-2013's frame around a face, in units of the shorter side of a detector's box."""
 
     side: float
-    down: float
+    down: float  # how far its centre lies below that of the box, along the face
 
 
+# The medians that `python benchmarks/fit_framing.py` measures on 821 training images: Haar finds a
+# face in 582 of them, YuNet (whose boxes vary most in their height) in 776. Sideways both are 0.
 HAAR_FRAMING = Framing(side=1.04, down=0.01)
 YUNET_FRAMING = Framing(side=1.30, down=0.025)
 
 
 class Face(NamedTuple):
-    """A face as a detector finds it.
-
-    Attributes:
-        x, y, w, h: its box in pixels: the upper left corner and the size.
-        roll: how far the head is tilted, in radians, clockwise in the picture; 0 is upright.
-        framing: how FER-2013 would have framed what this detector's boxes show.
-    """
+    """A face as a detector finds it: its box (upper left corner, size, in pixels) and its tilt."""
 
     x: int
     y: int
     w: int
     h: int
-    roll: float = 0.0
-    framing: Framing = HAAR_FRAMING
+    roll: float = 0.0  # radians, clockwise in the picture; 0 is upright
+    framing: Framing = HAAR_FRAMING  # that of this detector's boxes
 
     @property
     def centre(self) -> tuple[float, float]:
         return self.x + self.w / 2, self.y + self.h / 2
-
-    @property
-    def area(self) -> int:
-        return self.w * self.h
 
     def lies_in(self, frame: Frame) -> bool:
         """Return whether the centre is in the frame and the box has an area."""
@@ -74,9 +54,14 @@ class Square(NamedTuple):
     roll: float
 
 
+def area(face: Face) -> int:
+    """Return the area of a face's box, in pixels."""
+    return face.w * face.h
+
+
 def largest(faces: Iterable[Face]) -> Face | None:
     """Return the face with the largest box, the person nearest to the camera or None."""
-    return max(faces, key=lambda face: face.area, default=None)
+    return max(faces, key=area, default=None)
 
 
 def crop(frame: Frame, face: Face) -> np.ndarray:

@@ -1,10 +1,4 @@
-"""Picture files: what they must be before OpenCV sees them, how they are read and written.
-
-    for path in pictures.in_folder(Path("portraits")):
-        image = pictures.read_image(path)
-
-OpenCV is imported on first use: training runs without it.
-"""
+"""Picture files: what they must be before OpenCV sees them, how they are read and written."""
 
 import os
 import re
@@ -20,9 +14,7 @@ from fer_jax.errors import InputError
 FACE_SIZE = 48  # `types.IMAGE_SIZE`, without importing JAX for it
 # of a picture: decoding takes up to 12 bytes a pixel, and a kilobyte may claim OpenCV's own 2**30
 MAX_PIXELS = 2**26
-# of a photograph that is halved as it is decoded; telephones take 200 million
-MAX_JPEG_PIXELS = 4 * MAX_PIXELS
-# that are looked for in folders
+MAX_JPEG_PIXELS = 4 * MAX_PIXELS  # halved as they are decoded; telephones take 200 million
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
 # what the last bytes of a whole file hold
 _ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
@@ -35,6 +27,13 @@ _MAX_SMALL = 1 << 20  # bytes; a 48x48 picture has about 2 kB
 _PIXELS_PER_BYTE = 128
 # of a progressive JPEG: about 10 are usual, and each of thousands may cost a pass over all pixels
 MAX_SCANS = 64
+# read as cv2 is imported, or as the first video opens
+_SETTINGS = {
+    "OPENCV_LOG_LEVEL": "SILENT",
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # AV_LOG_QUIET
+    "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS),
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",  # seconds that a camera has for a frame, not 10
+}
 # The header of a JPEG scan of 1 to 4 components: marker, length, count (ITU T.81, B.2.3).
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
@@ -47,12 +46,8 @@ def opencv() -> Any:
     Raises:
         InputError: OpenCV is missing.
     """
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # read at import
-    # AV_LOG_QUIET; read when the first video opens
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))  # read at import
-    # seconds that a camera has for a frame, not 10
-    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "3")
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     try:
         import cv2
     except ImportError as error:
@@ -102,11 +97,7 @@ def read_image(path: str | Path, *, full_size: bool = False) -> Frame:
     """Return a picture, upright (EXIF): uint8 [H, W] where its file is grey, else BGR [H, W, 3].
 
     Transparency is dropped and 16 bits become 8. A JPEG of more than `MAX_PIXELS` comes at half its
-    width and height.
-
-    Args:
-        path: of the file.
-        full_size: refuse such a JPEG, as any other picture of that size is.
+    width and height; where `full_size` is asked for, it is refused like any other large picture.
 
     Raises:
         InputError: no such file, not readable, not a picture, or too large a one.
@@ -134,8 +125,7 @@ def decode_small(path: Path) -> np.ndarray:
     """Return the 48x48 picture in a PNG or JPEG file: uint8 [48, 48] grey, or BGR [48, 48, 3].
 
     Raises:
-        InputError: the file cannot be read, is cut, or holds anything else; nothing large is
-            allocated to find out.
+        InputError: the file cannot be read, is cut, or holds something else, however large.
     """
     data = read_bytes(path, _MAX_SMALL + 1)
     if len(data) > _MAX_SMALL:
@@ -225,15 +215,12 @@ def _claimed_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _png_chunks_fit(data: bytes) -> bool:
-    """Return whether all chunks of a PNG file lie within it; True for other files.
-
-    OpenCV allocates whatever length a chunk claims.
-    """
-    at = len(_PNG)
+    """Return whether all chunks of a PNG file lie within it; True for other files."""
+    at = len(_PNG)  # OpenCV allocates whatever length a chunk claims
     if not data.startswith(_PNG):
         return True
-    while at < len(data):
-        name, at = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if name == b"IEND":
-            return at <= len(data)
-    return False
+    name = b""
+    while at < len(data) and name != b"IEND":
+        name = data[at + 4 : at + 8]
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    return name == b"IEND" and at <= len(data)

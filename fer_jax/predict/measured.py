@@ -12,43 +12,27 @@ from fer_jax.predict import Predictor
 
 
 class Outputs(NamedTuple):
-    """Files to write; None for none."""
+    """Files to write: the figures, and the confusion matrix and the reliability as pictures."""
 
-    json: Path | None = None  # the figures
-    confusion: Path | None = None  # the confusion matrix, drawn
-    reliability: Path | None = None  # confidence against accuracy, drawn
-
-
-class Measured(NamedTuple):
-    """The figures, ready for JSON, and what they are computed from."""
-
-    results: dict
-    labels: np.ndarray  # int [N]
-    before: np.ndarray  # probabilities [N, C] before temperature scaling
-    after: np.ndarray  # and after it
+    json: Path | None = None
+    confusion: Path | None = None
+    reliability: Path | None = None
 
 
 def report(folder: Path, model: Path | None, tta: bool, outputs: Outputs) -> None:
-    """Measure a model file on the test set in a folder, print the figures and write the outputs."""
+    """Measure a model file, by default the shipped one, on the data in a folder."""
     fer = data.load(folder)  # before the model: what is missing is said at once
-    predictor = Predictor(model, tta)
-    results, labels, before, after = measure(predictor, fer, folder)
-    if outputs.json:
-        files.write_json(outputs.json, results)
-    if outputs.confusion:
-        matrix = np.array(results["confusion_matrix"])
-        plots.save(plots.confusion_matrix(matrix, predictor.emotions), outputs.confusion)
-    if outputs.reliability:
-        plots.save(plots.reliability_diagram(labels, before, after), outputs.reliability)
+    measure(Predictor(model, tta), fer, folder, outputs)
 
 
-def measure(predictor: Predictor, fer: Fer2013, folder: Path) -> Measured:
-    """Predict the rows that the model's protocol reports on, and print the figures.
+def measure(predictor: Predictor, fer: Fer2013, folder: Path, outputs: Outputs) -> dict:
+    """Predict the rows that the model's protocol reports on; print, write and return the figures.
 
     Args:
         predictor: of the model.
         fer: the data.
-        folder: where they come from; FER+'s votes lie there too.
+        folder: where they lie, and FER+'s votes.
+        outputs: what to write.
     """
     metadata, temperature = predictor.model.metadata, predictor.model.temperature
     test, subsets = data.reported_by(metadata, fer, folder)
@@ -64,4 +48,11 @@ def measure(predictor: Predictor, fer: Fer2013, folder: Path) -> Measured:
     print(summary.describe_probabilities(results["unscaled"], results["scaled"]))
     results["test_time_augmentation"] = predictor.tta
     results |= {"temperature": temperature, "data": fer.digest, "model": metadata}
-    return Measured(results, test.labels, before, after)
+    if outputs.json:
+        files.write_json(outputs.json, results)
+    if outputs.confusion:
+        matrix = np.array(results["confusion_matrix"])
+        plots.save(plots.confusion_matrix(matrix, predictor.emotions), outputs.confusion)
+    if outputs.reliability:
+        plots.save(plots.reliability_diagram(test.labels, before, after), outputs.reliability)
+    return results

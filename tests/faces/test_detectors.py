@@ -9,6 +9,7 @@ import pytest
 from fer_jax import faces, runtime
 from fer_jax.errors import InputError
 from fer_jax.faces import Face, HaarDetector, YuNetDetector, detectors, faces_in
+from fer_jax.faces.framing import HAAR_FRAMING, YUNET_FRAMING
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,7 @@ def some_fer_images(shared):
 
 
 @pytest.mark.parametrize(
-    ("name", "framing", "found"),
-    [("detector", faces.HAAR_FRAMING, 30), ("yunet", faces.YUNET_FRAMING, 54)],
+    ("name", "framing", "found"), [("detector", HAAR_FRAMING, 30), ("yunet", YUNET_FRAMING, 54)]
 )
 def test_framing_is_that_of_fer2013(some_fer_images, load_script, request, name, framing, found):
     """The frame that `crop` puts around a face found in FER-2013's frames is that frame again."""

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fer_jax.faces import HAAR_FRAMING, YUNET_FRAMING, Face, crop, largest
+from fer_jax.faces.framing import HAAR_FRAMING, YUNET_FRAMING, Face, crop, largest
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from jax.tree_util import Partial
 from scipy.special import softmax
 
 from fer_jax import attacks, faces
-from fer_jax.faces import YUNET_FRAMING, Face
+from fer_jax.faces.framing import YUNET_FRAMING, Face
 from fer_jax.robustness import photo
 
 NOISE = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
