@@ -17,13 +17,11 @@ from fer_jax.faces.detectors import (
     faces_in,
 )
 from fer_jax.faces.framing import Face, crop, largest
-from fer_jax.faces.framing import Face as Box
 from fer_jax.faces.pictures import FACE_SIZE, Frame, opencv, read_image, write_png
 
 __all__ = [
     "FACE_SIZE",
     "YUNET_FILE",
-    "Box",
     "Detector",
     "Face",
     "Frame",
