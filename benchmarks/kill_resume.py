@@ -134,7 +134,7 @@ def command(folder: Path, name: str, epochs: int) -> subprocess.Popen:
 
 def make_data(folder: Path) -> None:
     """Write a prepared .npz of random faces whose brightness tells the label, as few as serve."""
-    from fer_jax.data import Split, prepare, sources
+    from fer_jax.data import Split, fer2013, npz
 
     rng = np.random.default_rng(0)
 
@@ -144,7 +144,7 @@ def make_data(folder: Path) -> None:
         return Split(images.astype(np.uint8), labels)
 
     folder.mkdir()
-    prepare.save_npz(sources.bundle(split(300), split(30), split(30)), folder / "fer2013.npz")
+    npz.save(fer2013.bundle(split(300), split(30), split(30)), folder / "fer2013.npz")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
-"""From FER-2013's files to ready arrays: first start (reads the CSV), second start (prepared), and
-peak memory.
+"""From FER-2013's files to arrays: first start (reads the CSV), second start, and peak memory.
 
     python benchmarks/read_data.py --data data
 
-Copies nothing and leaves the folder's own prepared files alone: it links the sources into a
-temporary folder.
+It links the sources into a temporary folder and leaves the folder's own prepared files alone.
 """
 
 import argparse
@@ -15,14 +13,17 @@ import tempfile
 import time
 from pathlib import Path
 
-READ = "import sys, pathlib; from fer_jax import data; print(len(data.load(pathlib.Path(sys.argv[1])).train.labels))"
+from fer_jax import files
+
+READ = """import sys, pathlib
+from fer_jax import data
+print(len(data.load(pathlib.Path(sys.argv[1])).train.labels))"""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--data", type=Path, default=Path("data"), metavar="DIR")
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--data", type=Path, default=files.root() / "data", metavar="DIR")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         for path in [*args.data.glob("*.csv"), *args.data.glob("*.zip")]:
@@ -30,10 +31,8 @@ def main() -> None:
         for name in ("first", "second"):
             began = time.perf_counter()
             subprocess.run([sys.executable, "-c", READ, folder], check=True)
-            print(
-                f"{name:6} start: {time.perf_counter() - began:.1f} s, the interpreter's own start included",
-                flush=True,
-            )
+            seconds = time.perf_counter() - began
+            print(f"{name:6} start: {seconds:.1f} s, the interpreter's own included", flush=True)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"peak memory of the larger: {peak:.2f} GiB")
 

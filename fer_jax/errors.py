@@ -1,15 +1,25 @@
-"""What a user did wrong, said in one line; `fer_jax.cli.run` turns it into exit code 2."""
+"""What a user is told in one line: of bad input, or of what went otherwise than asked."""
+
+import sys
 
 
 def printable(text: str) -> str:
-    """`text` in one line: what does not print (the names of files may hold line breaks, terminal
-    commands and bytes that are no text) is written escaped."""
+    """Return `text` in one line, with what does not print escaped.
+
+    The names of files may hold line breaks, terminal commands and bytes that are no text.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def note(text: object) -> None:
+    """Print a line on stderr about something that the program goes on without."""
+    print(f"note: {printable(' '.join(str(text).split()))}", file=sys.stderr)
+
+
 class InputError(ValueError):
-    """Bad input. The message names the file (and the row), the rule and the value received, in one
-    line.
+    """Bad input, which `cli.run` turns into exit code 2.
+
+    The message names the file (and the row), the rule and the value received, in one line.
     """
 
     def __init__(self, message: str):

@@ -1,9 +1,8 @@
-"""FER-2013 as a `tensorflow_datasets` data set, written and read without TensorFlow.
+"""Write and read FER-2013 as a `tensorflow_datasets` data set, without TensorFlow.
 
     write(data, Path("data/tfds/KEY"))
-    read(Path("data/tfds/KEY")).train.images.shape                       # (28709, 48, 48)
-    Fer2013Builder(Path("data/tfds/KEY")).as_data_source("train")[0]     # {"row": ..., "images":
-    ..., "labels": ...}
+    read(Path("data/tfds/KEY")).train.images.shape  # (28709, 48, 48)
+    Fer2013Builder(Path("data/tfds/KEY")).as_data_source("train")[0]  # {"row": ..., "images": ...}
 
 A record holds up to 64 consecutive rows: one record per row takes four times as long to read. TFDS
 shuffles records when it writes them, so each has the number of its first row.
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fer_jax.data.sources import Fer2013, Split, bundle
+from fer_jax.data.fer2013 import Fer2013, Split, bundle
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS
 from fer_jax.types import IMAGE_SIZE
@@ -28,8 +27,9 @@ _SPLITS = Fer2013._fields[:3]
 
 
 class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
-    """The three splits, each a source of {"row": first row, "images": uint8 [n, 48, 48], "labels":
-    int32 [n]}.
+    """The three splits, each a source of records.
+
+    {"row": its first row, "images": uint8 [n, 48, 48], "labels": int32 [n]}
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -42,10 +42,9 @@ class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
         super().__init__(data_dir=str(folder), file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # bytes: TFDS would store a plain tensor as a list of 64-bit integers
-        pixels = tfds.features.Tensor(
-            shape=(None, IMAGE_SIZE, IMAGE_SIZE), dtype=np.uint8, encoding="bytes"
-        )
+        shape = (None, IMAGE_SIZE, IMAGE_SIZE)
+        # bytes: TFDS would store a plain tensor as a list of 64-bit integers.
+        pixels = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
         labels = tfds.features.Tensor(shape=(None,), dtype=np.int32)
         features = {"row": tfds.features.Scalar(np.int64), "images": pixels, "labels": labels}
         metadata = {"emotions": EMOTIONS, "digest": self._data.digest if self._data else None}
@@ -92,22 +91,21 @@ def read(folder: Path) -> Fer2013:
         builder = Fer2013Builder(folder)
         data = bundle(*(_read_split(builder, name) for name in _SPLITS))
         expected = (builder.info.metadata or {}).get("digest")
-    # a damaged file fails in the JSON, protobuf, TFDS or record layer, each in its own way
+    # A damaged file fails in the JSON, protobuf, TFDS or record layer, each in its own way.
     except Exception as error:
-        raise InputError(
-            f"{folder}: must hold a prepared data set: {type(error).__name__}"
-        ) from error
+        rule = "must hold a prepared data set"
+        raise InputError(f"{folder}: {rule}: {type(error).__name__}") from error
     if data.digest != expected:
-        raise InputError(
-            f"{folder}: must hold the arrays with the digest {expected}, received {data.digest}"
-        )
+        rule = f"must hold the arrays with the digest {expected}"
+        raise InputError(f"{folder}: {rule}, received {data.digest}")
     return data
 
 
 def _read_split(builder: Fer2013Builder, name: str) -> Split:
     if name not in builder.info.splits:  # TFDS cannot write an empty split
         return Split(np.zeros((0, IMAGE_SIZE, IMAGE_SIZE), np.uint8), np.zeros(0, np.int32))
-    source = builder.as_data_source(name)  # pyright: ignore[reportCallIssue]  # a decorator of TFDS hides its parameters
+    # A decorator of TFDS hides its parameters.
+    source = builder.as_data_source(name)  # pyright: ignore[reportCallIssue]
     records = sorted(source.__getitems__(range(len(source))), key=lambda record: record["row"])
     images, labels = (
         np.concatenate([record[key] for record in records]) for key in ("images", "labels")

@@ -1,5 +1,4 @@
-"""What is wrong with the data: blank and blurred images, copies, labels that contradict each other,
-what is not a face.
+"""Find what is wrong with the data: blank or blurred images, copies, opposed labels, no face.
 
     for finding in inspect(load(Path("data"))):
         print(finding.name, len(finding.rows), finding.rule)
@@ -9,20 +8,25 @@ in several findings.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from fer_jax import files
+from fer_jax.data import ferplus
+from fer_jax.data.fer2013 import Fer2013, join
 from fer_jax.data.ferplus import Votes
-from fer_jax.data.protocols import pixel_groups
-from fer_jax.data.sources import Fer2013
-from fer_jax.labels import EMOTIONS
+from fer_jax.data.prepare import load
+from fer_jax.data.protocols import pixel_groups, seen_in_training
+from fer_jax.labels import EMOTIONS, NUM_CLASSES
 
 # Chosen by eye on FER-2013: under 10 grey levels a face is hardly seen (the next darkest ones, at
 # 12, are), under 0.1 all are visibly soft, from 0.15 on few are.
 NEAR_CONSTANT = 10.0
 BLURRED = 0.1
+EXAMPLES = 60  # that are drawn of each finding
 
 _CHUNK = 2048  # images; all of them at once as floats would take a gigabyte
 
@@ -30,8 +34,8 @@ _CHUNK = 2048  # images; all of them at once as floats would take a gigabyte
 class Finding(NamedTuple):
     """Rows that share a defect, worst first, or copies of one image side by side.
 
-    rows: int [M], counted from 0 over Training, then PublicTest, then PrivateTest; measure: what
-    `values` [M] are.
+    rows: int [M], counted from 0 over Training, then PublicTest, then PrivateTest.
+    measure: what `values` [M] are.
     """
 
     name: str
@@ -41,22 +45,84 @@ class Finding(NamedTuple):
     values: np.ndarray
 
 
+def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], str], None]) -> None:
+    """Print counts, and write inspection.csv, inspection.json and pictures of examples to `out`.
+
+    Args:
+        folder: holds FER-2013 and, for what is not a face, FER+'s votes.
+        out: files of an earlier run are replaced, and pictures that show nothing now deleted.
+        draw: writes a picture: its path, images uint8 [N, 48, 48], their titles, a title.
+    """
+    data = load(folder)
+    path = folder / ferplus.FILE
+    votes = ferplus.read(path, data) if path.is_file() else None
+    findings = inspect(data, votes)
+    classes = class_counts(data)
+    numbers = counts(data, findings)
+    rules = {finding.name: finding.rule for finding in findings}
+    print(f"{classes.to_string()}\n\n{numbers.fillna('').to_string()}\n")
+    print("\n".join(f"{name}: {rule}" for name, rule in rules.items()))
+    if votes is None:
+        print(f"not_a_face: not looked for: {path} is not there, download it from {ferplus.PAGE}")
+    by_class = classes[list(EMOTIONS)].T.to_dict()
+    report = {"digest": data.digest, "classes": by_class, "rules": rules}
+    report["findings"] = {name: row.dropna().to_dict() for name, row in numbers.iterrows()}
+    pictures = [out / f"{finding.name}.png" for finding in findings]
+    with files.appearing_in(out, [each for each in pictures if each.exists()]) as made:
+        lines = table(data, findings)
+        lines.to_csv(made / "inspection.csv", index=False, float_format="%.6g", lineterminator="\n")
+        files.write_json(made / "inspection.json", report)
+        images = join(*data.splits.values()).images
+        for finding in findings:
+            examples = lines[lines.finding == finding.name].head(EXAMPLES)
+            titles = [
+                f"{line.split} {line.row}\n{line.emotion}, {line.measure} {round(line.value, 3):g}"
+                for line in examples.itertuples()
+            ]
+            if titles:
+                count = f"{len(titles)} of {len(finding.rows):,} rows"
+                shown = images[finding.rows[:EXAMPLES]]
+                title = f"{finding.name}, {count}: {finding.rule}"
+                draw(made / f"{finding.name}.png", shown, titles, title)
+    print(f"\nwrote {out}: inspection.csv, inspection.json and pictures")
+
+
+def describe(data: Fer2013) -> None:
+    """Print rows by split and emotion, how many are copies, and the digest."""
+    print(class_counts(data).map("{:,}".format).to_string())
+    groups = pixel_groups(join(*data.splits.values()).images)
+    seen = int(seen_in_training(data.test, data.train).sum())
+    print(f"surplus copies of an image: {len(groups) - groups.max(initial=-1) - 1:,}")
+    print(f"test rows whose pixels also occur in Training: {seen:,} of {len(data.test.labels):,}")
+    print(f"digest: {data.digest}")
+
+
+def class_counts(data: Fer2013) -> pd.DataFrame:
+    """Return the rows of each split by emotion, and all of them."""
+    by_split = {
+        usage: np.bincount(split.labels, minlength=NUM_CLASSES)
+        for usage, split in data.splits.items()
+    }
+    classes = pd.DataFrame.from_dict(by_split, orient="index", columns=list(EMOTIONS))
+    return classes.assign(all=classes.sum(axis=1))
+
+
 def inspect(data: Fer2013, votes: Votes | None = None) -> list[Finding]:
-    """All findings, those without rows included; `votes` (FER+'s) add the rows that are not a face."""
-    images = np.concatenate([split.images for split in data.splits.values()])
-    findings = _readability(images) + _copies(pixel_groups(images), _labels(data), _places(data))
+    """Return all findings, those without rows included; FER+'s `votes` tell what is not a face."""
+    images, labels = join(*data.splits.values())
+    findings = _readability(images) + _copies(pixel_groups(images), labels, _places(data))
     if votes is not None:
-        not_a_face = np.concatenate(votes)[:, -1].astype(int)
+        votes_against = np.concatenate(votes)[:, -1].astype(int)
         rule = "more than half of FER+'s ten annotators chose NF (not a face)"
-        findings.append(
-            _finding("not_a_face", rule, not_a_face > 5, "votes", not_a_face, worst=-not_a_face)
-        )
+        found = _finding("not_a_face", rule, votes_against > 5, "votes", -votes_against)
+        findings.append(found._replace(values=-found.values))
     return findings
 
 
 def counts(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
-    """Rows of each finding by split; of copies also the groups, and the surplus rows: all but one
-    of each group.
+    """Return the rows of each finding by split.
+
+    Of copies also the groups, and the surplus rows: all but one of each group.
     """
     places = _places(data)
     records = []
@@ -67,22 +133,19 @@ def counts(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
             groups = len(np.unique(finding.values))
             record |= {"groups": groups, "surplus": len(finding.rows) - groups}
         records.append(record)
+    names = [finding.name for finding in findings]
     columns = [*data.splits, "all", "groups", "surplus"]
-    return (
-        pd.DataFrame(records, [finding.name for finding in findings], columns)
-        .astype("Int64")
-        .astype(object)
-    )
+    return pd.DataFrame(records, names, columns).astype("Int64").astype(object)
 
 
 def table(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
-    """One line for each finding and row of it: finding, split, row, file_row, emotion, measure,
-    value.
+    """Return a line for each row of each finding.
 
-    `row` counts from 1 within its split, as in train.csv; `file_row` counts from 1 after the header
-    of fer2013.csv and icml_face_data.csv, where the splits follow each other.
+    Columns: finding, split, row, file_row, emotion, measure, value. `row` counts from 1 within its
+    split, as in train.csv; `file_row` counts from 1 after the header of fer2013.csv and
+    icml_face_data.csv, where the splits follow each other.
     """
-    labels, places = _labels(data), _places(data)
+    labels, places = join(*data.splits.values()).labels, _places(data)
     starts = np.searchsorted(places, np.arange(len(data.splits)))
     parts = []
     for finding in findings:
@@ -101,13 +164,15 @@ def table(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
 
 
 def contrast(images: np.ndarray) -> np.ndarray:
-    """float [N]: the standard deviation of each image's pixels (uint8 [N, 48, 48]), in grey levels."""
+    """Return the standard deviation of each image's pixels, float [N], in grey levels.
+
+    Images are uint8 [N, 48, 48].
+    """
     return _by_chunks(lambda chunk: chunk.std(axis=(1, 2), dtype=np.float32), images)
 
 
 def sharpness(images: np.ndarray) -> np.ndarray:
-    """float [N]: the variance of the Laplacian, divided by the variance of the pixels; inf where
-    all pixels are equal.
+    """Return the variance of the Laplacian over that of the pixels; inf where all are equal.
 
     The variance of the Laplacian is the usual measure of focus (J. L. Pech-Pacheco et al., "Diatom
     autofocusing in brightfield microscopy", ICPR 2000). It grows with contrast, too: alone, it
@@ -121,7 +186,8 @@ def _sharpness(images: np.ndarray) -> np.ndarray:
     grey = images.astype(np.float32)
     centre = grey[:, 1:-1, 1:-1]
     neighbours = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
-    edges, spread = (neighbours - 4 * centre).var(axis=(1, 2)), grey.var(axis=(1, 2))
+    edges = (neighbours - 4 * centre).var(axis=(1, 2))
+    spread = grey.var(axis=(1, 2))
     return np.divide(edges, spread, out=np.full(len(images), np.inf, np.float32), where=spread > 0)
 
 
@@ -132,50 +198,48 @@ def _by_chunks(measure: Callable[[np.ndarray], np.ndarray], images: np.ndarray) 
 
 def _places(data: Fer2013) -> np.ndarray:
     """int [N]: which split each row is in."""
-    return np.repeat(
-        np.arange(len(data.splits)), [len(split.labels) for split in data.splits.values()]
-    )
-
-
-def _labels(data: Fer2013) -> np.ndarray:
-    return np.concatenate([split.labels for split in data.splits.values()])
+    sizes = [len(split.labels) for split in data.splits.values()]
+    return np.repeat(np.arange(len(sizes)), sizes)
 
 
 def _readability(images: np.ndarray) -> list[Finding]:
-    spread, focus = contrast(images), sharpness(images)
+    spread = contrast(images)
+    focus = sharpness(images)
     flat = np.ptp(images, axis=(1, 2)) == 0
     near = ~flat & (spread < NEAR_CONSTANT)
     blurred = ~flat & ~near & (focus < BLURRED)
-    rule = f"variance of the Laplacian below {BLURRED:g} times the variance of the pixels, and in none of the above"
+    dark = f"standard deviation of the pixels below {NEAR_CONSTANT:g}"
+    soft = (
+        f"variance of the Laplacian below {BLURRED:g} times the variance of the pixels, "
+        "and in none of the above"
+    )
     return [
         _finding("blank", "all pixels equal", flat, "grey level", images[:, 0, 0]),
-        _finding(
-            "near_constant",
-            f"standard deviation of the pixels below {NEAR_CONSTANT:g}",
-            near,
-            "std",
-            spread,
-        ),
-        _finding("blurred", rule, blurred, "sharpness", focus),
+        _finding("near_constant", dark, near, "std", spread),
+        _finding("blurred", soft, blurred, "sharpness", focus),
     ]
 
 
 def _copies(groups: np.ndarray, labels: np.ndarray, places: np.ndarray) -> list[Finding]:
-    """Findings about rows with identical pixels; a group goes by the `file_row` of its first row."""
+    """Rows with identical pixels; a group is named by the `file_row` of its first row."""
     groups = np.unique(groups, return_index=True)[1][groups] + 1
-    many = (np.bincount(groups) > 1)[groups]
-    across, conflicting = _differs(groups, places), _differs(groups, labels)
+    across = _differs(groups, places)
+    several = (np.bincount(groups) > 1)[groups]
+    opposed = _differs(groups, labels)
     leaked = (places > 0) & np.isin(groups, groups[places == 0])
-    masks = {
-        "copies": ("the pixels occur in more than one row", many),
-        "copies_across_splits": ("copies that lie in more than one split", across),
-        "copies_with_conflicting_labels": (
-            "copies that do not all have the same label",
-            conflicting,
-        ),
-        "test_rows_in_training": ("test rows whose pixels also occur in Training", leaked),
-    }
-    return [_finding(name, rule, mask, "group", groups) for name, (rule, mask) in masks.items()]
+    return [
+        _finding(name, rule, mask, "group", groups)
+        for name, rule, mask in (
+            ("copies", "the pixels occur in more than one row", several),
+            ("copies_across_splits", "copies that lie in more than one split", across),
+            (
+                "copies_with_conflicting_labels",
+                "copies that do not all have the same label",
+                opposed,
+            ),
+            ("test_rows_in_training", "test rows whose pixels also occur in Training", leaked),
+        )
+    ]
 
 
 def _differs(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -184,9 +248,8 @@ def _differs(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.bincount(pairs[0]) > 1)[groups]
 
 
-def _finding(
-    name: str, rule: str, mask: np.ndarray, measure: str, values: np.ndarray, worst=None
-) -> Finding:
+def _finding(name: str, rule: str, mask: np.ndarray, measure: str, values: np.ndarray) -> Finding:
+    """The rows of a mask by rising values."""
     rows = np.flatnonzero(mask)
-    rows = rows[np.argsort((values if worst is None else worst)[rows], kind="stable")]
+    rows = rows[np.argsort(values[rows], kind="stable")]
     return Finding(name, rule, rows, measure, values[rows])

@@ -1,9 +1,10 @@
-"""Which rows are trained on, which select the weights, which are reported; no row is both selected
-on and reported.
+"""Say which rows are trained on, which select the weights, and which are reported.
 
 split = protocol(load(Path("data")), "train-only")
 voted = protocol(data, "ferplus-majority", votes=ferplus.read(Path("data/fer2013new.csv"), data))
 clean = ~seen_in_training(split.report, split.train)  # report rows whose pixels training never saw
+
+No row is both selected on and reported.
 """
 
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fer_jax.data import ferplus
+from fer_jax.data.fer2013 import Fer2013, Split
 from fer_jax.data.ferplus import Votes
-from fer_jax.data.sources import Fer2013, Split
 from fer_jax.errors import InputError
 from fer_jax.labels import NUM_CLASSES
 
@@ -44,15 +45,17 @@ def protocol(
     votes: Votes | None = None,
     share: float = 0.0,
 ) -> Protocol:
-    """The rows of a protocol.
+    """Return the rows of a protocol.
 
     train-only: train on Training less a hold-out, select on the hold-out, report all test rows.
     kaggle: train on all of Training, select on PublicTest, report PrivateTest, as most papers do.
-    ferplus-majority, ferplus-probability: the same rows with FER+'s votes for labels, less those
+    ferplus-majority, ferplus-probability: kaggle's rows with FER+'s votes for labels, less those
     that the rules of `ferplus.majority` (always, to select and to report) or
     `ferplus.probabilistic` (to train) leave out.
 
     Args:
+        data: the three splits.
+        name: of the protocol.
         seed: which hold-out is drawn; equal seeds draw equal ones. The others draw none.
         holdout: its share of Training, in (0, 0.5].
         votes: for ferplus-*, and where `share` is above 0, those of the rows of `data`.
@@ -68,9 +71,8 @@ def protocol(
             raise InputError(f"holdout must be above 0 and at most 0.5, received {holdout}")
         held = _hold_out(data.train, seed, holdout)
         train = _rows(data.train, ~held)
-        result = Protocol(
-            name, train, _rows(data.train, held), data.test, _targets(train, votes, ~held, share)
-        )
+        targets = _targets(train, votes, ~held, share)
+        result = Protocol(name, train, _rows(data.train, held), data.test, targets)
     elif name == "kaggle":
         everything = np.ones(len(data.train.labels), bool)
         targets = _targets(data.train, votes, everything, share)
@@ -82,20 +84,18 @@ def protocol(
         raise InputError(f"unknown protocol {name!r}: expected {known}")
     for part in ("train", "select", "report"):
         if not len(getattr(result, part).labels):
-            raise InputError(
-                f"protocol {name}: the data leave no rows to {part}; Training has {len(data.train.labels)}"
-            )
+            size = f"Training has {len(data.train.labels)}"
+            raise InputError(f"protocol {name}: the data leave no rows to {part}; {size}")
     return result
 
 
 def reported(
     data: Fer2013, name: str, votes: Votes | None = None
 ) -> tuple[Split, dict[str, np.ndarray]]:
-    """The rows on which a model of a protocol is reported, and named subsets of them, bool [N]; all
-    of them come first.
+    """Return the rows that a protocol's model is reported on, and named subsets of them, bool [N].
 
-    Subsets leave out the rows whose pixels also occur in Training, and for train-only tell the test
-    set's halves apart.
+    All of them come first. Subsets leave out the rows whose pixels also occur in Training, and for
+    train-only tell the test set's halves apart.
     """
     split = data.test if name == "train-only" else protocol(data, name, votes=votes).report
     unseen, everything = ~seen_in_training(split, data.train), np.ones(len(split.labels), bool)
@@ -118,8 +118,9 @@ def reported(
 def reported_by(
     metadata: dict[str, Any], data: Fer2013, folder: Path
 ) -> tuple[Split, dict[str, np.ndarray]]:
-    """`reported` for the protocol that a model file's metadata name; FER+'s votes are read from
-    `folder`, where it has them.
+    """Return `reported` for the protocol that a model file's metadata name.
+
+    FER+'s votes, where it needs them, are read from `folder`.
 
     Raises:
         InputError: an unknown protocol, or votes that are missing or do not fit.
@@ -130,28 +131,26 @@ def reported_by(
 
 
 def sample(split: Split, n: int, option: str = "--n") -> np.ndarray:
-    """`n` rows, int, increasing: a random sample that is the same at every call, so that all
-    benches see the same images.
+    """Return `n` random rows, int, increasing: the same at every call, so that benches compare.
 
     Raises:
         InputError: the split has fewer rows; `option` is what the user gave `n` with.
     """
     total = len(split.labels)
     if not 1 <= n <= total:
-        raise InputError(
-            f"{option} must be in 1..{total}, the rows that the model reports on, received {n}"
-        )
+        rule = f"must be in 1..{total}, the rows that the model reports on"
+        raise InputError(f"{option} {rule}, received {n}")
     return np.sort(np.random.default_rng(0).choice(total, n, replace=False))
 
 
 def seen_in_training(split: Split, train: Split) -> np.ndarray:
-    """bool [N]: exactly these pixels also occur in `train`, under whatever label."""
+    """Return whether these very pixels also occur in `train`, under any label, bool [N]."""
     known = {image.tobytes() for image in train.images}
     return np.array([image.tobytes() in known for image in split.images], bool)
 
 
 def pixel_groups(images: np.ndarray) -> np.ndarray:
-    """int [N]: equal numbers for identical pixels, counted from 0 by first occurrence."""
+    """Return equal numbers for identical pixels, int [N], from 0 by first occurrence."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in images], int)
 
@@ -161,9 +160,8 @@ def _targets(train: Split, votes: Votes | None, rows: np.ndarray, share: float) 
     labels = np.eye(NUM_CLASSES, dtype=np.float32)[train.labels]
     if votes is None or not share or not len(labels):
         return labels
-    return np.float32(1 - share) * labels + np.float32(share) * ferplus.expected_labels(
-        votes.training[rows], train.labels
-    )
+    expected = ferplus.expected_labels(votes.training[rows], train.labels)
+    return np.float32(1 - share) * labels + np.float32(share) * expected
 
 
 def _voted_protocol(name: str, data: Fer2013, votes: Votes) -> Protocol:
@@ -184,15 +182,14 @@ def _rows(split: Split, chosen: np.ndarray) -> Split:
 
 
 def _hold_out(train: Split, seed: int, share: float) -> np.ndarray:
-    """bool [N]: grouped by identical pixels, so that no copy is on both sides, then stratified by
-    class.
+    """bool [N]: a share of each class, with all copies of an image on one side.
 
-    Whole groups are taken in random order while every class of theirs has room, so that a class
-    misses its share by less than one group and, since nearly all groups are single rows, in
+    Whole groups of copies are taken in random order while every class of theirs has room, so that a
+    class misses its share by less than one group and, since nearly all groups are single rows, in
     practice not at all.
     """
     groups = pixel_groups(train.images)
-    # copies may carry different labels
+    # Copies may carry different labels.
     counts = np.zeros((groups.max(initial=-1) + 1, NUM_CLASSES), int)
     np.add.at(counts, (groups, train.labels), 1)
     room = np.round(share * counts.sum(axis=0)).astype(int)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_jax import faces
 from fer_jax.data import extra, ferplus, sources
-from fer_jax.data.sources import Split, bundle
+from fer_jax.data.fer2013 import Split, bundle
 from fer_jax.models import model_file
 from fuzzing import models, pictures, tables
 from fuzzing.mutate import Files

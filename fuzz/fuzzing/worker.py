@@ -10,7 +10,7 @@ import time
 import warnings
 from pathlib import Path
 
-from fer_jax.data.sources import DataWarning
+from fer_jax.data.fer2013 import DataWarning
 from fer_jax.errors import InputError
 from fuzzing.mutate import CANARY
 from fuzzing.targets import TARGETS, Target

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from fer_jax import cli, data, models
-from fer_jax.data import Split, sources
+from fer_jax.data import Split, fer2013
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
@@ -30,7 +30,7 @@ def run(load_script, monkeypatch, tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 48, 48), np.uint8)
     happy, sad = np.full(10, 3, np.int32), np.full(10, 4, np.int32)
     halves = Split(images[:10], happy), Split(images[10:], sad)
-    fer = sources.bundle(Split(images[:1], happy[:1]), *halves)
+    fer = fer2013.bundle(Split(images[:1], happy[:1]), *halves)
     monkeypatch.setattr(data, "load", lambda directory: fer)
     monkeypatch.setattr(hack_rate, "LEVELS", (1, 64))
     monkeypatch.setattr(hack_rate, "TOGETHER", 4)

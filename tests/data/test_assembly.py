@@ -3,9 +3,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from fer_jax.data import Digest, Split, ferplus, load, protocol, training_data
-from fer_jax.data.prepare import save_npz
-from fer_jax.data.sources import bundle
+from fer_jax.data import Digest, Split, ferplus, load, npz, protocol, training_data
+from fer_jax.data.fer2013 import bundle
 from fer_jax.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.DataWarning")
@@ -22,7 +21,7 @@ def folder(tmp_path):
         Split(rng.integers(0, 256, (n, 48, 48), np.uint8), np.arange(n, dtype=np.int32) % 7)
         for n in (70, 14, 14)
     ]
-    save_npz(bundle(*splits), tmp_path / "fer2013.npz")
+    npz.save(bundle(*splits), tmp_path / "fer2013.npz")
     usages = ["Training"] * 70 + ["PublicTest"] * 14 + ["PrivateTest"] * 14
     lines = [f"{usage},fer.png,0,10{',0' * 8}" for usage in usages]
     (tmp_path / ferplus.FILE).write_text("\n".join([HEADER, *lines, ""]))

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_jax.data import download, sources
+from fer_jax.data import archives, download, fer2013, sources, transfer
 from fer_jax.errors import InputError
 
 COUNTS = {
@@ -194,8 +194,8 @@ def left(folder: Path) -> list[str]:
 
 def test_a_whole_archive_is_installed_and_found(fetch, server, tmp_path, capsys):
     path = fetch(rest(GOOD))
-    assert path == tmp_path / sources.ARCHIVE and path.read_bytes() == GOOD
-    assert left(tmp_path) == [sources.ARCHIVE]
+    assert path == tmp_path / archives.ARCHIVE and path.read_bytes() == GOOD
+    assert left(tmp_path) == [archives.ARCHIVE]
     assert sources.find(tmp_path).files == (path,)
     assert (server.ranges, fetch.waited) == ([None], [])
     captured = capsys.readouterr()
@@ -261,18 +261,18 @@ def test_the_same_command_goes_on_after_it_gave_up(fetch, server, tmp_path):
 
 
 def test_a_connection_that_keeps_bringing_something_is_not_given_up(fetch, server, monkeypatch):
-    monkeypatch.setattr(download, "_PROGRESS", 1000)
+    monkeypatch.setattr(transfer, "_PROGRESS", 1000)
     step = len(GOOD) // 20
     assert fetch(*[rest(GOOD, upto=step)] * 20, rest(GOOD)).read_bytes() == GOOD
     assert set(fetch.waited) == {1} and len(server.asked) == 21
 
 
 def test_an_archive_that_was_complete_before_the_stop_is_not_asked_for(fetch, server, tmp_path):
-    (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(GOOD)
+    (tmp_path / f"{archives.ARCHIVE}.part").write_bytes(GOOD)
     side = {"url": server.url, "validator": ETAG, "size": len(GOOD)}
-    (tmp_path / f"{sources.ARCHIVE}.part.json").write_text(json.dumps(side))
+    (tmp_path / f"{archives.ARCHIVE}.part.json").write_text(json.dumps(side))
     assert fetch(send(b"", status=500)).read_bytes() == GOOD
-    assert server.asked == [] and left(tmp_path) == [sources.ARCHIVE]
+    assert server.asked == [] and left(tmp_path) == [archives.ARCHIVE]
 
 
 @pytest.mark.parametrize("version", [{"ETag": ETAG}, {}])
@@ -284,13 +284,13 @@ def test_without_ranges_the_download_starts_anew_and_says_so(
     assert capsys.readouterr().err.splitlines()[1:] == [
         f"note: {server.url}: the download cannot be resumed: starting anew"
     ]
-    assert left(tmp_path) == [sources.ARCHIVE]
+    assert left(tmp_path) == [archives.ARCHIVE]
 
 
 def test_without_a_version_no_range_is_asked_for_and_nothing_is_kept(fetch, server, tmp_path):
     assert fetch(send(GOOD, upto=HALF), rest(GOOD, etag=None)).read_bytes() == GOOD
     assert server.ranges == [None, None]
-    (tmp_path / sources.ARCHIVE).unlink()
+    (tmp_path / archives.ARCHIVE).unlink()
     with pytest.raises(InputError, match=r"gave up after 6 tries$"):
         fetch(send(GOOD, upto=HALF))
     assert left(tmp_path) == []
@@ -346,9 +346,9 @@ def test_a_range_beyond_the_end_starts_anew(fetch, server):
 def test_a_part_of_something_else_is_not_added_to(side, fetch, server, tmp_path):
     known = {"url": server.url, "validator": ETAG, "size": 10 if side == "too long" else len(GOOD)}
     known["url"] = "http://elsewhere/" if side == "other address" else server.url
-    (tmp_path / f"{sources.ARCHIVE}.part").write_bytes(b"x" * HALF)
+    (tmp_path / f"{archives.ARCHIVE}.part").write_bytes(b"x" * HALF)
     text = json.dumps(known) if side in ("other address", "too long") else side
-    (tmp_path / f"{sources.ARCHIVE}.part.json").write_text(text)
+    (tmp_path / f"{archives.ARCHIVE}.part.json").write_text(text)
     assert fetch(rest(GOOD)).read_bytes() == GOOD
     assert server.ranges == [None]
 
@@ -452,7 +452,7 @@ def test_nothing_at_all_is_refused(fetch, tmp_path):
 
 @pytest.mark.parametrize("length", [5000, None])
 def test_endless_files_are_refused(length, fetch, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_MAX_ARCHIVE", 4000)
+    monkeypatch.setattr(transfer, "_MAX_FILE", 4000)
     with pytest.raises(
         InputError,
         match=r"must have at most 4,000 bytes, (the server announces 5,000|received more)",
@@ -516,7 +516,7 @@ def test_nobody_listening_is_tried_again(fetch, server):
 
 @pytest.mark.parametrize("as_url", [False, True])
 @pytest.mark.parametrize(
-    ("content", "name"), [(GOOD, sources.ARCHIVE), (tarred(), "fer2013.tar.gz")]
+    ("content", "name"), [(GOOD, archives.ARCHIVE), (tarred(), "fer2013.tar.gz")]
 )
 def test_a_local_archive_is_checked_and_copied(as_url, content, name, fetch, tmp_path):
     local = tmp_path / "downloads" / "whatever it is called"
@@ -555,8 +555,8 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 def test_published_classes_add_up():
     assert {
-        usage: sum(classes) for usage, classes in sources.PUBLISHED_CLASSES.items()
-    } == sources.PUBLISHED
+        usage: sum(classes) for usage, classes in fer2013.PUBLISHED_CLASSES.items()
+    } == fer2013.PUBLISHED
 
 
 def test_published_classes_are_those_of_the_real_labels(shared):
@@ -565,5 +565,5 @@ def test_published_classes_are_those_of_the_real_labels(shared):
         pytest.skip(f"no real data: {path} is not there")
     with path.open(newline="") as stream:
         counts = Counter((row["Usage"], int(row["emotion"])) for row in csv.DictReader(stream))
-    for usage, classes in sources.PUBLISHED_CLASSES.items():
+    for usage, classes in fer2013.PUBLISHED_CLASSES.items():
         assert tuple(counts[usage, label] for label in range(7)) == classes

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_jax.data import extra, protocol
-from fer_jax.data.sources import DataWarning, Fer2013, Split, bundle
+from fer_jax.data.fer2013 import DataWarning, Fer2013, Split, bundle
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS
 

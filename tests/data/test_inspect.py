@@ -3,8 +3,8 @@ import pytest
 from scipy import ndimage
 
 from fer_jax.data import inspect
+from fer_jax.data.fer2013 import PUBLISHED, Fer2013, Split, bundle
 from fer_jax.data.ferplus import Votes
-from fer_jax.data.sources import PUBLISHED, Fer2013, Split, bundle
 from fer_jax.labels import EMOTIONS
 
 

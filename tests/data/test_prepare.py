@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from fer_jax import data as room
-from fer_jax.data import prepare, protocols, sources
-from fer_jax.data.sources import DataWarning, Fer2013, Split, bundle
+from fer_jax.data import npz, prepare, protocols, tables
+from fer_jax.data.fer2013 import DataWarning, Fer2013, Split, bundle
 from fer_jax.errors import InputError
 
 # synthetic files are short
-pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.sources.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.DataWarning")
 STORES = ["tfds", "npz"]
 
 
@@ -56,7 +56,7 @@ def unread(monkeypatch):
     def fail(openers):
         raise AssertionError("parsed again")
 
-    return lambda: monkeypatch.setattr(sources, "_read_tables", fail)
+    return lambda: monkeypatch.setattr(tables, "read", fail)
 
 
 def prepared_files(directory: Path) -> list[Path]:
@@ -181,7 +181,7 @@ def test_no_cache_writes_nothing(tmp_path):
 
 def test_an_npz_is_used_as_it_is(tmp_path):
     data = random_data(0)
-    prepare.save_npz(data, tmp_path / "fer2013.npz")
+    npz.save(data, tmp_path / "fer2013.npz")
     assert room.load(tmp_path).digest == data.digest
     assert [path.name for path in tmp_path.iterdir()] == ["fer2013.npz"]
 
@@ -251,7 +251,7 @@ def test_test_with_emotions_holds_the_test_rows_in_order(tmp_path):
     np.testing.assert_array_equal(pixels, data.test.images)
 
 
-@pytest.mark.filterwarnings("default::fer_jax.data.sources.DataWarning")
+@pytest.mark.filterwarnings("default::fer_jax.data.DataWarning")
 def test_short_data_warn_at_every_start(tmp_path):
     write_csv(random_data(0), tmp_path)
     for _ in range(2):

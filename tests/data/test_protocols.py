@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer_jax.data.fer2013 import Fer2013, Split, bundle
 from fer_jax.data.ferplus import Votes, expected_labels
 from fer_jax.data.protocols import (
     pixel_groups,
@@ -12,7 +13,6 @@ from fer_jax.data.protocols import (
     sample,
     seen_in_training,
 )
-from fer_jax.data.sources import Fer2013, Split, bundle
 from fer_jax.errors import InputError
 
 

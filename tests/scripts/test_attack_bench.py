@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fer_jax import data, models
-from fer_jax.data import Split, sources
+from fer_jax.data import Split, fer2013
 from fer_jax.evaluation.attacked import broken_by
 from fer_jax.evaluation.logits import predict_logits
 from fer_jax.models import model_file
@@ -39,7 +39,7 @@ def run(run_script, model_path, monkeypatch, tmp_path):
     labels[:10] = (labels[:10] + 1) % 7
     half = Split(images[:50], labels[:50]), Split(images[50:], labels[50:])
     monkeypatch.setattr(
-        data, "load", lambda directory: sources.bundle(Split(images[:7], labels[:7]), *half)
+        data, "load", lambda directory: fer2013.bundle(Split(images[:7], labels[:7]), *half)
     )
 
     def call(*arguments):

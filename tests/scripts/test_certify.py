@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fer_jax import data, models
-from fer_jax.data import Split, sources
+from fer_jax.data import Split, fer2013
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
@@ -36,7 +36,7 @@ def run(run_script, monkeypatch, tmp_path):
         Split(images[part], np.arange(10, dtype=np.int32) % 7)
         for part in (slice(10), slice(10, 20))
     )
-    fer = sources.bundle(Split(images[:7], np.arange(7, dtype=np.int32)), *halves)
+    fer = fer2013.bundle(Split(images[:7], np.arange(7, dtype=np.int32)), *halves)
     monkeypatch.setattr(data, "load", lambda directory: fer)
     model = save(tmp_path / "model.pkl", 0, sigma=0.1)
 

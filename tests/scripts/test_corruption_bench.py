@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from fer_jax import data, models
-from fer_jax.data import Split, sources
+from fer_jax.data import Split, fer2013
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
@@ -36,7 +36,7 @@ def fer(monkeypatch):
     images = np.random.default_rng(0).integers(0, 256, (8, 48, 48), np.uint8)
     split = Split(images, np.arange(8, dtype=np.int32) % 7)
     halves = Split(images[:4], split.labels[:4]), Split(images[4:], split.labels[4:])
-    fer = sources.bundle(Split(images[:7], split.labels[:7]), *halves)
+    fer = fer2013.bundle(Split(images[:7], split.labels[:7]), *halves)
     monkeypatch.setattr(data, "load", lambda directory: fer)
     return split
 

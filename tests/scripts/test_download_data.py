@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_jax import cli
-from fer_jax.data import download, sources
+from fer_jax.data import archives, download
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 PIXELS = " ".join(["7"] * 2304)
@@ -46,7 +46,7 @@ def test_an_archive_is_installed_and_what_hides_it_is_named(
     data = tmp_path / "data"
     assert run("--from", archive, "--data", data) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith(f"{data / sources.ARCHIVE}: 28,709 Training + ")
+    assert captured.out.startswith(f"{data / archives.ARCHIVE}: 28,709 Training + ")
     assert captured.err == ""
     (data / "fer2013.csv").write_text("emotion,pixels,Usage\n")
     assert run("--from", archive, "--data", data) == 0

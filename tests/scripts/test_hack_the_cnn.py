@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fer_jax import data, faces, models
-from fer_jax.data import Split, sources
+from fer_jax.data import Split, fer2013
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
@@ -68,7 +68,7 @@ def happy_test_set(monkeypatch, root):
     grey = np.full_like(face, 128)
     split = Split(np.stack([face, grey, face]), np.array([4, 3, 3], np.int32))
     halves = [Split(split.images[part], split.labels[part]) for part in (slice(2), slice(2, 3))]
-    fer = sources.bundle(split, *halves)
+    fer = fer2013.bundle(split, *halves)
     monkeypatch.setattr(data, "load", lambda directory: fer)
 
 

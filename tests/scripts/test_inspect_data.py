@@ -16,7 +16,7 @@ SCRIPT = ROOT / "scripts" / "inspect_data.py"
 VOTES = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
 # synthetic data are short
-pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.sources.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.DataWarning")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from fer_jax import data, files, models
-from fer_jax.data import Split, sources
+from fer_jax.data import Split, fer2013
 from fer_jax.errors import InputError
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
@@ -50,7 +50,7 @@ def fer():
         Split(rng.integers(0, 256, (20, 48, 48), np.uint8), rng.integers(0, 7, 20).astype(np.int32))
         for _ in range(3)
     ]
-    return sources.bundle(*half)
+    return fer2013.bundle(*half)
 
 
 @pytest.fixture

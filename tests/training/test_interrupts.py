@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from fer_jax.data import Split, prepare, sources
+from fer_jax.data import Split, fer2013, npz
 from fer_jax.training import interrupts
 from fer_jax.training.checkpoint import exists
 
@@ -24,7 +24,7 @@ def data(tmp_path_factory):
         return Split(rng.integers(0, 256, (n, 48, 48)).astype(np.uint8), labels)
 
     folder = tmp_path_factory.mktemp("data")
-    prepare.save_npz(sources.bundle(split(300), split(30), split(30)), folder / "fer2013.npz")
+    npz.save(fer2013.bundle(split(300), split(30), split(30)), folder / "fer2013.npz")
     return folder
 
 

@@ -1,0 +1,124 @@
+"""FER-2013 as arrays, what was published of it, and what a reader of its files must give.
+
+data = bundle(train, public_test, private_test)
+data.test.images.shape, data.digest  # (7178, 48, 48), the sha256 of all arrays
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from fer_jax import files
+
+PAGE = (
+    "https://www.kaggle.com/c/"
+    "challenges-in-representation-learning-facial-expression-recognition-challenge"
+)
+# Rows of the challenge's files, and the same by emotion, in the order of `labels.EMOTIONS`.
+PUBLISHED = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
+PUBLISHED_CLASSES = {
+    "Training": (3_995, 436, 4_097, 7_215, 4_830, 3_171, 4_965),
+    "PublicTest": (467, 56, 496, 895, 653, 415, 607),
+    "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
+}
+MAX_ROWS = 100_000  # of a table, blank ones too, or of an array; the real ones have 35,888
+
+
+class DataWarning(UserWarning):
+    """The data can be used but are not what was published; one line that names the file."""
+
+
+class Split(NamedTuple):
+    """images: uint8 [N, 48, 48]; labels: int32 [N] in 0..6, indices into `labels.EMOTIONS`."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+class Fer2013(NamedTuple):
+    """The three published splits; `digest`: sha256 (hex) over their arrays, shapes included."""
+
+    train: Split
+    public_test: Split
+    private_test: Split
+    digest: str
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits under their published names, in the published order."""
+        return dict(zip(PUBLISHED, self[:3], strict=True))
+
+    @property
+    def test(self) -> Split:
+        """PublicTest then PrivateTest: 7,178 rows in the published data."""
+        return join(self.public_test, self.private_test)
+
+
+class Source(NamedTuple):
+    """One layout in `directory`: all `files` that are read, and the function that reads them."""
+
+    directory: Path
+    files: tuple[Path, ...]
+    read: Callable[[], Fer2013]
+
+    def digest(self) -> str:
+        """Return the sha256 (hex) over names, which may hold labels, and whole contents.
+
+        Times and sizes alone would miss a file swapped for another.
+        """
+        state = hashlib.sha256()
+        for path in self.files:
+            name = path.relative_to(self.directory).as_posix()
+            state.update(f"{name} {_file_digest(path)}\n".encode())
+        return state.hexdigest()
+
+
+class Reader(NamedTuple):
+    """How one layout is recognised and read.
+
+    find: the layout's source in a folder, or None where it is not there or not complete.
+    marks: glob patterns of its files; looks_for: the same, in words.
+    """
+
+    find: Callable[[Path], Source | None]
+    marks: tuple[str, ...]
+    looks_for: str
+
+
+def join(*parts: Split) -> Split:
+    """Return the rows of all parts, one part after the other."""
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Split(images, labels)
+
+
+def bundle(train: Split, public_test: Split, private_test: Split) -> Fer2013:
+    """Return the three splits with the digest of their arrays."""
+    state = hashlib.sha256()
+    for split in (train, public_test, private_test):
+        state.update(f"{split.images.shape} {split.labels.shape};".encode())
+        state.update(np.ascontiguousarray(split.images, "u1").data)
+        state.update(np.ascontiguousarray(split.labels, "<i4").data)
+    return Fer2013(train, public_test, private_test, state.hexdigest())
+
+
+def warn_if_short(data: Fer2013, name: str) -> None:
+    """Issue one `DataWarning` with both counts of each split that lacks or exceeds its rows."""
+    counts = {usage: len(split.labels) for usage, split in data.splits.items()}
+    wrong = [
+        f"{n:,} {usage} rows (published: {PUBLISHED[usage]:,})"
+        for usage, n in counts.items()
+        if n != PUBLISHED[usage]
+    ]
+    if wrong:
+        warnings.warn(f"{name}: {', '.join(wrong)}", DataWarning, stacklevel=2)
+
+
+def _file_digest(path: Path) -> str:
+    # There are 35,887 pictures, and `files.digest` clears a buffer of 256 kB for each.
+    if path.stat().st_size < 1 << 18:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return files.digest(path)

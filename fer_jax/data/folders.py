@@ -1,0 +1,120 @@
+"""Read pictures that lie in folders named after their emotion: train/happy/*.png and so on."""
+
+import re
+import warnings
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from fer_jax import labels
+from fer_jax.data.fer2013 import DataWarning, Fer2013, Reader, Source, Split, bundle
+from fer_jax.errors import InputError
+from fer_jax.faces import pictures
+from fer_jax.types import IMAGE_SIZE
+
+
+def find(directory: Path) -> Source | None:
+    """Return the source of the pictures under train/EMOTION and test/EMOTION in `directory`."""
+    train, test = directory / "train", directory / "test"
+    if not (train.is_dir() and test.is_dir()):
+        return None
+    paths = sorted([*in_folders(train), *in_folders(test)], key=_file_order)
+    return Source(directory, tuple(paths), partial(_read_data, directory))
+
+
+def in_folders(parent: Path) -> list[Path]:
+    """Return the pictures in the folders of `parent`, by the numbers in their names.
+
+    That restores the CSV order where a name holds the row number. Other files (.DS_Store,
+    Thumbs.db) are ignored.
+
+    Raises:
+        InputError: a folder is not named after an emotion.
+    """
+    folders = [path for path in parent.iterdir() if path.is_dir()]
+    for folder in folders:
+        _emotion(folder)
+    inside = (path for folder in folders for path in folder.iterdir())
+    suffixes = pictures.SMALL_SUFFIXES
+    return sorted((path for path in inside if path.suffix.lower() in suffixes), key=_file_order)
+
+
+def read(paths: list[Path], *, colour: bool = False) -> Split:
+    """Read pictures as `in_folders` gives them, PNG or JPEG, each 48x48 with 8 bits.
+
+    With `colour`, coloured ones become grey as OpenCV does it (ITU-R BT.601).
+
+    Raises:
+        InputError: a picture is damaged or something else; without `colour`, it has colours.
+    """
+    bar = tqdm(paths, desc="pictures", leave=False, disable=None)
+    images = np.array([_read_picture(path, colour) for path in bar], np.uint8)
+    emotions = np.array([_emotion(path.parent) for path in paths], np.int32)
+    return Split(images.reshape(-1, IMAGE_SIZE, IMAGE_SIZE), emotions)
+
+
+def _file_order(path: Path) -> tuple[list[str], str]:
+    return [part.zfill(12) for part in re.split(r"(\d+)", path.name)], path.parent.name
+
+
+def _emotion(folder: Path) -> int:
+    """The emotion, 0 to 6, that a folder of pictures is named after."""
+    try:
+        return labels.index(folder.name)
+    except InputError as error:
+        raise InputError(
+            f"{folder}: a folder of pictures must be named after its emotion: {error}"
+        ) from None
+
+
+def _read_picture(path: Path, colour: bool) -> np.ndarray:
+    image = pictures.decode_small(path)
+    if image.ndim == 2:
+        return image
+    if not colour:
+        raise InputError(f"{path}: a picture must be 48x48 and 8-bit grey, it has colour")
+    cv2 = pictures.opencv()
+    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+
+
+def _read_data(directory: Path) -> Fer2013:
+    """The pictures of train/ and test/, the latter by the halves that their names tell."""
+    test = in_folders(directory / "test")
+    public = _public_half(directory / "test", test)
+    private = [path for path in test if path not in public]
+    parts = (in_folders(directory / "train"), [path for path in test if path in public], private)
+    return bundle(*(read(part) for part in parts))
+
+
+def _public_half(folder: Path, paths: list[Path]) -> set[Path]:
+    """The pictures named PublicTest_123.jpg and so on.
+
+    Where no name tells, every second picture of each emotion, with a warning: these halves are not
+    the published ones.
+    """
+    public = {path for path in paths if path.name.startswith("PublicTest")}
+    unnamed = [path for path in paths if not path.name.startswith(("PublicTest", "PrivateTest"))]
+    if not unnamed:
+        return public
+    if len(unnamed) < len(paths):
+        raise InputError(
+            f"{unnamed[0]}: the name must start with PublicTest or PrivateTest, as those of other "
+            "test pictures do"
+        )
+    message = (
+        f"{folder}: file names do not tell PublicTest from PrivateTest; "
+        "split evenly, not as published"
+    )
+    warnings.warn(message, DataWarning, stacklevel=2)
+    seen: Counter[str] = Counter()
+    for path in paths:
+        seen[path.parent.name] += 1
+        if seen[path.parent.name] % 2:
+            public.add(path)
+    return public
+
+
+READER = Reader(find, ("train", "test"), "train/happy/*.png with test/happy/*.png")

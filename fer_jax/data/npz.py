@@ -1,0 +1,101 @@
+"""Read and write `fer2013.npz`, FER-2013 as plain arrays: train_images, train_labels, ..."""
+
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from fer_jax import files, labels
+from fer_jax.data.archives import zip_errors
+from fer_jax.data.fer2013 import MAX_ROWS, Fer2013, Reader, Source, Split, bundle
+from fer_jax.errors import InputError
+from fer_jax.types import IMAGE_SIZE
+
+NAME = "fer2013.npz"
+
+
+def find(directory: Path) -> Source | None:
+    """Return the source of `directory`'s fer2013.npz."""
+    path = directory / NAME
+    return Source(directory, (path,), partial(read, path)) if path.is_file() else None
+
+
+def save(data: Fer2013, path: Path) -> None:
+    """Write the arrays uncompressed (83 MB), to be read with NumPy alone."""
+    with files.replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays(data))
+
+
+def arrays(data: Fer2013) -> dict[str, np.ndarray]:
+    """Return the arrays by their names in the file."""
+    splits = zip(Fer2013._fields[:3], data[:3], strict=True)
+    return {
+        f"{name}_{field}": array
+        for name, split in splits
+        for field, array in split._asdict().items()
+    }
+
+
+def read(path: Path) -> Fer2013:
+    """Read what `save` wrote; dtype and shape are checked before anything is allocated.
+
+    Raises:
+        InputError: the file is damaged, or an array is missing or not what it must be.
+    """
+    try:
+        with zip_errors(path), zipfile.ZipFile(path) as archive:
+            splits = [_read_split(path, archive, name) for name in Fer2013._fields[:3]]
+    except InputError:
+        raise
+    # The errors of NumPy's parser of array headers are many.
+    except Exception as error:
+        reason = f"{str(error) or type(error).__name__}".splitlines()[0][:200]
+        raise InputError(f"{path}: must be a prepared npz: {reason}") from error
+    return bundle(*splits)
+
+
+def _read_split(path: Path, archive: zipfile.ZipFile, name: str) -> Split:
+    images = _read_array(path, archive, f"{name}_images", np.uint8, (IMAGE_SIZE, IMAGE_SIZE))
+    emotions = _read_array(path, archive, f"{name}_labels", np.int32, ())
+    if len(images) != len(emotions):
+        raise InputError(
+            f"{path}: {name} must have one label per image, "
+            f"received {len(emotions)} for {len(images)}"
+        )
+    if len(emotions) and not (emotions.min() >= 0 and emotions.max() < labels.NUM_CLASSES):
+        span = f"{emotions.min()} to {emotions.max()}"
+        raise InputError(f"{path}: {name}_labels must be 0 to 6, received {span}")
+    return Split(images, emotions)
+
+
+def _read_array(
+    path: Path, archive: zipfile.ZipFile, key: str, dtype: type, item: tuple[int, ...]
+) -> np.ndarray:
+    """One array, [N, *item] of `dtype`."""
+    try:
+        member = archive.getinfo(f"{key}.npy")
+    except KeyError:
+        raise InputError(f"{path}: must hold the array {key}, it does not") from None
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise InputError(
+                f"{path}: {key} must be in version 1.0 of the npy format, received {version}"
+            )
+        shape, fortran, claimed = np.lib.format.read_array_header_1_0(stream)
+        size = member.file_size - stream.tell()
+        fits = claimed == dtype and shape[1:] == item and len(shape) == 1 + len(item)
+        if (
+            not fits
+            or fortran
+            or shape[0] > MAX_ROWS
+            or size != np.prod(shape, dtype=object) * claimed.itemsize
+        ):
+            wanted = f"{np.dtype(dtype)} [N{''.join(f', {n}' for n in item)}]"
+            received = f"{str(claimed)[:80]} of shape {str(shape)[:80]} in {size} bytes"
+            raise InputError(f"{path}: {key} must be {wanted}, received {received}")
+        return np.frombuffer(stream.read(size), claimed).reshape(shape)
+
+
+READER = Reader(find, (NAME,), NAME)
