@@ -19,7 +19,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fer_jax.data import npz, sources
+from fer_jax.data import npz as npz_reader
+from fer_jax.data import sources
 from fer_jax.data import tables as tables_reader
 from fer_jax.errors import InputError
 
@@ -163,7 +164,7 @@ def test_findings_are_refused_soon_and_cheaply(judge, name, path, make):
 
 def test_files_and_arrays_of_too_many_rows_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tables_reader, "MAX_ROWS", 4)
-    monkeypatch.setattr(npz, "MAX_ROWS", 4)
+    monkeypatch.setattr(npz_reader, "MAX_ROWS", 4)
     (tmp_path / "fer2013.csv").write_bytes(tables._csv("fer2013.csv"))
     with pytest.raises(InputError, match=r"fer2013.csv: must have at most 4 lines, has more"):
         sources.find(tmp_path).read()
