@@ -9,14 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax import data, faces, files
+from fer_jax import data
 from fer_jax.errors import InputError
 from fer_jax.predict import Predictor
-from fer_jax.robustness import hack
-
-SHIPPED = Path("results") / "preprocessing_test"
-# of a universal perturbation: faces at most, steps, and faces in a step
-_FITTED, _STEPS, _TOGETHER = 2000, 40, 32
+from fer_jax.robustness import hack, hack_report
 
 
 class Hacked:
@@ -52,8 +48,8 @@ def fit_perturbation(predictor: Predictor, emotion: str, eps: float, folder: Pat
     images, which = faces_to_fit(folder)
     count = f"{len(images):,} {which}"
     print(f"--hack: fitting a perturbation to {count} ...", file=sys.stderr, flush=True)
-    target, options = predictor.emotions.index(emotion), {"steps": _STEPS, "batch_size": _TOGETHER}
-    change = hack.fitted(predictor.logits_fn, images, target, eps=eps, **options)
+    target, together = predictor.emotions.index(emotion), 32  # faces in a step
+    change = hack.fitted(predictor.logits_fn, images, target, eps=eps, batch_size=together)
     return 255 * change[0, :, :, 0]
 
 
@@ -63,8 +59,7 @@ def faces_to_fit(folder: Path) -> tuple[np.ndarray, str]:
     Training images if there are any in `folder`, else the faces that come with the code.
     """
     if not data.any_in(folder):
-        paths = sorted((files.root() / SHIPPED).glob("image*.png"))
-        return np.stack([faces.read_image(path) for path in paths]), "shipped faces"
+        return hack_report.shipped_faces()[1], "shipped faces"
     images = data.load(folder).train.images
-    rows = np.random.default_rng(0).permutation(len(images))[:_FITTED]
+    rows = np.random.default_rng(0).permutation(len(images))[: hack_report.FITTED]
     return images[rows], "training images"

@@ -6,7 +6,6 @@ live.run(live.Settings(source="interview.mp4", fast=True, csv=Path("faces.csv"))
 import contextlib
 import math
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from fer_jax.video import overlay, record
 from fer_jax.video.capture import Video
 from fer_jax.video.opening import Source
 from fer_jax.video.times import time_of_day
-from fer_jax.video.watch import Event, Predictor, described, watch
+from fer_jax.video.watch import Predictor, described, watch
 
 CLIP = Path("results") / "preprocessing_test" / "input_video.mp4"
 EPS = 8 / 255
@@ -117,7 +116,20 @@ def _show(video: Video, predictor: Predictor, detector: faces.Detector, settings
         if settings.csv:
             hacked = settings.hack is not None
             table = outputs.enter_context(record.Table(settings.csv, emotions, hacked=hacked))
-        for event in _events(video, predictor, detector, settings, window):
+        looks = watch(
+            video,
+            predictor,
+            detector,
+            settings.every,
+            real_time=not settings.fast,
+            # looks a second apart have no average
+            each_frame=bool(window or saved or settings.smooth),
+            smooth=settings.smooth,
+            min_confidence=settings.min_confidence,
+            max_seconds=settings.max_seconds,
+            idle=window.wait if window else None,
+        )
+        for event in looks:
             if event.due:
                 lines = described(event, live=live, numbered=numbered)
                 print(f"Preprocessing ...\n{lines}\n", flush=True)
@@ -133,30 +145,3 @@ def _show(video: Video, predictor: Predictor, detector: faces.Detector, settings
                 saved.write(event.moment, drawn)
             if window and not window.show(drawn):
                 break
-
-
-def _events(
-    video: Video,
-    predictor: Predictor,
-    detector: faces.Detector,
-    settings: Settings,
-    window: overlay.Window | None,
-) -> Iterator[Event]:
-    looks = watch(
-        video,
-        predictor,
-        detector,
-        settings.every,
-        real_time=not settings.fast,
-        # looks a second apart have no average
-        each_frame=bool(settings.display or settings.save or settings.smooth),
-        smooth=settings.smooth,
-        min_confidence=settings.min_confidence,
-        idle=window.wait if window else None,
-    )
-    first = None
-    for event in looks:
-        first = event.moment if first is None else first
-        if event.moment - first >= settings.max_seconds:
-            return
-        yield event

@@ -1,4 +1,4 @@
-"""Who is who from look to look: each face keeps its person's number.
+"""Follow people from look to look: each face keeps its person's number.
 
 tracker = Tracker(max_gap=3.0)
 for time, frame in video.frames(0.5):
@@ -38,17 +38,14 @@ class _Track:
     unseen: float = 0.0  # seconds since the last box
 
     def expected(self) -> np.ndarray:
-        """Where the centre should be now: on at a velocity that dies away, as heads turn back and
-        stop.
-        """
+        """Return where the centre should be now: its velocity dies away, as heads turn back."""
         return self.centre + self.velocity * _PERSISTENCE * -math.expm1(-self.unseen / _PERSISTENCE)
 
     def see(self, centre: np.ndarray, size: float) -> None:
         if self.unseen > 0:
             measured = (centre - self.centre) / self.unseen
-            self.velocity = self.velocity - (measured - self.velocity) * math.expm1(
-                -self.unseen / _SMOOTHING
-            )
+            share = -math.expm1(-self.unseen / _SMOOTHING)
+            self.velocity = self.velocity + share * (measured - self.velocity)
         self.centre, self.size, self.unseen = centre, size, 0.0
 
 
@@ -65,12 +62,7 @@ class Tracker:
     """
 
     def __init__(self, max_gap: float = 3.0) -> None:
-        """`max_gap`: seconds for which a person who is not seen is remembered; choose several
-        looks' worth.
-
-        Raises:
-            ValueError: `max_gap` is negative or not a number.
-        """
+        """`max_gap`: seconds, at least 0, for which an unseen person is remembered."""
         if not max_gap >= 0:
             raise ValueError(f"max_gap must be at least 0 seconds, got {max_gap}")
         self._max_gap = max_gap
@@ -79,23 +71,21 @@ class Tracker:
         self._time: float | None = None
 
     def update(self, time: float, boxes: Sequence[Face]) -> list[int]:
-        """The person's number of each of `boxes`, in their order, seen at `time` seconds.
+        """Return the person's number of each of `boxes`, seen at `time` seconds.
 
         Call it for looks without a face too, or leave them out: only times count. A clock that is
         put back counts as no time passed.
         """
         self._age(time)
-        centres = np.array(
-            [(box.x + box.w / 2, box.y + box.h / 2) for box in boxes], float
-        ).reshape(-1, 2)
-        sizes = np.array([math.sqrt(max(box.w * box.h, 1)) for box in boxes])
+        centres = np.array([box.centre for box in boxes], float).reshape(-1, 2)
+        sizes = np.array([math.sqrt(max(box.area, 1)) for box in boxes])
         seen = {box: self._tracks[track] for track, box in self._pairs(centres, sizes)}
         for box, track in seen.items():
             track.see(centres[box], sizes[box])
-        return [
-            (seen.get(box) or self._enter(centres[box], sizes[box])).number
-            for box in range(len(boxes))
-        ]
+        for box in range(len(boxes)):
+            if box not in seen:
+                seen[box] = self._enter(centres[box], sizes[box])
+        return [seen[box].number for box in range(len(boxes))]
 
     def _age(self, time: float) -> None:
         """Let time pass, and forget who was not seen for too long: so memory is bounded."""
@@ -106,7 +96,7 @@ class Tracker:
         self._tracks = [track for track in self._tracks if track.unseen <= self._max_gap]
 
     def _pairs(self, centres: np.ndarray, sizes: np.ndarray) -> list[tuple[int, int]]:
-        """Which track goes on in which box, by their positions in the lists."""
+        """Return which track goes on in which box, by their positions in the lists."""
         if not self._tracks or not len(sizes):
             return []
         # takes half a second to import: not before the first face
@@ -122,11 +112,7 @@ class Tracker:
         possible = (distance <= reach[:, None]) & (np.abs(growth) <= math.log(_SIZE_RATIO))
         alone = _LONGEST_REACH**2 + math.log(_SIZE_RATIO) ** 2  # no possible pair costs more
         rows, columns = linear_sum_assignment(np.where(possible, distance**2 + growth**2, alone))
-        return [
-            (row, column)
-            for row, column in zip(rows, columns, strict=True)
-            if possible[row, column]
-        ]
+        return [pair for pair in zip(rows, columns, strict=True) if possible[pair]]
 
     def _enter(self, centre: np.ndarray, size: float) -> _Track:
         self._people += 1

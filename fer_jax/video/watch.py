@@ -99,6 +99,7 @@ def watch(
     each_frame: bool = False,
     smooth: float = 0.0,
     min_confidence: float = 0.0,
+    max_seconds: float = math.inf,
     idle: Idle | None = None,
 ) -> Iterator[Event]:
     """Yield an event for each `every` seconds of a video; 0 gives every frame.
@@ -109,6 +110,7 @@ def watch(
         each_frame: yield an event per frame; the first of each period is `due`.
         smooth: the time constant of `Smoother`, in seconds.
         min_confidence: an emotion of a lower probability, in [0, 1], is called `UNCERTAIN`.
+        max_seconds: stop so many seconds after the first look.
         idle: called in this thread while a live source gives nothing; False ends the stream. A
             window wants to be served.
     """
@@ -117,7 +119,11 @@ def watch(
     tracker = Tracker(max(3.0, 3 * every))
     smoother = Smoother(smooth)
     due = times.Periods(every if each_frame else 0)
+    first = None
     for moment, frame in times.paced(looks, period) if real_time and not video.live else looks:
+        first = moment if first is None else first
+        if moment - first >= max_seconds:
+            return
         boxes = detector(frame)
         people = tracker.update(moment, boxes)
         seen = []
