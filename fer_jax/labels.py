@@ -13,7 +13,11 @@ NUM_CLASSES = len(EMOTIONS)
 # FER+ (Barsoum et al. 2016, https://arxiv.org/abs/1608.01041): our seven in our order, so that the
 # first seven columns compare directly, then its eighth.
 FERPLUS_EMOTIONS = (*EMOTIONS, "contempt")
-LABEL_SETS = {"fer2013": EMOTIONS, "ferplus": FERPLUS_EMOTIONS, "mnist": tuple("0123456789")}
+LABEL_SETS: dict[str, tuple[str, ...]] = {
+    "fer2013": EMOTIONS,
+    "ferplus": FERPLUS_EMOTIONS,
+    "mnist": tuple("0123456789"),
+}
 # Of the emotions alone: pleasant (1), unpleasant (-1) or neither by itself (0, as a surprise).
 VALENCE = (-1, -1, -1, 1, -1, 0, 0, -1)
 

@@ -38,7 +38,7 @@ def _looped(step: Any, steps: int, static: tuple, state: Any, args: tuple) -> An
     return jax.lax.fori_loop(0, steps, once, state)
 
 
-def traced(logits_fn: LogitsFn) -> Partial:
+def traced(logits_fn: Callable[..., Any]) -> Partial:
     """Return `logits_fn` as an argument for jitted functions.
 
     A `jax.tree_util.Partial(apply, variables)` passes its variables as arrays, so that new weights
