@@ -99,12 +99,7 @@ class YuNetDetector:
     OVERLAP = 0.3  # intersection over union, above which one of two boxes stays: OpenCV's value
 
     def __init__(self, model: Path | None = None) -> None:
-        """Load OpenCV Zoo's file: `model`, by default the one at hand, else it is fetched.
-
-        Raises:
-            InputError: it cannot be read or fetched, or is another file: nothing else is shown to
-                OpenCV's parser.
-        """
+        """Load OpenCV Zoo's file: `model`, by default the one at hand, else it is fetched."""
         path = model or yunet_at_hand() or fetch_yunet(_cached_yunet())
         content = np.frombuffer(_checked(read_bytes(path, _MAX_MODEL), path), np.uint8)
         nothing, size = np.empty(0, np.uint8), (DETECTION_SIDE, DETECTION_SIDE)
@@ -126,10 +121,9 @@ class YuNetDetector:
         seen), the left eye, the tip of the nose, the right and the left corner of the mouth, then
         the score.
         """
-        height, width = image.shape[:2]
         rows = None
-        if min(height, width) >= _SMALLEST:
-            self._network.setInputSize((width, height))
+        if min(image.shape[:2]) >= _SMALLEST:
+            self._network.setInputSize(image.shape[1::-1])
             _, rows = self._network.detect(image)
         return np.empty((0, 15), np.float32) if rows is None else rows
 
@@ -140,9 +134,8 @@ class YuNetDetector:
         if not len(rows):
             return 0.0
         distances = np.hypot(*(rows[:, :2] + rows[:, 2:4] / 2 - _CLOSER_SIDE / 2).T)
-        right_eye, left_eye, _, right_mouth, left_mouth = rows[distances.argmin(), 4:14].reshape(
-            5, 2
-        )
+        landmarks = rows[distances.argmin(), 4:14].reshape(5, 2)
+        right_eye, left_eye, _, right_mouth, left_mouth = landmarks
         sideways = (left_eye - right_eye) + (left_mouth - right_mouth)
         downwards = right_mouth + left_mouth - right_eye - left_eye
         # downwards, turned by a quarter, points sideways too
@@ -191,10 +184,8 @@ def faces_in(image: Frame, detector: Detector | None = None) -> list[tuple[Face,
 
 def yunet_at_hand() -> Path | None:
     """Return YuNet's file: the one that FER_JAX_YUNET names, else the cached one, else None."""
-    if named := os.environ.get(YUNET_VARIABLE):
-        return Path(named)
-    cached = _cached_yunet()
-    return cached if cached.is_file() else None
+    named, cached = os.environ.get(YUNET_VARIABLE), _cached_yunet()
+    return Path(named) if named else cached if cached.is_file() else None
 
 
 def fetch_yunet(path: Path, url: str = YUNET_URL) -> Path:
