@@ -78,7 +78,7 @@ class Tracker:
         """
         self._age(time)
         centres = np.array([box.centre for box in boxes], float).reshape(-1, 2)
-        sizes = np.array([math.sqrt(max(box.area, 1)) for box in boxes])
+        sizes = np.array([math.sqrt(max(box.w * box.h, 1)) for box in boxes])
         seen = {box: self._tracks[track] for track, box in self._pairs(centres, sizes)}
         for box, track in seen.items():
             track.see(centres[box], sizes[box])
