@@ -1,27 +1,33 @@
-"""Process start-up: what makes JAX fast on a CPU, and a compilation cache that outlives the
-process.
+"""Process start-up: what makes JAX fast on a CPU, and a compilation cache that outlives the process.
 
     from fer_jax import runtime
     runtime.configure()      # before anything imports jax
     import jax
 
-Nothing here changes a result beyond rounding. On a GPU, on other platforms and on jax versions that
-were not measured the CPU settings stay off; `FER_JAX_TUNE=0` turns them off everywhere.
+On x86-64 Linux without an accelerator, with a jax that was measured: convolutions by Eigen or, where
+the processor computes in bfloat16 and jaxlib carries oneDNN, by that (networks then train in
+bfloat16; all that is reported or attacked stays float32), and memory that is kept. A user's own
+settings stay. `FER_JAX_ONEDNN=0` turns oneDNN and bfloat16 off, `FER_JAX_TUNE=0` everything.
 """
 
 import ctypes
 import importlib.metadata
 import importlib.util
+import mmap
 import os
 import platform
 import sys
 from pathlib import Path
 
-# The XLA flag is known to these: an unknown flag would stop the process.
 MEASURED_JAX = ("0.10.", "0.11.", "0.12.")
 # An empty list of fusion types sends convolutions to Eigen, which is faster than XLA's YNN library,
 # most of all backwards.
-CPU_FLAG = "--xla_cpu_experimental_ynn_fusion_type="
+EIGEN_FLAG = "--xla_cpu_experimental_ynn_fusion_type="
+ONEDNN_FLAG = "--xla_cpu_experimental_onednn_custom_call=true"
+# jaxlib 0.10 knows the flag, but has no oneDNN.
+WITHOUT_ONEDNN = ("0.10.",)
+CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16_FEATURES = {"avx512_bf16", "amx_bf16"}
 # mallopt's parameter numbers in glibc's malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _MADV_HUGEPAGE = 14  # in Linux's mman.h
@@ -43,10 +49,31 @@ def configure() -> None:
     os.environ["FER_JAX_CONFIGURED"] = str(os.getpid())
     if tuned():
         _keep_freed_memory()
-        flags = os.environ.get("XLA_FLAGS", "")
-        if "ynn_fusion_type" not in flags:
-            os.environ["XLA_FLAGS"] = f"{flags} {CPU_FLAG}".strip()
+        for flag in (EIGEN_FLAG, *([ONEDNN_FLAG] if _onednn_pays() else [])):
+            name = flag.partition("=")[0]
+            flags = os.environ.get("XLA_FLAGS", "")
+            if name not in flags and knows(name):
+                os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
     _use_compilation_cache()
+
+
+def bfloat16() -> bool:
+    """Return whether networks train in bfloat16 on this CPU: it computes in it, and oneDNN is on."""
+    return ONEDNN_FLAG in os.environ.get("XLA_FLAGS", "").split() and _onednn_pays()
+
+
+def knows(name: str) -> bool:
+    """Return whether jaxlib knows an XLA flag by this name: an unknown one would stop the process.
+
+    Its library holds the names as text.
+    """
+    spec = importlib.util.find_spec("jaxlib")
+    for folder in (spec and spec.submodule_search_locations) or []:
+        for library in Path(folder).glob("libjax_common*"):
+            with library.open("rb") as stream:
+                content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                return content.find(name.lstrip("-").encode() + b"\0") >= 0
+    return False
 
 
 def tuned() -> bool:
@@ -61,6 +88,21 @@ def tuned() -> bool:
         importlib.metadata.version("jaxlib").startswith(MEASURED_JAX)
         and not _accelerator_expected()
     )
+
+
+def _onednn_pays() -> bool:
+    """Return whether jaxlib carries oneDNN and the processor computes in bfloat16.
+
+    In float32 oneDNN is no faster than Eigen, and much slower towards kernels.
+    """
+    if os.environ.get("FER_JAX_ONEDNN") == "0":
+        return False
+    if importlib.metadata.version("jaxlib").startswith(WITHOUT_ONEDNN):
+        return False
+    try:
+        return not BFLOAT16_FEATURES.isdisjoint(CPUINFO.read_text().split())
+    except OSError:  # no Linux
+        return False
 
 
 def cache_folder() -> Path:

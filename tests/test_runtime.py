@@ -25,15 +25,18 @@ if sys.argv[1] == "tuned":
     runtime.configure()
 import jax, jax.numpy as jnp
 from fer_jax import models
-model = models.create({"family": "vgg", "stages": [[8, 8], [16]]})
+architecture = {"family": "vgg", "stages": [[8, 8], [16]]}
+model = models.create(architecture, dtype=jnp.dtype(sys.argv[2]))
 images = jax.random.uniform(jax.random.key(0), (16, 24, 24, 1))
 variables = model.init(jax.random.key(1), images)
 def loss(params):
     stats = variables["batch_stats"]
-    logits, _ = model.apply({"params": params, "batch_stats": stats}, images, train=True, mutable=["batch_stats"])
+    mutable = {"params": params, "batch_stats": stats}
+    logits, _ = model.apply(mutable, images, train=True, mutable=["batch_stats"])
     return jnp.square(logits).mean()
 value, gradient = jax.jit(jax.value_and_grad(loss))(variables["params"])
-print(json.dumps([float(value)] + [float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(gradient)]))
+sizes = [float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(gradient)]
+print(json.dumps([float(value), *sizes]))
 """
 
 
@@ -103,16 +106,56 @@ def test_a_gpu_plugin_turns_them_off(measured):
 def test_flags_are_appended_once_to_the_users_own():
     flags = run(REPORT, XLA_FLAGS="--xla_cpu_enable_fast_math=false")["XLA_FLAGS"].split()
     assert flags[0] == "--xla_cpu_enable_fast_math=false"
-    assert flags[1:] == ([runtime.CPU_FLAG] if runtime.tuned() else [])
+    ours = [runtime.EIGEN_FLAG] * runtime.tuned() + [runtime.ONEDNN_FLAG] * runtime.bfloat16()
+    assert flags[1:] == ours
+
+
+def test_a_flag_that_jaxlib_does_not_know_is_not_set(monkeypatch):
+    assert runtime.knows(runtime.EIGEN_FLAG.partition("=")[0])
+    assert runtime.knows(runtime.ONEDNN_FLAG.partition("=")[0])
+    assert not runtime.knows("--xla_cpu_experimental_ynn_fusion")  # the beginning of a name only
+    monkeypatch.setattr(runtime, "knows", lambda name: False)
+    monkeypatch.setattr(runtime, "tuned", lambda: True)
+    monkeypatch.setattr(runtime, "_keep_freed_memory", lambda: None)
+    monkeypatch.setenv("FER_JAX_CONFIGURED", "0")
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.delitem(sys.modules, "jax")
+    runtime.configure()
+    assert os.environ["XLA_FLAGS"] == ""
+
+
+def test_onednn_is_used_where_the_processor_computes_in_bfloat16(measured, tmp_path):
+    measured.delenv("FER_JAX_ONEDNN", raising=False)
+    measured.setenv("XLA_FLAGS", runtime.ONEDNN_FLAG)
+    measured.setattr(runtime.importlib.metadata, "version", lambda name: "0.12.0.1")
+    for features, expected in (("avx2 avx512_bf16", True), ("avx2 avx512f", False)):
+        cpuinfo = tmp_path / "cpuinfo"
+        cpuinfo.write_text(f"flags\t\t: fpu {features}\n")
+        measured.setattr(runtime, "CPUINFO", cpuinfo)
+        assert runtime.bfloat16() == expected
+    cpuinfo.write_text("flags\t\t: fpu amx_bf16\n")
+    assert runtime.bfloat16()
+    measured.setenv("XLA_FLAGS", "")
+    assert not runtime.bfloat16()
+    measured.setenv("XLA_FLAGS", runtime.ONEDNN_FLAG)
+    measured.setenv("FER_JAX_ONEDNN", "0")
+    assert not runtime.bfloat16()
+    measured.delenv("FER_JAX_ONEDNN")
+    measured.setattr(runtime.importlib.metadata, "version", lambda name: "0.10.2")
+    assert not runtime.bfloat16()
+
+
+def test_the_switch_turns_onednn_off():
+    assert runtime.ONEDNN_FLAG not in run(REPORT, FER_JAX_ONEDNN="0")["XLA_FLAGS"].split()
 
 
 def test_the_users_own_choices_stand():
     report = run(
         REPORT,
-        XLA_FLAGS=runtime.CPU_FLAG + "LIBRARY_FUSION_TYPE_DOT",
+        XLA_FLAGS=runtime.EIGEN_FLAG + "LIBRARY_FUSION_TYPE_DOT",
         JAX_COMPILATION_CACHE_DIR="/elsewhere",
     )
-    assert report["XLA_FLAGS"] == runtime.CPU_FLAG + "LIBRARY_FUSION_TYPE_DOT"
+    assert runtime.EIGEN_FLAG not in report["XLA_FLAGS"].split()
     assert report["JAX_COMPILATION_CACHE_DIR"] == "/elsewhere"
 
 
@@ -123,7 +166,9 @@ def test_it_is_too_late_once_jax_is_imported(monkeypatch):
 
 
 def test_tuned_and_plain_processes_compute_the_same():
-    assert run(NETWORK, "tuned") == pytest.approx(run(NETWORK, "plain", FER_JAX_TUNE="0"), rel=1e-4)
+    plain = run(NETWORK, "plain", "float32", FER_JAX_TUNE="0")
+    assert run(NETWORK, "tuned", "float32") == pytest.approx(plain, rel=1e-4)
+    assert run(NETWORK, "tuned", "bfloat16") == pytest.approx(plain, rel=0.05)
 
 
 @pytest.mark.skipif(

@@ -1,10 +1,8 @@
-"""Layers that give what flax's give, in a form that XLA runs faster on a CPU; elsewhere they are
-flax's.
+"""Layers equal to flax's in a form that XLA runs faster on a CPU; elsewhere they are flax's.
 
-x = convolve(x, 64, dtype=jnp.float32, name="conv1")   # nn.Conv(64, (3, 3), use_bias=False,
-name="conv1")(x) x = batch_norm_relu(x, train=True, name="norm1")   #
-nn.relu(nn.BatchNorm(use_running_average=False, name="norm1")(x)) x = max_pool(x)
-# nn.max_pool(x, (2, 2), (2, 2))
+x = convolve(x, 64, dtype, "conv1")   # nn.Conv(64, (3, 3), use_bias=False, name="conv1")(x)
+x = batch_norm_relu(x, True, dtype, "norm1")   # nn.relu(nn.BatchNorm(False, name="norm1")(x))
+x = max_pool(x)                       # nn.max_pool(x, (2, 2), (2, 2))
 """
 
 import functools
@@ -17,7 +15,8 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from fer_jax.models import shifted, winograd
+from fer_jax import runtime
+from fer_jax.models import convolution, winograd
 
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 EPSILON = 1e-5
@@ -26,42 +25,46 @@ MOMENTUM = 0.9
 # or images its transforms cost more than it saves; with more activations there would be too many
 # chunks to compile.
 MIN_WEIGHTS, MIN_IMAGES, MAX_ACTIVATIONS = 32 * 96, 8, 2**23
+SLICES = 16  # of a batch that are added element by element before their columns are summed
 
 
 def on_cpu() -> bool:
-    """Whether the forms below apply: accelerators run flax's own faster, and compute their
-    statistics in float32.
-    """
+    """Return whether the forms below apply: accelerators run flax's own layers faster."""
     return jax.default_backend() == "cpu"
 
 
-def convolve(x: jax.Array, width: int, dtype: Any, name: str) -> jax.Array:
-    """A 3x3 convolution to `width` channels without bias, within a module that is `nn.compact`; its
-    kernel is `nn.Conv`'s.
+def training_dtype() -> Any:
+    """Return the type of activations in training: bfloat16 where the device computes in it."""
+    return jnp.float32 if on_cpu() and not runtime.bfloat16() else jnp.bfloat16
 
-    x: [B, H, W, C] -> [B, H, W, width], bordered with zeros.
+
+def convolve(x: jax.Array, width: int, dtype: Any, name: str) -> jax.Array:
+    """Apply a 3x3 convolution to `width` channels without bias, inside an `nn.compact` module.
+
+    x: [B, H, W, C] -> [B, H, W, width], bordered with zeros; the kernel is `nn.Conv`'s.
     """
     settings = {"use_bias": False, "dtype": dtype, "kernel_init": KERNEL_INIT, "name": name}
-    # among several devices the chunks of images would be sent around
-    if on_cpu() and jax.device_count() == 1:
-        if x.shape[3] == 1:
-            return CpuConv(width, (3, 3), form=shifted.convolve, **settings)(x)
-        if _winograd_pays(x.shape, width):
-            return CpuConv(width, (3, 3), form=winograd.convolve, **settings)(x)
+    # Among several devices the chunks of images would be sent around.
+    if on_cpu() and jax.device_count() == 1 and (form := _fastest_form(x.shape, width, dtype)):
+        return CpuConv(width, (3, 3), form=form, **settings)(x)
     return nn.Conv(width, (3, 3), **settings)(x)
 
 
-def _winograd_pays(shape: tuple[int, ...], width: int) -> bool:
-    images, activations = shape[0], math.prod(shape[:3]) * max(shape[3], width)
-    return (
-        shape[3] * width >= MIN_WEIGHTS and images >= MIN_IMAGES and activations <= MAX_ACTIVATIONS
-    )
+def _fastest_form(shape: tuple[int, ...], width: int, dtype: Any) -> Callable | None:
+    images, channels = shape[0], shape[3]
+    if dtype == jnp.bfloat16:
+        return convolution.turned
+    if channels == 1:
+        return convolution.shifted
+    few = math.prod(shape[:3]) * max(channels, width) <= MAX_ACTIVATIONS
+    pays = channels * width >= MIN_WEIGHTS and images >= MIN_IMAGES and few
+    return winograd.convolve if pays else None
 
 
 class CpuConv(nn.Conv):
     """`nn.Conv` for 3x3 kernels, stride 1 and a border of zeros, computed by `form`."""
 
-    form: Callable[[jax.Array, jax.Array], jax.Array] = winograd.plain
+    form: Callable[[jax.Array, jax.Array], jax.Array] = convolution.plain
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -72,8 +75,9 @@ class CpuConv(nn.Conv):
 
 
 def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Array:
-    """Batch normalisation and a rectifier, within a module that is `nn.compact`; its variables are
-    `nn.BatchNorm`'s.
+    """Apply batch normalisation and a rectifier, inside an `nn.compact` module.
+
+    The variables are `nn.BatchNorm`'s.
     """
     if on_cpu():
         return BatchNormRelu(train=train, dtype=dtype, name=name)(x)
@@ -81,31 +85,44 @@ def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Arr
     return nn.relu(nn.BatchNorm(use_running_average=not train, **settings)(x))
 
 
-def column_sums(x: jax.Array) -> jax.Array:
-    """Sum of x [..., C] over all axes but the last, in float32 -> [C].
+def _wide(x: jax.Array) -> jax.Array:
+    """Return x in float32, or in float64 if it is that."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
-    As a matrix product with ones: on the CPU XLA's own reduction over leading axes runs at a
-    fraction of its speed.
+
+def channel_sums(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
+    """Return the sums of function(*arrays) over all axes but the last, in float32: [C].
+
+    Slices of the batch are added element by element, which XLA does in one pass, without a copy in
+    float32. The rest is a matrix product with ones: XLA's own reduction over leading axes runs at a
+    fraction of that speed on a CPU.
+
+    Args:
+        function: elementwise.
+        arrays: [B, ..., C], of one shape.
     """
-    rows = x.reshape(-1, x.shape[-1])
-    ones = jnp.ones((1, rows.shape[0]), rows.dtype)
-    return jnp.dot(ones, rows, preferred_element_type=jnp.float32)[0]
+    size = arrays[0].shape[0] // math.gcd(arrays[0].shape[0], SLICES)
+    starts = range(0, arrays[0].shape[0], size)
+    slices = (function(*(_wide(array[i : i + size]) for array in arrays)) for i in starts)
+    rows = functools.reduce(jnp.add, slices)
+    rows = rows.reshape(-1, rows.shape[-1])
+    return (jnp.ones((1, rows.shape[0]), rows.dtype) @ rows)[0]
 
 
 def _affine(x: jax.Array, rate: jax.Array, offset: jax.Array) -> jax.Array:
-    """x * rate + offset per channel, in x's type."""
+    """Return x * rate + offset per channel, computed in float32."""
     shape = (1,) * (x.ndim - 1) + (-1,)
-    return x * rate.astype(x.dtype).reshape(shape) + offset.astype(x.dtype).reshape(shape)
+    return _wide(x) * rate.reshape(shape) + offset.reshape(shape)
 
 
 @jax.custom_vjp
-def normalised_relu(
-    x: jax.Array, scale: jax.Array, bias: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """relu(scale * (x - mean) / sqrt(var + 1e-5) + bias) with the batch's own statistics.
+def normalised_relu(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, ...]:
+    """Return relu(scale * (x - mean) / sqrt(var + 1e-5) + bias) with the batch's own statistics.
 
     Args:
-        x: [..., C]; scale, bias: float32 [C].
+        x: [..., C].
+        scale: float32 [C].
+        bias: float32 [C].
 
     Returns:
         The activations, shaped as x, and the biased mean and variance, float32 [C], which take no
@@ -116,35 +133,34 @@ def normalised_relu(
 
 def _normalised_relu_forward(x, scale, bias):
     n = x.size // x.shape[-1]
-    mean = column_sums(x) / n
-    var = jnp.maximum(column_sums(jnp.square(x)) / n - jnp.square(mean), 0.0)
+    mean = channel_sums(lambda x: x, x) / n
+    var = jnp.maximum(channel_sums(jnp.square, x) / n - jnp.square(mean), 0.0)
     rate = scale * jax.lax.rsqrt(var + EPSILON)
-    y = jax.nn.relu(_affine(x, rate, bias - mean * rate))
+    y = jax.nn.relu(_affine(x, rate, bias - mean * rate)).astype(x.dtype)
     return (y, mean, var), (x, y, scale, mean, var)
 
 
 def _normalised_relu_backward(residuals, cotangents):
     """Ioffe & Szegedy, "Batch Normalization", ICML 2015, section 3, through the rectifier."""
     x, y, scale, mean, var = residuals
-    n = x.size // x.shape[-1]
+    n, slopes = x.size // x.shape[-1], cotangents[0]
     inverse = jax.lax.rsqrt(var + EPSILON)
-    gradient = jnp.where(y > 0, cotangents[0], 0)
-    dbias = column_sums(gradient)
-    dscale = (column_sums(gradient * x) - mean * dbias) * inverse
+    passed = lambda y, slopes: jnp.where(y > 0, slopes, 0)
+    dbias = channel_sums(passed, y, slopes)
+    along = channel_sums(lambda y, slopes, x: passed(y, slopes) * x, y, slopes, x)
+    dscale = (along - mean * dbias) * inverse
     rate = scale * inverse
     slope = rate * inverse * dscale / n  # of the part along x
     offset = rate * dbias / n - slope * mean
-    dx = _affine(gradient, rate, -offset) - _affine(x, slope, jnp.zeros_like(slope))
-    return dx, dscale, dbias
+    dx = _affine(passed(y, slopes), rate, -offset) - _affine(x, slope, jnp.zeros_like(slope))
+    return dx.astype(x.dtype), dscale, dbias
 
 
 normalised_relu.defvjp(_normalised_relu_forward, _normalised_relu_backward)
 
 
 class BatchNormRelu(nn.Module):
-    """Batch normalisation and a rectifier in one pass, named and shaped as `nn.BatchNorm`'s
-    variables are.
-    """
+    """Batch normalisation and a rectifier in one pass, with the variables of `nn.BatchNorm`."""
 
     train: bool
     dtype: Any = jnp.float32
@@ -158,7 +174,7 @@ class BatchNormRelu(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
         if not self.train:
             rate = scale * jax.lax.rsqrt(var.value + EPSILON)
-            return nn.relu(_affine(x, rate, bias - mean.value * rate))
+            return nn.relu(_affine(x, rate, bias - mean.value * rate)).astype(x.dtype)
         y, batch_mean, batch_var = normalised_relu(x, scale, bias)
         if not self.is_initializing():
             mean.value = MOMENTUM * mean.value + (1 - MOMENTUM) * batch_mean
@@ -167,16 +183,42 @@ class BatchNormRelu(nn.Module):
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """2x2 maximum with stride 2, [B, H, W, C] -> [B, H // 2, W // 2, C]; an odd last row or column
-    is dropped.
+    """Return the 2x2 maximum with stride 2: [B, H, W, C] -> [B, H // 2, W // 2, C].
 
-    The maximum of four strided views: the gradient of `nn.max_pool` (select-and-scatter) is several
-    times slower on the CPU. Where values tie, the gradient is shared among them rather than given
-    to the first.
+    An odd last row or column is dropped. The gradient of `nn.max_pool` (select-and-scatter) is
+    several times slower on a CPU. Where values tie, the gradient is shared among them rather than
+    given to the first.
     """
-    if not on_cpu():
-        return nn.max_pool(x, (2, 2), (2, 2))
-    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    x = x[:, :h, :w]
-    corners = [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    return functools.reduce(jnp.maximum, corners)
+    return _max_pool(x) if on_cpu() else nn.max_pool(x, (2, 2), (2, 2))
+
+
+@jax.custom_vjp
+def _max_pool(x: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.maximum, _corners(x))
+
+
+def _corners(x: jax.Array) -> list[jax.Array]:
+    """Return the four pixels of each 2x2 patch, each as an image of half the size."""
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    return [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+
+
+def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    y = _max_pool(x)
+    return y, (x, y)
+
+
+def _max_pool_backward(residuals, gradient):
+    x, y = residuals
+    images, height, width, channels = y.shape
+    ties = functools.reduce(jnp.add, ((corner == y).astype(jnp.float32) for corner in _corners(x)))
+    share = (_wide(gradient) / ties).astype(gradient.dtype)
+    patches = x[:, : 2 * height, : 2 * width].reshape(images, height, 2, width, 2, channels)
+    patches_of = lambda values: values[:, :, None, :, None]
+    towards_x = jnp.where(patches == patches_of(y), patches_of(share), 0)
+    dropped = [(0, size - 2 * half) for size, half in zip(x.shape[1:3], y.shape[1:3], strict=True)]
+    towards_x = towards_x.reshape(images, 2 * height, 2 * width, channels)
+    return (jnp.pad(towards_x, ((0, 0), *dropped, (0, 0))),)
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)

@@ -28,13 +28,6 @@ import jax.numpy as jnp
 CHUNK = 1_638_400
 
 
-def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """What `convolve` computes, by XLA's own convolution."""
-    return jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
 @jax.custom_vjp
 def convolve(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The correlation of x [B, H, W, C], bordered with zeros, with kernel [3, 3, C, O] -> [B, H, W,

@@ -1,3 +1,5 @@
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -91,6 +93,58 @@ def test_max_pool_equals_flax_in_value_and_gradient(height, width):
     np.testing.assert_allclose(ours[1], plain[1], atol=1e-6)
 
 
-def test_column_sums_accumulate_in_float32():
+def test_tied_maxima_share_the_gradient():
+    x = jnp.zeros((1, 2, 2, 1)).at[0, 0, 0, 0].set(jnp.array(1.0)).at[0, 1, 1, 0].set(1.0)
+    gradient = jax.grad(lambda x: layers.max_pool(x).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0.5, 0], [0, 0.5]])
+
+
+def test_channel_sums_accumulate_in_float32():
     x = jnp.ones((4096, 3), jnp.bfloat16)  # bfloat16 cannot count past 256
-    np.testing.assert_array_equal(layers.column_sums(x), [4096.0] * 3)
+    np.testing.assert_array_equal(layers.channel_sums(lambda x: x, x), [4096.0] * 3)
+
+
+@pytest.mark.parametrize("images", [1, 7, 24, 64])
+def test_channel_sums_are_sums_whatever_the_batch(images):
+    x, y = np.random.default_rng(0).normal(size=(2, images, 3, 2, 5)).astype(np.float32)
+    found = layers.channel_sums(lambda x, y: x * y, jnp.asarray(x), jnp.asarray(y))
+    np.testing.assert_allclose(found, (x * y).sum(axis=(0, 1, 2)), atol=1e-4)
+
+
+class Block(nn.Module):
+    """A convolution, batch norm with rectifier and pooling: ours, or plain flax."""
+
+    plain: bool
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x, train):
+        if self.plain:
+            x = nn.Conv(16, (3, 3), use_bias=False, name="conv")(x)
+            x = nn.BatchNorm(not train, momentum=0.9, epsilon=layers.EPSILON, name="norm")(x)
+            return nn.max_pool(nn.relu(x), (2, 2), (2, 2))
+        x = layers.convolve(x.astype(self.dtype), 16, self.dtype, "conv")
+        return layers.max_pool(layers.batch_norm_relu(x, train, self.dtype, "norm"))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("channels", [1, 12])
+def test_in_bfloat16_a_block_is_flaxs_in_float32_to_its_precision(train, channels):
+    """Value, statistics and gradients of images, kernel, scale and bias, by their mean error."""
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=(8, 10, 10, channels)), jnp.float32)
+    weights = jnp.asarray(random.normal(size=(8, 5, 5, 16)), jnp.float32)
+    variables = Block(True, None).init(jax.random.key(0), x, train=train)
+
+    def outcome(block):
+        def loss(params, x):
+            state = {**variables, "params": params}
+            y, updates = block.apply(state, x, train=train, mutable=["batch_stats"])
+            return (y.astype(jnp.float32) * weights).mean(), (y, updates)
+
+        return jax.value_and_grad(loss, (0, 1), has_aux=True)(variables["params"], x)
+
+    ours, plain = outcome(Block(False, jnp.bfloat16)), outcome(Block(True, None))
+    assert ours[0][1][0].dtype == jnp.bfloat16
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        assert np.abs(a - b).mean() < 0.1 * max(np.abs(b).mean(), 1e-3)  # values that tie move
