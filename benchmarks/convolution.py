@@ -1,48 +1,37 @@
-"""The CPU's convolutions (models/winograd.py, models/shifted.py) against XLA's, forwards and both
-gradients, by layer.
+"""The CPU's convolutions against XLA's, forwards and both gradients, layer by layer.
 
-    python benchmarks/convolution.py                    # the layers of the deliverable, batches of
-    8 to 256
+    python benchmarks/convolution.py                      # float32: shifted and Winograd's
+    python benchmarks/convolution.py --dtype bfloat16     # as in training, where oneDNN serves both
 
-Prints milliseconds, the fastest of the repeats, and the ratio; fer_jax/models/layers.py holds the
-limits that were read off.
+The layers are those of experiments/vgg.py. Prints milliseconds, the fastest of the repeats, and how
+many times as fast ours is; fer_jax/models/layers.py and convolution.py hold the limits that were
+read off.
 """
 
 import argparse
-import sys
 import time
 
-from fer_jax import cli, runtime
+from fer_jax import runtime
 
 LAYERS = (
-    (40, 1, 32),
-    (40, 32, 32),
-    (20, 32, 96),
-    (20, 96, 96),
-    (10, 96, 256),
-    (10, 256, 256),
-    (5, 256, 512),
-    (5, 512, 512),
+    *((40, 1, 32), (40, 32, 32), (20, 32, 96), (20, 96, 96)),
+    *((10, 96, 256), (10, 256, 256), (5, 256, 512), (5, 512, 512)),
 )
 
 
 def main() -> None:
     args = parse_arguments()
-    runtime.configure()
+    runtime.configure(training=args.dtype == "bfloat16")
     import jax
 
-    from fer_jax.models import shifted, winograd
+    from fer_jax.models import convolution, winograd
 
-    def back(convolve):
-        return lambda x, kernel, gradient: jax.vjp(lambda x: convolve(x, kernel), x)[1](gradient)[0]
-
-    def of_kernel(convolve):
-        return lambda x, kernel, gradient: jax.vjp(lambda kernel: convolve(x, kernel), kernel)[1](
-            gradient
-        )[0]
+    def passes(convolve):
+        towards = lambda at: lambda *all: jax.vjp(convolve, *all[:2])[1](all[2])[at]
+        return lambda x, kernel, gradient: convolve(x, kernel), towards(0), towards(1)
 
     print(
-        "batch  side  channels    forward: XLA, ours          to the image: XLA, ours     to the kernel: XLA, ours"
+        "batch  side  channels    forward: XLA, ours        to the image            to the kernel"
     )
     for batch in args.batches:
         for side, inputs, outputs in LAYERS:
@@ -51,48 +40,40 @@ def main() -> None:
                 (3, 3, inputs, outputs),
                 (batch, side, side, outputs),
             )
-            arrays = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
-            form, cells = (shifted if inputs == 1 else winograd).convolve, ""
-            for program, operands in (
-                (lambda convolve: convolve, arrays[:2]),
-                (back, arrays),
-                (of_kernel, arrays),
-            ):
-                xla, ours = (
-                    fastest(program(f), operands, args.repeats) for f in (winograd.plain, form)
+            keys = jax.random.split(jax.random.key(0), 3)
+            arrays = [
+                jax.random.normal(*each, args.dtype) for each in zip(keys, shapes, strict=True)
+            ]
+            ours = convolution.shifted if inputs == 1 else winograd.convolve
+            ours = convolution.turned if args.dtype == "bfloat16" else ours
+            cells = ""
+            for each in zip(passes(convolution.plain), passes(ours), strict=True):
+                xla, tuned = (
+                    fastest(jax.jit(each_pass), arrays, args.repeats) for each_pass in each
                 )
-                cells += f"  {xla:7.2f} ms {ours:7.2f} ms {xla / ours:5.2f}"
+                cells += f"  {xla:7.2f} {tuned:7.2f} ms {xla / tuned:5.2f}"
             print(f"{batch:5}  {side:4}  {inputs:3}-{outputs:3}  {cells}", flush=True)
 
 
-def fastest(function, operands, repeats: int) -> float:
-    """Milliseconds of the fastest call."""
-    import jax
-
-    compiled = jax.jit(function)
-    jax.block_until_ready(compiled(*operands))
+def fastest(compiled, operands, repeats: int) -> float:
+    """Return the milliseconds of the fastest call."""
     times = []
-    for _ in range(repeats):
+    for _ in range(repeats + 1):  # the first compiles
         began = time.perf_counter()
-        jax.block_until_ready(compiled(*operands))
+        compiled(*operands).block_until_ready()
         times.append(time.perf_counter() - began)
-    return 1000 * min(times)
+    return 1000 * min(times[1:])
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--batches",
-        type=int,
-        nargs="+",
-        default=[8, 32, 64, 128, 256],
-        help="default: 8 32 64 128 256",
-    )
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="calls to take the fastest of (default: 5)"
-    )
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    text = "images (default: 8 64 128)"
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 64, 128], help=text)
+    text = "default: float32"
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help=text)
+    text = "calls to take the fastest of (default: 5)"
+    parser.add_argument("--repeats", type=int, default=5, help=text)
     args = parser.parse_args()
     if min(*args.batches, args.repeats) < 1:
         parser.error("--batches and --repeats must be at least 1")
@@ -100,4 +81,4 @@ def parse_arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main))
+    main()

@@ -1,12 +1,13 @@
-"""A training step on the CPU: fer_jax's settings and layers against the same network in plain Flax.
+"""A training step on the CPU: fer_jax, plain Flax, and PyTorch in float32 and in bfloat16.
 
-    python benchmarks/train_step.py                # the network of experiments/vgg.py on what it
-    looks at, batch 128
+    python benchmarks/train_step.py        # the network of experiments/vgg.py, batch 128, 40x40
+    python benchmarks/train_step.py --torch-python ../other/.venv/bin/python
 
-Each side runs in a fresh process, since XLA's flags and the allocator are settings of a process.
-"Plain" is nn.Conv, nn.BatchNorm, nn.relu and nn.max_pool under jax's default settings. The sides
-take turns, so that another load on the machine meets both. Prints the fastest of the timed steps,
-after warm-up, and the ratio.
+"flax" is nn.Conv, nn.BatchNorm, nn.relu and nn.max_pool under jax's default settings. The sides of
+torch (extra `oracles`; left out where it is not installed) have the same layers with channels last,
+in float32 and under autocast. Each side is a fresh process, since flags and allocators are settings
+of a process; the sides take turns, so that another load on the machine meets all of them. Prints
+the fastest step of each side after warm-up, and each side's time as a multiple of ours.
 """
 
 import argparse
@@ -14,60 +15,101 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+SIDES = ("flax", "fer_jax", "torch-float32", "torch-bfloat16")
+WARM_UP = 3  # steps
+RATE, MOMENTUM = 0.01, 0.9
 
 
-def measure(plain: bool, batch: int, side: int, repeats: int) -> float:
-    """Seconds of the fastest of `repeats` steps."""
+def main() -> None:
+    args = parse_arguments()
+    if args.worker:
+        step = (torch_step if args.worker.startswith("torch") else jax_step)(args)
+        print(json.dumps(fastest(step, args.repeats)))
+        return
+    sides = [side for side in SIDES if not side.startswith("torch") or has_torch(args.torch_python)]
+    for side in sorted(set(SIDES) - set(sides)):
+        print(f"{side}: no torch in {args.torch_python}; see --help", file=sys.stderr)
+    seconds: dict[str, list[float]] = {side: [] for side in sides}
+    for _ in range(args.rounds):
+        for side in sides:
+            seconds[side].append(measure(side, args))
+            print(f"{side:15} {seconds[side][-1] * 1e3:8.0f} ms a step", flush=True)
+    ours = min(seconds["fer_jax"])
+    for side in sides:
+        print(f"{side:15} {min(seconds[side]) / ours:5.2f} times the time of fer_jax")
+
+
+def measure(side: str, args: argparse.Namespace) -> float:
+    """Return the seconds of the fastest step of one side, in a process of its own."""
+    python = args.torch_python if side.startswith("torch") else sys.executable
+    options = ["--worker", side, "--batch", args.batch, "--side", args.side]
+    options += ["--repeats", args.repeats, "--stages", json.dumps(args.stages)]
+    command = [python, __file__, *map(str, options)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout)
+
+
+def has_torch(python: str) -> bool:
+    command = [python, "-c", "import torch"]
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+def fastest(step: Callable[[], object], repeats: int) -> float:
+    """Return the seconds of the fastest of `repeats` calls, after the warm-up."""
+    times = []
+    for _ in range(WARM_UP + repeats):
+        began = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - began)
+    return min(times[WARM_UP:])
+
+
+def jax_step(args: argparse.Namespace) -> Callable[[], object]:
+    if args.worker == "fer_jax":
+        from fer_jax import runtime
+
+        runtime.configure(training=True)
     import jax
     import jax.numpy as jnp
     import optax
 
-    from fer_jax import config, models
+    from fer_jax import models
+    from fer_jax.models.layers import training_dtype
 
-    architecture = config.load(ROOT / "experiments" / "vgg.py").model
-    model = (
-        _plain_vgg(architecture["stages"])
-        if plain
-        else models.create({**architecture, "dropout": 0.0})
-    )
-    # plain Flax crops nothing: both are to do the same work
-    side = min(side, models.create(architecture).crop)
-    images = jax.random.uniform(jax.random.key(0), (batch, side, side, 1))
-    labels = jnp.arange(batch) % 7
+    architecture = {"family": "vgg", "stages": args.stages}
+    ours = args.worker == "fer_jax"
+    model = models.create(architecture, training_dtype()) if ours else plain_vgg(args.stages)
+    images = jax.random.uniform(jax.random.key(0), (args.batch, args.side, args.side, 1))
+    labels = jnp.arange(args.batch) % 7
     variables = model.init(jax.random.key(1), images[:1])
-    optimizer = optax.sgd(0.01, 0.9, nesterov=True)
+    optimizer = optax.sgd(RATE, MOMENTUM, nesterov=True)
 
     def loss_fn(params, statistics):
-        logits, updates = model.apply(
-            {"params": params, "batch_stats": statistics},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-        )
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), updates[
-            "batch_stats"
-        ]
+        variables = {"params": params, "batch_stats": statistics}
+        logits, updates = model.apply(variables, images, train=True, mutable=["batch_stats"])
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        return loss, updates["batch_stats"]
 
-    def step(params, statistics, state):
+    def update(params, statistics, state):
         gradient, statistics = jax.grad(loss_fn, has_aux=True)(params, statistics)
         updates, state = optimizer.update(gradient, state, params)
         return optax.apply_updates(params, updates), statistics, state
 
-    step = jax.jit(step, donate_argnums=(0, 1, 2))
-    carry = (variables["params"], variables["batch_stats"], optimizer.init(variables["params"]))
-    carry = jax.block_until_ready(step(*carry))
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        carry = jax.block_until_ready(step(*carry))
-        times.append(time.perf_counter() - began)
-    return min(times)
+    update = jax.jit(update, donate_argnums=(0, 1, 2))
+    params = variables["params"]
+    carry = [(params, variables["batch_stats"], optimizer.init(params))]
+
+    def step():
+        carry[0] = jax.block_until_ready(update(*carry[0]))
+
+    return step
 
 
-def _plain_vgg(stages):
+def plain_vgg(stages: list[list[int]]):
     import flax.linen as nn
 
     class Plain(nn.Module):
@@ -84,47 +126,53 @@ def _plain_vgg(stages):
     return Plain()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--side", type=int, default=48)
-    parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3, help="processes of each side (default: 3)")
-    parser.add_argument("--worker", choices=("plain", "tuned"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if min(args.repeats, args.rounds) < 1:
-        parser.error("--repeats and --rounds must be at least 1")
-    if args.worker:
-        if args.worker == "tuned":
-            from fer_jax import runtime
+def torch_step(args: argparse.Namespace) -> Callable[[], object]:
+    import torch
+    from torch import nn
 
-            runtime.configure()
-        print(json.dumps(measure(args.worker == "plain", args.batch, args.side, args.repeats)))
-        return
-    seconds = {"plain": [], "tuned": []}
-    for _ in range(args.rounds):
-        for worker, found in seconds.items():
-            command = [
-                sys.executable,
-                __file__,
-                "--worker",
-                worker,
-                "--batch",
-                str(args.batch),
-                "--side",
-                str(args.side),
-            ]
-            command += ["--repeats", str(args.repeats)]
-            found.append(
-                json.loads(
-                    subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                )
-            )
-            print(f"{worker:6} {found[-1] * 1e3:8.0f} ms a step", flush=True)
-    ratio = min(seconds["plain"]) / min(seconds["tuned"])
-    print(f"fer_jax is {ratio:.2f} times as fast")
+    modules, channels = [], 1
+    for stage in args.stages:
+        for width in stage:
+            convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+            modules += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            channels = width
+        modules.append(nn.MaxPool2d(2))
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 7)]
+    network = nn.Sequential(*modules, *head).to(memory_format=torch.channels_last)
+    images = torch.rand(args.batch, 1, args.side, args.side).to(memory_format=torch.channels_last)
+    labels = torch.arange(args.batch) % 7
+    optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, nesterov=True)
+
+    def step():
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=args.worker.endswith("bfloat16")):
+            logits = network((images - 0.508) / 0.255)
+            loss = nn.functional.cross_entropy(logits, labels)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def parse_arguments() -> argparse.Namespace:
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser.add_argument("--batch", type=int, default=128, help="images (default: 128)")
+    parser.add_argument("--side", type=int, default=40, help="of the images (default: 40)")
+    parser.add_argument("--repeats", type=int, default=10, help="timed steps (default: 10)")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of a side (default: 3)")
+    text = "interpreter that has torch (default: this one)"
+    parser.add_argument("--torch-python", default=sys.executable, metavar="PATH", help=text)
+    parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--stages", type=json.loads, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if min(args.batch, args.side, args.repeats, args.rounds) < 1:
+        parser.error("--batch, --side, --repeats and --rounds must be at least 1")
+    if args.stages is None:
+        from fer_jax import config
+
+        args.stages = config.load(ROOT / "experiments" / "vgg.py").model["stages"]
+    return args
 
 
 if __name__ == "__main__":

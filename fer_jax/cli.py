@@ -58,11 +58,11 @@ def main() -> int:
     return 0  # not reached: a script ends in sys.exit
 
 
-def run(main: Callable[[], int | None]) -> int:
+def run(main: Callable[[], int | None], training: bool = False) -> int:
     """Call `main`; its exit code, 2 after an `InputError` or a failed read or write, 128 + N after
     signal N.
     """
-    runtime.configure()
+    runtime.configure(training)
     try:
         with _signals_raised(), _warnings_in_one_line():
             code = main() or 0

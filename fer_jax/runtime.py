@@ -4,10 +4,10 @@
     runtime.configure()      # before anything imports jax
     import jax
 
-On x86-64 Linux without an accelerator, with a jax that was measured: convolutions by Eigen or, where
-the processor computes in bfloat16 and jaxlib carries oneDNN, by that (networks then train in
-bfloat16; all that is reported or attacked stays float32), and memory that is kept. A user's own
-settings stay. `FER_JAX_ONEDNN=0` turns oneDNN and bfloat16 off, `FER_JAX_TUNE=0` everything.
+On x86-64 Linux without an accelerator, with a jax that was measured: memory that is kept, and
+convolutions by Eigen; in training by oneDNN, where jaxlib carries it and the processor computes in
+bfloat16, in which networks then train. What is reported or attacked is float32 everywhere. A user's
+own settings stay. `FER_JAX_ONEDNN=0` turns oneDNN off, and `FER_JAX_TUNE=0` everything.
 """
 
 import ctypes
@@ -36,8 +36,11 @@ _MADV_HUGEPAGE = 14  # in Linux's mman.h
 HUGE = 3 << 29
 
 
-def configure() -> None:
+def configure(training: bool = False) -> None:
     """Set the process up for JAX; idempotent. Has no effect on settings that the user has made.
+
+    Args:
+        training: the process trains a network.
 
     Raises:
         RuntimeError: jax has been imported already, and with it XLA's flags read.
@@ -49,17 +52,23 @@ def configure() -> None:
     os.environ["FER_JAX_CONFIGURED"] = str(os.getpid())
     if tuned():
         _keep_freed_memory()
-        for flag in (EIGEN_FLAG, *([ONEDNN_FLAG] if _onednn_pays() else [])):
-            name = flag.partition("=")[0]
-            flags = os.environ.get("XLA_FLAGS", "")
-            if name not in flags and knows(name):
-                os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
-    _use_compilation_cache()
+        _add_flag(EIGEN_FLAG)
+        if training and _onednn_pays():
+            _add_flag(ONEDNN_FLAG)
+    if not bfloat16():  # jaxlib cannot keep programs that call oneDNN; they compile in seconds
+        _use_compilation_cache()
 
 
 def bfloat16() -> bool:
     """Return whether networks train in bfloat16 on this CPU: it computes in it, and oneDNN is on."""
     return ONEDNN_FLAG in os.environ.get("XLA_FLAGS", "").split() and _onednn_pays()
+
+
+def _add_flag(flag: str) -> None:
+    """Append to XLA's flags one that jaxlib knows and the user has not set."""
+    name, flags = flag.partition("=")[0], os.environ.get("XLA_FLAGS", "")
+    if name not in flags and knows(name):
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()
 
 
 def knows(name: str) -> bool:

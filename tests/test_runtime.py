@@ -11,9 +11,9 @@ import pytest
 from fer_jax import runtime
 
 REPORT = """
-import json, os
+import json, os, sys
 from fer_jax import runtime
-runtime.configure()
+runtime.configure(training="training" in sys.argv)
 runtime.configure()
 print(json.dumps({k: os.environ.get(k, "") for k in ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR")}))
 """
@@ -21,8 +21,8 @@ print(json.dumps({k: os.environ.get(k, "") for k in ("XLA_FLAGS", "JAX_COMPILATI
 NETWORK = """
 import json, sys
 from fer_jax import runtime
-if sys.argv[1] == "tuned":
-    runtime.configure()
+if sys.argv[1] != "plain":
+    runtime.configure(training=sys.argv[1] == "training")
 import jax, jax.numpy as jnp
 from fer_jax import models
 architecture = {"family": "vgg", "stages": [[8, 8], [16]]}
@@ -67,6 +67,11 @@ def run(code, *arguments, **environment):
     return json.loads(done.stdout)
 
 
+def onednn() -> bool:
+    """Whether training uses oneDNN here."""
+    return runtime.tuned() and runtime._onednn_pays()
+
+
 @pytest.fixture
 def measured(monkeypatch):
     """A machine to which the settings apply, whatever this one is."""
@@ -106,8 +111,17 @@ def test_a_gpu_plugin_turns_them_off(measured):
 def test_flags_are_appended_once_to_the_users_own():
     flags = run(REPORT, XLA_FLAGS="--xla_cpu_enable_fast_math=false")["XLA_FLAGS"].split()
     assert flags[0] == "--xla_cpu_enable_fast_math=false"
-    ours = [runtime.EIGEN_FLAG] * runtime.tuned() + [runtime.ONEDNN_FLAG] * runtime.bfloat16()
-    assert flags[1:] == ours
+    assert flags[1:] == [runtime.EIGEN_FLAG] * runtime.tuned()
+
+
+@pytest.mark.skipif(not onednn(), reason="no oneDNN in jaxlib, or no bfloat16 in the processor")
+def test_training_adds_onednn_and_keeps_no_programs_which_jaxlib_cannot_write():
+    report = run(REPORT, "training")
+    assert report["XLA_FLAGS"].split() == [runtime.EIGEN_FLAG, runtime.ONEDNN_FLAG]
+    assert report["JAX_COMPILATION_CACHE_DIR"] == ""
+    report = run(REPORT, "training", FER_JAX_ONEDNN="0")
+    assert report["XLA_FLAGS"].split() == [runtime.EIGEN_FLAG]
+    assert report["JAX_COMPILATION_CACHE_DIR"] != ""
 
 
 def test_a_flag_that_jaxlib_does_not_know_is_not_set(monkeypatch):
@@ -120,7 +134,7 @@ def test_a_flag_that_jaxlib_does_not_know_is_not_set(monkeypatch):
     monkeypatch.setenv("FER_JAX_CONFIGURED", "0")
     monkeypatch.setenv("XLA_FLAGS", "")
     monkeypatch.delitem(sys.modules, "jax")
-    runtime.configure()
+    runtime.configure(training=True)
     assert os.environ["XLA_FLAGS"] == ""
 
 
@@ -145,10 +159,6 @@ def test_onednn_is_used_where_the_processor_computes_in_bfloat16(measured, tmp_p
     assert not runtime.bfloat16()
 
 
-def test_the_switch_turns_onednn_off():
-    assert runtime.ONEDNN_FLAG not in run(REPORT, FER_JAX_ONEDNN="0")["XLA_FLAGS"].split()
-
-
 def test_the_users_own_choices_stand():
     report = run(
         REPORT,
@@ -168,7 +178,8 @@ def test_it_is_too_late_once_jax_is_imported(monkeypatch):
 def test_tuned_and_plain_processes_compute_the_same():
     plain = run(NETWORK, "plain", "float32", FER_JAX_TUNE="0")
     assert run(NETWORK, "tuned", "float32") == pytest.approx(plain, rel=1e-4)
-    assert run(NETWORK, "tuned", "bfloat16") == pytest.approx(plain, rel=0.05)
+    assert run(NETWORK, "training", "float32") == pytest.approx(plain, rel=1e-4)
+    assert run(NETWORK, "training", "bfloat16") == pytest.approx(plain, rel=0.05)
 
 
 @pytest.mark.skipif(

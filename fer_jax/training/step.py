@@ -15,6 +15,7 @@ import optax
 
 from fer_jax import models
 from fer_jax.config import Config
+from fer_jax.models.layers import training_dtype
 from fer_jax.models.model_file import ModelFile
 from fer_jax.training import losses, starts
 from fer_jax.training.adversary import make_loss
@@ -42,11 +43,6 @@ class State:
     key: jax.Array
     # [N, C], mean probabilities given to each training row; without distillation one idle row
     beliefs: jax.Array
-
-
-def activation_dtype() -> Any:
-    """Return float32 on the CPU, where bfloat16 convolutions are emulated, else bfloat16."""
-    return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
 
 
 def make_schedule(config: Config, steps: int) -> optax.Schedule:
@@ -136,7 +132,7 @@ def make_step(
         side: of the views, in pixels.
         steps: in the whole run.
     """
-    dtype = activation_dtype()
+    dtype = training_dtype()
     model = models.create(config.model, dtype)
     gradient = jax.value_and_grad(make_loss(model.apply, config.adversary), has_aux=True)
     taught_by = [models.create(teacher.architecture, dtype).apply for teacher in teachers]
