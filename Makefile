@@ -1,5 +1,6 @@
 # make demo: the camera (or the shipped clip) through the shipped model.  make test: lint, types, tests.
-PYTHON ?= python3
+# make PYTHON=... takes that one; otherwise the fastest that is found.
+PYTHON =
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
@@ -23,8 +24,7 @@ clean:
 	rm -rf .venv build dist
 
 .venv/.created:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fer_jax needs Python 3.11 or newer; name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	@python=$$(scripts/find_python.sh $(PYTHON)) && echo "making .venv with $$python" && $$python -m venv .venv
 	@touch $@
 
 .venv/.installed: .venv/.created pyproject.toml
