@@ -1,8 +1,5 @@
-"""The fuzzer of benchmarks/ in small: what it finds is a bug in a reader, and the judge is shown to
-catch each fault.
-"""
+"""The fuzzer in small: what it finds is a bug in a reader; the judge is shown to catch faults."""
 
-import importlib.util
 import mmap
 import os
 import pickle
@@ -11,7 +8,6 @@ import struct
 import subprocess
 import sys
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +20,15 @@ from fer_jax.data import sources
 from fer_jax.data import tables as tables_reader
 from fer_jax.errors import InputError
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "fuzz"
-spec = importlib.util.spec_from_file_location("fuzzing", BENCHMARKS / "fuzzing" / "__init__.py")
-sys.modules["fuzzing"] = package = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(package)
+FUZZ = Path(__file__).resolve().parents[1] / "fuzz"
+sys.path.insert(0, str(FUZZ))
 
-from fuzzing import models, pictures, tables, worker
-from fuzzing.judge import Judge
-from fuzzing.targets import TARGETS, Target
+import model_inputs as models
+import picture_inputs as pictures
+import table_inputs as tables
+import worker
+from judge import Judge
+from targets import TARGETS, Target
 
 
 @pytest.fixture(scope="module")
@@ -63,92 +60,68 @@ def test_some_inputs_are_accepted_and_some_refused(judge, name):
 
 def huge(segment):
     """A JPEG's start of frame, claiming 8191x8191."""
-    return (
-        segment[:5] + b"\x1f\xff\x1f\xff" + segment[9:] if segment[1] in (0xC0, 0xC2) else segment
-    )
+    return pictures.resized(segment, 8191, 8191)
 
 
 def scans(count):
-    *head, end = map(huge, pictures._jpeg_segments(2))
+    *head, end = map(huge, pictures.jpeg_segments(2))
     return b"".join([*head, *[segment for segment in head if segment[1] == 0xDA] * count, end])
 
 
 def model(**changes):
-    return pickle.dumps(pickle.loads(models._good()) | changes, 4)
+    return pickle.dumps(pickle.loads(models.good()) | changes, 4)
 
 
 def npz(header):
-    members = [("train_images.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)]
-    return tables._zip(members, zipfile.ZIP_STORED)
+    array = b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header
+    return tables.zip_of([("train_images.npy", array)])
 
 
 def misnamed():
     """An archive whose directory flags a name as UTF-8, which it is not."""
-    return tables._zip([("fer2013\u00e9.csv", b"x\n")], zipfile.ZIP_STORED).replace(
-        "\u00e9".encode(), b"\xff\xfe"
-    )
+    whole = tables.zip_of([("fer2013\u00e9.csv", b"x\n")])
+    return whole.replace("\u00e9".encode(), b"\xff\xfe")
 
 
 def endless():
     """A 48x48 PNG whose end claims to be 2 GB long."""
-    whole = pictures._encoded(".png", 0)
+    whole = pictures.encoded(".png", 0)
     at = whole.rindex(b"IEND")
     return whole[: at - 4] + b"\x7f\xff\xff\xff" + whole[at:]
 
 
-FINDINGS = {
-    "64 MB of line breaks in 64 kB": ("zip", "archive.zip", lambda: tables._bomb(b"\n")),
-    "a member's name of 60 kB": (
-        "zip",
-        "a.zip",
-        lambda: tables._zip([("d/" * 30_000 + "fer2013.csv", b"x\n")], 0),
-    ),
-    "a member's name that is no UTF-8": ("zip", "archive.zip", lambda: misnamed()),
-    "a folder in an archive's place": ("zip", "archive.zip/train.csv", lambda: b""),
+def vgg(stages):
+    return model(architecture={"family": "vgg", "stages": stages})
+
+
+TENSOR = {"a": {"dtype": "float32", "shape": [10**12], "bytes": b"abcd"}}
+LONG_HEADER = b"{'descr': '" + b"x" * 9000 + b"'}"
+FOLDED = "d/" * 30_000 + "fer2013.csv"
+GIANT = [(b"IHDR", b"\0\0\x79\0\0\0\x79\0\x08\2\0\0\0")]
+FINDINGS = {  # the reader, the file, and what makes it
+    "64 MB of line breaks in 64 kB": ("zip", "a.zip", lambda: tables.zip_bomb(b"\n")),
+    "a member's name of 60 kB": ("zip", "a.zip", lambda: tables.zip_of([(FOLDED, b"x\n")])),
+    "a member's name that is no UTF-8": ("zip", "a.zip", misnamed),
+    "a folder in an archive's place": ("zip", "a.zip/train.csv", bytes),
     "a directory that lies before the file": (
-        "npz",
-        "fer2013.npz",
+        *("npz", "fer2013.npz"),
         lambda: npz(b"")[:-6] + b"\xff\xff\xff\x7f\0\0",
     ),
     "an array header with deep brackets": ("npz", "fer2013.npz", lambda: npz(b"(" * 5000)),
-    "an array header with much to say": (
-        "npz",
-        "fer2013.npz",
-        lambda: npz(b"{'descr': '" + b"x" * 9000 + b"'}"),
-    ),
-    "a folder with a line break": ("folders", "train/a\nb/x.png", lambda: b""),
-    "a folder in a picture's place": ("folders", "train/happy/x.png/y", lambda: b""),
+    "an array header with much to say": ("npz", "fer2013.npz", lambda: npz(LONG_HEADER)),
+    "a folder with a line break": ("folders", "train/a\nb/x.png", bytes),
+    "a folder in a picture's place": ("folders", "train/happy/x.png/y", bytes),
     "a picture of 48 x 48 that claims more": ("folders", "train/happy/x.jpg", lambda: scans(1)),
-    "a PNG chunk of 1.2 GB": ("picture", "picture", lambda: pictures._PNG + b"IDATIDAT" * 9),
-    "a PNG's last chunk of 2 GB": ("picture", "picture", lambda: endless()),
-    "a face's last chunk of 2 GB": ("folders", "train/happy/x.png", lambda: endless()),
-    "a PNG of 3 GB": (
-        "picture",
-        "picture",
-        lambda: pictures._png_bytes([(b"IHDR", b"\0\0\x79\0\0\0\x79\0\x08\2\0\0\0")]),
-    ),
+    "a PNG chunk of 1.2 GB": ("picture", "picture", lambda: pictures.PNG + b"IDATIDAT" * 9),
+    "a PNG's last chunk of 2 GB": ("picture", "picture", endless),
+    "a face's last chunk of 2 GB": ("folders", "train/happy/x.png", endless),
+    "a PNG of 3 GB": ("picture", "picture", lambda: pictures.png_bytes(GIANT)),
     "a JPEG of 1000 passes": ("picture", "picture", lambda: scans(100)),
     "a name of 100 kB": ("model", "model.pkl", lambda: model(variables={"x" * 10**5: 1})),
-    "a tensor of 10^12": (
-        "model",
-        "model.pkl",
-        lambda: model(variables={"a": {"dtype": "float32", "shape": [10**12], "bytes": b"abcd"}}),
-    ),
-    "250 layers": (
-        "model",
-        "model.pkl",
-        lambda: model(architecture={"family": "vgg", "stages": [[2] * 250]}),
-    ),
-    "a million stages": (
-        "model",
-        "model.pkl",
-        lambda: model(architecture={"family": "vgg", "stages": [[2]] * 10**6}),
-    ),
-    "a width of 10^9": (
-        "model",
-        "model.pkl",
-        lambda: model(architecture={"family": "vgg", "stages": [[10**9] * 3]}),
-    ),
+    "a tensor of 10^12": ("model", "model.pkl", lambda: model(variables=TENSOR)),
+    "250 layers": ("model", "model.pkl", lambda: vgg([[2] * 250])),
+    "a million stages": ("model", "model.pkl", lambda: vgg([[2]] * 10**6)),
+    "a width of 10^9": ("model", "model.pkl", lambda: vgg([[10**9] * 3])),
 }
 
 
@@ -156,7 +129,7 @@ FINDINGS = {
 def test_findings_are_refused_soon_and_cheaply(judge, name, path, make):
     files = {path: make()}
     if name == "folders":
-        files |= {"test/happy/PublicTest_1.png": pictures._encoded(".png", 0)}
+        files |= {"test/happy/PublicTest_1.png": pictures.encoded(".png", 0)}
     outcome = judge(name, files)
     assert (outcome.accepted, outcome.fault) == (False, "")
     assert outcome.peak < 2**28
@@ -165,7 +138,7 @@ def test_findings_are_refused_soon_and_cheaply(judge, name, path, make):
 def test_files_and_arrays_of_too_many_rows_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tables_reader, "MAX_ROWS", 4)
     monkeypatch.setattr(npz_reader, "MAX_ROWS", 4)
-    (tmp_path / "fer2013.csv").write_bytes(tables._csv("fer2013.csv"))
+    (tmp_path / "fer2013.csv").write_bytes(tables.csv_of("fer2013.csv"))
     with pytest.raises(InputError, match=r"fer2013.csv: must have at most 4 lines, has more"):
         sources.find(tmp_path).read()
     (tmp_path / "fer2013.csv").unlink()
@@ -254,7 +227,7 @@ def test_a_hang_and_a_crash_are_seen_and_survived(code, fault):
 
 
 def run(*arguments, **environment):
-    command = [sys.executable, BENCHMARKS / "fuzz.py", *arguments]
+    command = [sys.executable, FUZZ / "fuzz.py", *arguments]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 

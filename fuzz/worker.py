@@ -1,6 +1,6 @@
-"""One line of JSON per line on stdin: read the files of a target's input and say what became of it.
+"""For each line of JSON on stdin, read the files of a target's input and say what became of it.
 
-Run by `fuzzing.judge`, in an empty folder of its own, so that a crash, a hang or an executed pickle
+Run by `judge.py`, in an empty folder of its own, so that a crash, a hang or an executed pickle
 happens to it alone.
 """
 
@@ -10,10 +10,11 @@ import time
 import warnings
 from pathlib import Path
 
-from fer_jax.data.fer2013 import DataWarning
+from mutate import CANARY
+from targets import TARGETS, Target
+
+from fer_jax.data import DataWarning
 from fer_jax.errors import InputError
-from fuzzing.mutate import CANARY
-from fuzzing.targets import TARGETS, Target
 
 LONGEST_MESSAGE = 1000  # characters, the path of the file not counted
 MEMORY, MEMORY_PER_BYTE = 2**30, 8  # what one input may add to the process
@@ -21,9 +22,7 @@ SECONDS = 10.0  # of processor time that one input may take; nearly all take mil
 
 
 def examine(target: Target, folder: Path) -> dict:
-    """Let `target` read `folder`: {"accepted": bool, "fault": str ("" for none), "seconds": float,
-    "peak": bytes}.
-    """
+    """Let `target` read `folder`, and return the fields of a `judge.Outcome`."""
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     before, began = _restart_peak(), time.process_time()
     accepted, fault = False, ""
@@ -32,7 +31,7 @@ def examine(target: Target, folder: Path) -> dict:
         accepted = True
     except InputError as error:
         fault = _fault_of_message(str(error), folder)
-    # MemoryError and SystemExit too: nothing else may leave a reader
+    # MemoryError and SystemExit too: nothing else may leave a reader.
     except BaseException as error:
         fault = f"raised {type(error).__name__}: {str(error)[:300]}"
     seconds, peak = time.process_time() - began, max(0, _memory("VmHWM") - before)
@@ -55,9 +54,8 @@ def _fault_of_message(message: str, folder: Path) -> str:
     if not message.isprintable():
         return f"a message of more than one plain line: {message[:300]!r}"
     length = len(message.replace(str(folder), ""))
-    return (
-        f"a message of {length:,} characters: {message[:300]}" if length > LONGEST_MESSAGE else ""
-    )
+    long = length > LONGEST_MESSAGE
+    return f"a message of {length:,} characters: {message[:300]}" if long else ""
 
 
 def _restart_peak() -> int:
@@ -69,7 +67,7 @@ def _restart_peak() -> int:
 
 
 def _memory(field: str) -> int:
-    """VmRSS or VmHWM, the resident memory and its peak in bytes; 0 where the system does not say."""
+    """VmRSS or VmHWM: the resident memory or its peak, bytes; 0 where the system does not say."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
@@ -83,11 +81,8 @@ def main() -> None:
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
         request = json.loads(line)
-        print(
-            json.dumps(examine(TARGETS[request["target"]], Path(request["folder"]))),
-            file=replies,
-            flush=True,
-        )
+        reply = examine(TARGETS[request["target"]], Path(request["folder"]))
+        print(json.dumps(reply), file=replies, flush=True)
 
 
 if __name__ == "__main__":

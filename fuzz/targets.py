@@ -5,14 +5,16 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+import model_inputs as models
 import numpy as np
+import picture_inputs as pictures
+import table_inputs as tables
+from mutate import Files
 
 from fer_jax import faces
 from fer_jax.data import extra, ferplus, sources
 from fer_jax.data.fer2013 import Split, bundle
 from fer_jax.models import model_file
-from fuzzing import models, pictures, tables
-from fuzzing.mutate import Files
 
 
 class Target(NamedTuple):

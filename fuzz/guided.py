@@ -1,8 +1,6 @@
-"""One target under libFuzzer, which keeps the decisions that reach new lines of the readers and
-varies those.
+"""One target under libFuzzer, which varies the decisions that reach new lines of the readers.
 
-Run by `fuzz/fuzz.py --engine atheris`, in an empty folder: python -m fuzzing.coverage TARGET OUT
--runs=1000
+Run by `fuzz/fuzz.py --engine atheris`, in an empty folder: python guided.py TARGET OUT -runs=1000
 """
 
 import hashlib
@@ -16,9 +14,9 @@ import atheris  # pyright: ignore
 READERS = ["fer_jax", "zipfile", "gzip", "tarfile", "csv", "pickletools", "numpy.lib.format"]
 
 with atheris.instrument_imports(include=READERS):  # pyright: ignore
-    from fuzzing.judge import write
-    from fuzzing.targets import TARGETS
-    from fuzzing.worker import examine, make_warnings_faults
+    from judge import write
+    from targets import TARGETS
+    from worker import examine, make_warnings_faults
 
 
 class Decisions(Random):

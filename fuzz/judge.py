@@ -1,4 +1,4 @@
-"""Readers on trial in a process of their own, which is killed if it hangs and replaced if it dies."""
+"""Try readers in a process of their own, which is killed if it hangs and replaced if it dies."""
 
 import json
 import os
@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fuzzing.mutate import Files
+from mutate import Files
 
-# by the clock, after which the process is killed: a busy machine may stall it for long
+# By the clock, after which the process is killed: a busy machine may stall it for long.
 SECONDS = 120.0
-_WORKER = (sys.executable, "-P", "-m", "fuzzing.worker")
+_WORKER = (sys.executable, str(Path(__file__).resolve().with_name("worker.py")))
 
 
 class Outcome(NamedTuple):
-    """What a reader made of an input: `fault` is "" if it was accepted, or refused as it should be."""
+    """What a reader made of an input; `fault` is "" if it was accepted, or refused as it should."""
 
     accepted: bool
     fault: str
@@ -28,9 +28,7 @@ class Outcome(NamedTuple):
 
 
 class Judge:
-    """Called with a target's name and an input it gives an `Outcome`. A context manager: it owns a
-    process and a folder.
-    """
+    """Call it with a target's name and an input: an `Outcome`. Within `with`: it owns a process."""
 
     def __init__(self, seconds: float = SECONDS, command: Sequence[str] = _WORKER):
         self._seconds, self._command = seconds, command
@@ -75,15 +73,12 @@ class Judge:
         return Outcome(False, f"the process died with status {process.wait()}", 0.0, 0)
 
     def _start(self) -> subprocess.Popen:
-        """Returns once the worker has imported everything: its start is not to count as the first
-        input's time.
-        """
+        """Return once the worker has imported everything, so that the first input is not blamed."""
         self._cage.mkdir()
-        path = os.pathsep.join([str(Path(__file__).resolve().parents[1]), *sys.path])
         self._process = process = subprocess.Popen(
             self._command,
             cwd=self._cage,
-            env={**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "JAX_PLATFORMS": "cpu"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # what libpng and libjpeg mutter about damage
@@ -91,9 +86,8 @@ class Judge:
         )
         assert process.stdout
         if process.stdout.readline() != "ready\n":
-            raise RuntimeError(
-                f"{' '.join(self._command)} did not start: run it by hand to see why"
-            )
+            command = " ".join(self._command)
+            raise RuntimeError(f"{command} did not start: run it by hand to see why")
         return process
 
     def _stop(self) -> None:
