@@ -1,5 +1,4 @@
-"""Our network in torch, and pyautoattack's stages as functions of arrays: what the oracles of
-attacks run on.
+"""Our network in torch, and pyautoattack's stages as functions of arrays.
 
     network = torch_oracle.network(model_file.load("my_own_model.pkl"))
     found = torch_oracle.stages(network, eps=8 / 255, norm="linf")["apgd-ce"](images, labels)
@@ -27,9 +26,7 @@ KNOWN = {"family", "stages", "dropout", "crop", "classes"}
 
 
 class Vgg(nn.Module):
-    """`models.vgg.Model` in evaluation mode: float32 images [B, 1, H, W] in [0, 1] -> logits [B,
-    classes].
-    """
+    """`models.vgg.Model` in evaluation mode: images [B, 1, H, W] -> logits [B, classes]."""
 
     def __init__(self, model: ModelFile):
         super().__init__()
@@ -38,29 +35,24 @@ class Vgg(nn.Module):
         modules = []
         for i, stage in enumerate(model.architecture["stages"], 1):
             for j in range(1, len(stage) + 1):
-                modules += [_convolution(params[f"conv{i}_{j}"]["kernel"])]
-                modules += [
-                    _batch_norm(**params[f"norm{i}_{j}"], **statistics[f"norm{i}_{j}"]),
-                    nn.ReLU(),
-                ]
+                norm = f"norm{i}_{j}"
+                modules.append(_convolution(params[f"conv{i}_{j}"]["kernel"]))
+                modules += [_batch_norm(**params[norm], **statistics[norm]), nn.ReLU()]
             modules.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*modules)
-        features, classes = params["logits"]["kernel"].shape
-        self.logits = nn.Linear(features, classes)
-        self.logits.load_state_dict(
-            _tensors(weight=params["logits"]["kernel"].T, bias=params["logits"]["bias"])
-        )
+        kernel, bias = params["logits"]["kernel"], params["logits"]["bias"]
+        self.logits = nn.Linear(*kernel.shape)
+        self.logits.load_state_dict(_tensors(weight=kernel.T, bias=bias))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         margin = max(0, images.shape[2] - self.crop) // 2
         images = images[:, :, margin : margin + self.crop, margin : margin + self.crop]
-        return self.logits(
-            self.features((images - vgg.PIXEL_MEAN) / vgg.PIXEL_STD).mean(dim=(2, 3))
-        )
+        features = self.features((images - vgg.PIXEL_MEAN) / vgg.PIXEL_STD)
+        return self.logits(features.mean(dim=(2, 3)))
 
 
 def network(model: ModelFile, device: str = "cpu") -> Vgg:
-    """The model's network with its weights, frozen, in evaluation mode, on a device of torch's.
+    """Return the model's network with its weights, frozen, in evaluation mode, on torch's `device`.
 
     Raises:
         InputError: it is of another family, or has options that this copy does not know.
@@ -73,9 +65,10 @@ def network(model: ModelFile, device: str = "cpu") -> Vgg:
 
 
 def logits(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    """float32 [B, C] of images float32 [B, H, W, C]."""
+    """Return the logits, float32 [B, C], of images float32 [B, H, W, C]."""
+    device = next((each.device for each in network.parameters()), "cpu")
     with torch.no_grad():
-        return network(_channels_first(images, next(network.parameters()).device)).cpu().numpy()
+        return network(_channels_first(images, device)).cpu().numpy()
 
 
 def stages(
@@ -88,7 +81,7 @@ def stages(
     seed: int = 0,
     device: str = "cpu",
 ) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
-    """The stages of pyautoattack's standard AutoAttack, in order: (images, true labels) -> images.
+    """Return the stages of pyautoattack's AutoAttack: (images, true labels) -> images.
 
     They are built as its `AutoAttack` builds them, and called one by one without its checks of the
     model, so that time is the attack's alone. But all other classes are targets: it would try nine,
@@ -99,19 +92,13 @@ def stages(
     from pyautoattack.fab_pt import FABAttack_PT
     from pyautoattack.square import SquareAttack
 
-    common = {
-        "eps": eps,
-        "norm": {"linf": "Linf", "l2": "L2"}[norm],
-        "seed": seed,
-        "device": device,
-    }
+    common = {"eps": eps, "norm": norm.capitalize(), "seed": seed, "device": device}
     logged = {**common, "n_iter": steps, "logger": logging.getLogger("auto-attack")}
+    targets = {"n_target_classes": classes - 1}
     attacks = {
         "apgd-ce": APGDAttack(network, loss="ce", **logged),
-        "apgd-t": APGDAttack_targeted(network, n_target_classes=classes - 1, **logged),
-        "fab-t": FABAttack_PT(
-            network, n_iter=steps, targeted=True, n_target_classes=classes - 1, **common
-        ),
+        "apgd-t": APGDAttack_targeted(network, **targets, **logged),
+        "fab-t": FABAttack_PT(network, n_iter=steps, targeted=True, **targets, **common),
         "square": SquareAttack(network, n_queries=queries, resc_schedule=queries < 5000, **common),
     }
     return {name: functools.partial(_run, attack) for name, attack in attacks.items()}
@@ -143,7 +130,6 @@ def _batch_norm(
     scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray
 ) -> nn.BatchNorm2d:
     norm = nn.BatchNorm2d(len(scale), eps=layers.EPSILON)
-    norm.load_state_dict(
-        _tensors(weight=scale, bias=bias, running_mean=mean, running_var=var), strict=False
-    )
+    state = _tensors(weight=scale, bias=bias, running_mean=mean, running_var=var)
+    norm.load_state_dict(state, strict=False)
     return norm
