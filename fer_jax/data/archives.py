@@ -12,13 +12,13 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from fer_jax.data import tables
-from fer_jax.data.fer2013 import Reader, Source
+from fer_jax.data.fer2013 import CHALLENGE, Reader, Source
 from fer_jax.errors import InputError
 
-ARCHIVE = "challenges-in-representation-learning-facial-expression-recognition-challenge.zip"
+ARCHIVE = f"{CHALLENGE}.zip"
 TAR = "fer2013.tar.gz"  # lies within the challenge's zip, and is handed around on its own
 # Bytes out of one zip member, or of a whole tar.gz; the largest real one has 301 MB.
 MAX_UNPACKED = 1 << 30
@@ -64,7 +64,7 @@ class _Stream(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         self._rest = self._rest or next(self._pieces, b"")
         count = min(len(buffer), len(self._rest))
         buffer[:count] = self._rest[:count]

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow_datasets as tfds
 
-from fer_jax.data.fer2013 import Fer2013, Split, bundle
+from fer_jax.data.fer2013 import Fer2013, Split, bundle, join
 from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS
 from fer_jax.types import IMAGE_SIZE
@@ -48,16 +48,12 @@ class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
         labels = tfds.features.Tensor(shape=(None,), dtype=np.int32)
         features = {"row": tfds.features.Scalar(np.int64), "images": pixels, "labels": labels}
         metadata = {"emotions": EMOTIONS, "digest": self._data.digest if self._data else None}
-        return tfds.core.DatasetInfo(
-            builder=self,
-            features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(metadata),
-        )
+        shapes = tfds.features.FeaturesDict(features)
+        about = tfds.core.MetadataDict(metadata)
+        return tfds.core.DatasetInfo(builder=self, features=shapes, metadata=about)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        if self._data is None:
-            raise ValueError("preparing the data set needs the data")
-        splits = zip(_SPLITS, self._data[:3], strict=True)
+        splits = zip(_SPLITS, (self._data or ())[:3], strict=True)
         return {name: self._generate_examples(split) for name, split in splits if len(split.labels)}
 
     def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict]]:
@@ -107,7 +103,4 @@ def _read_split(builder: Fer2013Builder, name: str) -> Split:
     # A decorator of TFDS hides its parameters.
     source = builder.as_data_source(name)  # pyright: ignore[reportCallIssue]
     records = sorted(source.__getitems__(range(len(source))), key=lambda record: record["row"])
-    images, labels = (
-        np.concatenate([record[key] for record in records]) for key in ("images", "labels")
-    )
-    return Split(images, labels)
+    return join(*(Split(record["images"], record["labels"]) for record in records))

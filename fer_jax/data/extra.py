@@ -26,8 +26,7 @@ def merge(data: Fer2013, folder: Path) -> Fer2013:
         count = f"left out {tested.sum():,} of {len(tested):,} pictures"
         message = f"{folder}: {count}, whose pixels are those of test rows"
         warnings.warn(message, DataWarning, stacklevel=2)
-    kept = Split(extra.images[~tested], extra.labels[~tested])
-    return bundle(join(data.train, kept), data.public_test, data.private_test)
+    return bundle(join(data.train, extra.at(~tested)), data.public_test, data.private_test)
 
 
 def read(folder: Path) -> Split:

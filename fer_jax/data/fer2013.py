@@ -14,10 +14,8 @@ import numpy as np
 
 from fer_jax import files
 
-PAGE = (
-    "https://www.kaggle.com/c/"
-    "challenges-in-representation-learning-facial-expression-recognition-challenge"
-)
+CHALLENGE = "challenges-in-representation-learning-facial-expression-recognition-challenge"
+PAGE = f"https://www.kaggle.com/c/{CHALLENGE}"
 # Rows of the challenge's files, and the same by emotion, in the order of `labels.EMOTIONS`.
 PUBLISHED = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
 PUBLISHED_CLASSES = {
@@ -37,6 +35,10 @@ class Split(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
+
+    def at(self, rows: np.ndarray) -> "Split":
+        """Return the rows that a mask or an index array chooses."""
+        return Split(self.images[rows], self.labels[rows])
 
 
 class Fer2013(NamedTuple):
@@ -107,11 +109,10 @@ def bundle(train: Split, public_test: Split, private_test: Split) -> Fer2013:
 
 def warn_if_short(data: Fer2013, name: str) -> None:
     """Issue one `DataWarning` with both counts of each split that lacks or exceeds its rows."""
-    counts = {usage: len(split.labels) for usage, split in data.splits.items()}
     wrong = [
-        f"{n:,} {usage} rows (published: {PUBLISHED[usage]:,})"
-        for usage, n in counts.items()
-        if n != PUBLISHED[usage]
+        f"{len(split.labels):,} {usage} rows (published: {PUBLISHED[usage]:,})"
+        for usage, split in data.splits.items()
+        if len(split.labels) != PUBLISHED[usage]
     ]
     if wrong:
         warnings.warn(f"{name}: {', '.join(wrong)}", DataWarning, stacklevel=2)

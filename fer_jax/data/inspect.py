@@ -74,16 +74,17 @@ def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], s
         files.write_json(made / "inspection.json", report)
         images = join(*data.splits.values()).images
         for finding in findings:
-            examples = lines[lines.finding == finding.name].head(EXAMPLES)
+            shown = lines[lines.finding == finding.name].head(EXAMPLES).to_dict("records")
             titles = [
-                f"{line.split} {line.row}\n{line.emotion}, {line.measure} {round(line.value, 3):g}"
-                for line in examples.itertuples()
+                f"{row['split']} {row['row']}\n"
+                f"{row['emotion']}, {row['measure']} {round(row['value'], 3):g}"
+                for row in shown
             ]
             if titles:
                 count = f"{len(titles)} of {len(finding.rows):,} rows"
-                shown = images[finding.rows[:EXAMPLES]]
+                faces = images[finding.rows[:EXAMPLES]]
                 title = f"{finding.name}, {count}: {finding.rule}"
-                draw(made / f"{finding.name}.png", shown, titles, title)
+                draw(made / f"{finding.name}.png", faces, titles, title)
     print(f"\nwrote {out}: inspection.csv, inspection.json and pictures")
 
 
@@ -227,19 +228,15 @@ def _copies(groups: np.ndarray, labels: np.ndarray, places: np.ndarray) -> list[
     several = (np.bincount(groups) > 1)[groups]
     opposed = _differs(groups, labels)
     leaked = (places > 0) & np.isin(groups, groups[places == 0])
-    return [
-        _finding(name, rule, mask, "group", groups)
-        for name, rule, mask in (
-            ("copies", "the pixels occur in more than one row", several),
-            ("copies_across_splits", "copies that lie in more than one split", across),
-            (
-                "copies_with_conflicting_labels",
-                "copies that do not all have the same label",
-                opposed,
-            ),
-            ("test_rows_in_training", "test rows whose pixels also occur in Training", leaked),
-        )
-    ]
+    several_rule = "the pixels occur in more than one row"
+    opposed_rule = "copies that do not all have the same label"
+    kinds = (
+        ("copies", several_rule, several),
+        ("copies_across_splits", "copies that lie in more than one split", across),
+        ("copies_with_conflicting_labels", opposed_rule, opposed),
+        ("test_rows_in_training", "test rows whose pixels also occur in Training", leaked),
+    )
+    return [_finding(name, rule, mask, "group", groups) for name, rule, mask in kinds]
 
 
 def _differs(groups: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -70,9 +70,9 @@ def protocol(
         if not 0 < holdout <= 0.5:
             raise InputError(f"holdout must be above 0 and at most 0.5, received {holdout}")
         held = _hold_out(data.train, seed, holdout)
-        train = _rows(data.train, ~held)
+        train = data.train.at(~held)
         targets = _targets(train, votes, ~held, share)
-        result = Protocol(name, train, _rows(data.train, held), data.test, targets)
+        result = Protocol(name, train, data.train.at(held), data.test, targets)
     elif name == "kaggle":
         everything = np.ones(len(data.train.labels), bool)
         targets = _targets(data.train, votes, everything, share)
@@ -89,16 +89,27 @@ def protocol(
     return result
 
 
-def reported(
-    data: Fer2013, name: str, votes: Votes | None = None
+def reported_by(
+    metadata: dict[str, Any], data: Fer2013, folder: Path
 ) -> tuple[Split, dict[str, np.ndarray]]:
-    """Return the rows that a protocol's model is reported on, and named subsets of them, bool [N].
+    """Return the rows that a model is reported on, and named subsets of them, bool [N].
 
     All of them come first. Subsets leave out the rows whose pixels also occur in Training, and for
     train-only tell the test set's halves apart.
+
+    Args:
+        metadata: the model file's, which name its protocol.
+        data: the three splits.
+        folder: holds FER+'s votes, where the protocol needs them.
+
+    Raises:
+        InputError: an unknown protocol, or votes that are missing or do not fit.
     """
+    name = str(metadata.get("protocol", "train-only"))
+    votes = ferplus.read(folder / ferplus.FILE, data) if name in FERPLUS else None
     split = data.test if name == "train-only" else protocol(data, name, votes=votes).report
-    unseen, everything = ~seen_in_training(split, data.train), np.ones(len(split.labels), bool)
+    unseen = ~seen_in_training(split, data.train)
+    everything = np.ones(len(split.labels), bool)
     if name != "train-only":
         return split, {
             "PrivateTest": everything,
@@ -113,21 +124,6 @@ def reported(
         "PublicTest without them": unseen & public,
         "PrivateTest without them": unseen & ~public,
     }
-
-
-def reported_by(
-    metadata: dict[str, Any], data: Fer2013, folder: Path
-) -> tuple[Split, dict[str, np.ndarray]]:
-    """Return `reported` for the protocol that a model file's metadata name.
-
-    FER+'s votes, where it needs them, are read from `folder`.
-
-    Raises:
-        InputError: an unknown protocol, or votes that are missing or do not fit.
-    """
-    name = str(metadata.get("protocol", "train-only"))
-    votes = ferplus.read(folder / ferplus.FILE, data) if name in FERPLUS else None
-    return reported(data, name, votes)
 
 
 def sample(split: Split, n: int, option: str = "--n") -> np.ndarray:
@@ -175,10 +171,6 @@ def _voted(split: Split, voted: ferplus.Targets) -> tuple[Split, np.ndarray]:
     """The rows that the votes keep, labelled with their likeliest class, and their targets."""
     targets = voted.targets[voted.keep]
     return Split(split.images[voted.keep], targets.argmax(axis=1).astype(np.int32)), targets
-
-
-def _rows(split: Split, chosen: np.ndarray) -> Split:
-    return Split(split.images[chosen], split.labels[chosen])
 
 
 def _hold_out(train: Split, seed: int, share: float) -> np.ndarray:

@@ -36,15 +36,13 @@ _MAX_LINE = 1 << 16  # bytes; 2,304 numbers of three digits need 9.2 kB
 
 
 class _Table(NamedTuple):
-    """A CSV file's columns, which are zeros or "Training" where the file does not have them."""
+    """A CSV file's rows; labels are zeros, usages "Training" where the file does not have them."""
 
-    images: np.ndarray  # uint8 [N, 48, 48]
-    labels: np.ndarray  # int32 [N]
+    rows: Split
     usages: np.ndarray  # str [N], keys of PUBLISHED
 
     def split(self, usage: str) -> Split:
-        rows = self.usages == usage
-        return Split(self.images[rows], self.labels[rows])
+        return self.rows.at(self.usages == usage)
 
 
 def find(directory: Path) -> Source | None:
@@ -77,9 +75,9 @@ def read(openers: Mapping[str, Opener]) -> Fer2013:
     if not challenge:
         return bundle(*(table.split(usage) for usage in PUBLISHED))
     train_name, test_name = challenge
-    test = _read_csv(test_name, openers[test_name], ("pixels",))
+    test = _read_csv(test_name, openers[test_name], ("pixels",)).rows
     table = _label_test(test_name, test, labelled, table)
-    train = _read_csv(train_name, openers[train_name], ("emotion", "pixels")).split("Training")
+    train = _read_csv(train_name, openers[train_name], ("emotion", "pixels")).rows
     return bundle(train, table.split("PublicTest"), table.split("PrivateTest"))
 
 
@@ -95,16 +93,14 @@ def rows(
     lines = filter(None, reader)  # blank ones are empty lists
     try:
         header = [column.strip() for column in next(lines, [])]
-        if wrong := [column for column in columns if header.count(column) != 1]:
-            received = short(",".join(header))
-            raise InputError(
-                f"{name}: the header must name the column {wrong[0]!r} once, received {received}"
-            )
+        for column in columns:
+            if header.count(column) != 1:
+                rule = f"the header must name the column {column!r} once"
+                raise InputError(f"{name}: {rule}, received {short(','.join(header))}")
         for row, cells in enumerate(lines, start=1):
             if len(cells) != len(header):
-                raise InputError(
-                    f"{name}:{row}: a row must have {len(header)} columns, received {len(cells)}"
-                )
+                rule = f"a row must have {len(header)} columns"
+                raise InputError(f"{name}:{row}: {rule}, received {len(cells)}")
             by_column = dict(zip(header, cells, strict=True))
             yield f"{name}:{row}", {column: by_column[column] for column in columns}
     except csv.Error as error:
@@ -146,35 +142,32 @@ def _lines(name: str, stream: BinaryIO) -> Iterator[str]:
 def _read_csv(name: str, opener: Opener, columns: tuple[str, ...]) -> _Table:
     pixels, emotions, usages = [], [], []
     with opener() as stream:
-        bar = tqdm(rows(name, stream, columns), desc=name, unit=" rows", leave=False, disable=None)
-        for where, cells in bar:
+        table = rows(name, stream, columns)
+        for where, cells in tqdm(table, desc=name, unit=" rows", leave=False, disable=None):
             pixels.append(_parse_pixels(where, cells["pixels"]))
             emotions.append(_parse_emotion(where, cells.get("emotion", "0")))
             usages.append(parse_usage(where, cells.get("Usage", "Training")))
     if not pixels:
         raise InputError(f"{name}: must have rows after its header, received none")
     images = np.frombuffer(b"".join(pixels), np.uint8).reshape(-1, IMAGE_SIZE, IMAGE_SIZE)
-    return _Table(images, np.array(emotions, np.int32), np.array(usages))
+    return _Table(Split(images, np.array(emotions, np.int32)), np.array(usages))
 
 
-def _label_test(name: str, test: _Table, labelled: str, table: _Table) -> _Table:
+def _label_test(name: str, test: Split, labelled: str, table: _Table) -> _Table:
     """The labelled test rows, once each row of `test` is known to have the same pixels there."""
     places = np.flatnonzero(table.usages != "Training")
-    n = len(test.images)
-    if n > len(places):
-        raise InputError(
-            f"{name}:{len(places) + 1}: {labelled} must label each row, it has {len(places)} "
-            f"test rows for {n}"
-        )
+    n, known = len(test.images), len(places)
+    if n > known:
+        rule = f"{labelled} must label each row, it has {known} test rows for {n}"
+        raise InputError(f"{name}:{known + 1}: {rule}")
     places = places[:n]
-    differs = (test.images != table.images[places]).any(axis=(1, 2))
+    rows = table.rows.at(places)
+    differs = (test.images != rows.images).any(axis=(1, 2))
     if differs.any():
         first = int(differs.argmax())
-        raise InputError(
-            f"{name}:{first + 1}: pixels must equal those of row {places[first] + 1} of "
-            f"{labelled}, they differ"
-        )
-    return _Table(test.images, table.labels[places], table.usages[places])
+        rule = f"pixels must equal those of row {places[first] + 1} of {labelled}, they differ"
+        raise InputError(f"{name}:{first + 1}: {rule}")
+    return _Table(rows, table.usages[places])
 
 
 def _parse_pixels(where: str, cell: str) -> bytes:

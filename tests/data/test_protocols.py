@@ -5,14 +5,7 @@ from hypothesis import strategies as st
 
 from fer_jax.data.fer2013 import Fer2013, Split, bundle
 from fer_jax.data.ferplus import Votes, expected_labels
-from fer_jax.data.protocols import (
-    pixel_groups,
-    protocol,
-    reported,
-    reported_by,
-    sample,
-    seen_in_training,
-)
+from fer_jax.data.protocols import pixel_groups, protocol, reported_by, sample, seen_in_training
 from fer_jax.errors import InputError
 
 
@@ -143,12 +136,12 @@ def test_ferplus_trains_on_votes_and_judges_by_majorities(name, kept):
     np.testing.assert_array_equal(split.targets[-16:], np.eye(8)[split.train.labels[-16:]])
 
 
-def test_what_is_reported_was_not_selected_on():
+def test_what_is_reported_was_not_selected_on(tmp_path):
     train, public, private = (
         numbered(np.arange(*span), np.zeros(3)) for span in ((0, 3), (2, 5), (5, 8))
     )
     data = bundle(train, public, private)  # the first row of PublicTest occurs in Training
-    split, subsets = reported(data, "train-only")
+    split, subsets = reported_by({}, data, tmp_path)
     assert {name: rows.tolist() for name, rows in subsets.items()} == {
         "all": [True] * 6,
         "PublicTest": [True, True, True, False, False, False],
@@ -157,7 +150,7 @@ def test_what_is_reported_was_not_selected_on():
         "PublicTest without them": [False, True, True, False, False, False],
         "PrivateTest without them": [False, False, False, True, True, True],
     }
-    split, subsets = reported(data, "kaggle")
+    split, subsets = reported_by({"protocol": "kaggle"}, data, tmp_path)
     assert split is data.private_test
     assert [rows.tolist() for rows in subsets.values()] == [[True] * 3] * 2
 
