@@ -75,7 +75,8 @@ def ours(path: Path | None) -> Library:
     from fer_jax.attacks import pgd
     from fer_jax.predict import Predictor
 
-    logits_fn, key = Predictor(path).logits_fn, jax.random.key(0)
+    logits_fn = Predictor(path).logits_fn
+    key = jax.random.key(0)
 
     def attack(images: np.ndarray, labels: np.ndarray, steps: int) -> np.ndarray:
         options = {"eps": EPS, "step_size": STEP_SIZE, "steps": steps}

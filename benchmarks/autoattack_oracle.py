@@ -165,7 +165,8 @@ def ours(args: argparse.Namespace, examples: np.ndarray, together: int) -> Side:
     if (backend == "cpu") != (args.device == "cpu"):
         rule = f"must be where jax computes, on the {backend}"
         raise InputError(f"--device {rule}, received {args.device}")
-    logits_fn, key = Predictor(args.model).logits_fn, jax.random.key(args.seed)
+    logits_fn = Predictor(args.model).logits_fn
+    key = jax.random.key(args.seed)
     filled = lambda array: jnp.asarray(array[np.arange(together) % len(array)])
 
     def of(stage: Callable) -> Attack:

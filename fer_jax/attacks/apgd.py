@@ -78,7 +78,9 @@ def apgd(
         restarts: runs from different random starts on the ball's surface; the best is kept per
             image.
     """
-    images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
+    images = jnp.asarray(images)
+    labels = jnp.asarray(labels)
+    logits_fn = traced(logits_fn)
     aim = _Aim(Goal(objective, targeted), towards=False)
     run = lambda k: _run(k, logits_fn, images, labels, labels, eps, steps, norm, aim)
     return functools.reduce(better, map(run, jax.random.split(key, restarts))).images
@@ -104,7 +106,9 @@ def apgd_targeted(
         eps: radius of the `norm`'s ball (Linf or L2), a scalar or [B].
         targets: how many classes are tried, by default all others. Needs at least three classes.
     """
-    images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
+    images = jnp.asarray(images)
+    labels = jnp.asarray(labels)
+    logits_fn = traced(logits_fn)
     ranked = ranked_targets(logits_fn, images, labels)
     aim = _Aim(Goal(cross_entropy), towards=True)
     runs = (

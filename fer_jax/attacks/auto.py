@@ -111,7 +111,9 @@ def autoattack(
         batch_size: of what is attacked together; the last batch is filled up, so that one program
             serves all.
     """
-    logits_fn, labels, goal = traced(logits_fn), np.asarray(labels), Goal(margin, targeted)
+    logits_fn = traced(logits_fn)
+    labels = np.asarray(labels)
+    goal = Goal(margin, targeted)
     hacked = np.array(images, np.float32)
 
     def reached(images: np.ndarray, labels: np.ndarray) -> np.ndarray:

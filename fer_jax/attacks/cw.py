@@ -54,7 +54,9 @@ def cw(
         weight: of the first round.
         confidence: the margin, in logits, that is asked for.
     """
-    images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
+    images = jnp.asarray(images)
+    logits_fn = traced(logits_fn)
+    goal = Goal(margin, targeted)
     best = nothing_yet(images)
     low = jnp.zeros(len(images))
     high = jnp.full(len(images), jnp.inf)

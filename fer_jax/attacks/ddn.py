@@ -45,7 +45,9 @@ def ddn(
         radius: of the first sphere, L2 in pixel units.
         gamma: share by which the radius changes at a step.
     """
-    images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(cross_entropy, targeted)
+    images = jnp.asarray(images)
+    logits_fn = traced(logits_fn)
+    goal = Goal(cross_entropy, targeted)
     state = _State(jnp.zeros_like(images), jnp.full(len(images), radius), nothing_yet(images))
     state = repeat(_step, steps, state, logits_fn, images, labels, float(steps), gamma, goal=goal)
     moved = images + state.delta

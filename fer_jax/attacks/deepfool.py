@@ -38,7 +38,9 @@ def deepfool(
         overshoot: share by which every step goes further than the boundary.
     """
     require_plain(norm, "DeepFool")
-    images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
+    images = jnp.asarray(images)
+    logits_fn = traced(logits_fn)
+    goal = Goal(margin, targeted)
     own = logits_fn(images).argmax(axis=1) if targeted else jnp.asarray(labels)
     state = (images, nothing_yet(images))
     arguments = (logits_fn, images, labels, own, overshoot)

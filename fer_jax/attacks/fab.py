@@ -52,7 +52,9 @@ def fab_targeted(
         targets: how many classes are tried, by default all but the label.
     """
     require_plain(norm, "FAB-T")
-    images, labels, logits_fn = jnp.asarray(images), jnp.asarray(labels), traced(logits_fn)
+    images = jnp.asarray(images)
+    labels = jnp.asarray(labels)
+    logits_fn = traced(logits_fn)
     ranked = ranked_targets(logits_fn, images, labels)
     state = _State(images, images, jnp.full(len(images), jnp.inf))
     for i in range(targets or ranked.shape[1]):

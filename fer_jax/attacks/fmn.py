@@ -47,7 +47,9 @@ def fmn(
         gamma: share by which the radius changes at the first step.
     """
     require_plain(norm, "FMN")
-    images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
+    images = jnp.asarray(images)
+    logits_fn = traced(logits_fn)
+    goal = Goal(margin, targeted)
     if step_size is None:
         step_size = 10 / 255 if norm is linf else 1.0
     state = _State(jnp.zeros_like(images), jnp.full(len(images), jnp.inf), nothing_yet(images))

@@ -56,51 +56,6 @@ def fgsm(
     return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=1, **options)
 
 
-def bim(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-    objective: Objective = cross_entropy,
-    targeted: bool = False,
-) -> Images:
-    """Repeat FGSM in small steps, from the image itself.
-
-    Kurakin et al., "Adversarial examples in the physical world", 2017,
-    https://arxiv.org/abs/1607.02533
-    """
-    options = {"objective": objective, "targeted": targeted, "random_start": False}
-    return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=steps, **options)
-
-
-def mifgsm(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-    decay: float = 1.0,
-    objective: Objective = cross_entropy,
-    targeted: bool = False,
-) -> Images:
-    """Step along the sign of summed gradients, each divided by its mean size beforehand.
-
-    Dong et al., "Boosting Adversarial Attacks with Momentum", CVPR 2018, algorithm 1,
-    https://arxiv.org/abs/1710.06081
-    """
-    options = {"objective": objective, "targeted": targeted, "random_start": False, "decay": decay}
-    return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=steps, **options)
-
-
 def pgd(
     key: jax.Array,
     logits_fn: LogitsFn,
@@ -130,7 +85,8 @@ def pgd(
         eps: radius of the ball, in pixel units of [0, 1]; a scalar or [B]. 0 gives the images back.
         step_size: length of a step in the same norm.
         steps: at least 1. Costs steps + 1 forward and `steps` backward passes per restart.
-        restarts: runs from different random starts; the best of all is kept per image.
+        restarts: runs from different random starts (else all would be alike); the best of all is
+            kept per image.
         decay: of accumulated gradients (`mifgsm`); None uses each gradient alone.
         keep_best: False returns the last image, as most libraries do, even where an earlier one was
             better.
@@ -138,7 +94,9 @@ def pgd(
     Returns:
         float32 [B, H, W, C] in [0, 1], within eps of `images` to rounding.
     """
-    goal, logits_fn, images = Goal(objective, targeted), traced(logits_fn), jnp.asarray(images)
+    goal = Goal(objective, targeted)
+    logits_fn = traced(logits_fn)
+    images = jnp.asarray(images)
 
     def run(run_key: jax.Array) -> Best:
         start = _start(run_key, images, eps, norm=norm) if random_start else images
@@ -149,7 +107,16 @@ def pgd(
         last = _judge(logits_fn, state.images, labels, goal=goal)
         return better(state.best, last) if keep_best else last
 
-    return functools.reduce(better, map(run, jax.random.split(key, restarts))).images
+    keys = jax.random.split(key, restarts if random_start else 1)
+    return functools.reduce(better, map(run, keys)).images
+
+
+# FGSM in small steps, from the image itself: Kurakin et al., "Adversarial examples in the physical
+# world", 2017, https://arxiv.org/abs/1607.02533
+bim = functools.partial(pgd, random_start=False)
+# Along the sign of summed gradients, each divided by its mean size beforehand: Dong et al.,
+# "Boosting Adversarial Attacks with Momentum", CVPR 2018, https://arxiv.org/abs/1710.06081
+mifgsm = functools.partial(pgd, random_start=False, decay=1.0)
 
 
 def better(one: Best, other: Best) -> Best:

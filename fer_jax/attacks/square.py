@@ -54,7 +54,9 @@ def square(
         share: of the image's area that the first squares cover.
     """
     require_plain(norm, "square")
-    images, logits_fn, goal = jnp.asarray(images), traced(logits_fn), Goal(margin, targeted)
+    images = jnp.asarray(images)
+    logits_fn = traced(logits_fn)
+    goal = Goal(margin, targeted)
     start_key, key = jax.random.split(key)
     start = (_stripes if norm is linf else _tiles)(start_key, images, eps)
     state = _look(logits_fn, start, labels, goal=goal)

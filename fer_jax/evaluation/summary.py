@@ -18,7 +18,8 @@ def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         logits: float [N, C], unnormalised; log-probabilities serve too.
         labels: int [N] in 0..C-1, N >= 1.
     """
-    labels, predictions = np.asarray(labels), logits.argmax(axis=1)
+    labels = np.asarray(labels)
+    predictions = logits.argmax(axis=1)
     scores = metrics.per_class(metrics.confusion(labels, predictions, logits.shape[1]))
     return {
         "loss": float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()),

@@ -129,12 +129,14 @@ def tabulate(found: pd.DataFrame, stages: list[str], levels: list[float]) -> pd.
     Stage "clean" is before all. What a stage breaks within one ball it breaks within every larger
     one, which holds the smaller.
     """
-    rows, broken = [], len(stages)
+    rows = []
+    broken = len(stages)
     for eps in sorted(levels):
         level = found.loc[np.isclose(found["eps"], eps, rtol=1e-9)].sort_values("row")
         broken = np.minimum(broken, level["broken"].to_numpy())
         for number, stage in enumerate(["clean", *stages]):
-            n, robust = len(broken), int((broken >= number).sum())
+            n = len(broken)
+            robust = int((broken >= number).sum())
             rows.append((eps, stage, robust, n, robust / n, *metrics.wilson(robust, n)))
     return pd.DataFrame(rows, columns=["eps", "stage", "robust", "n", "accuracy", "low", "high"])
 

@@ -30,45 +30,32 @@ TELLING = 0.3  # accuracy under PGD that leaves room for other attacks to do bet
 _HALVINGS = 5
 _NEAR_ZERO = 0.05  # accuracy under an attack that may do anything
 _MARGIN = 0.05  # difference of accuracies that chance and a finite search explain
-_RESTARTS, _RESTARTS_MARGIN = 5, 0.15
+_RESTARTS = 5
+_RESTARTS_MARGIN = 0.15
 _FLAT = 0.01  # share of images
 # cross-entropy, in nats, whose gradient is rounding and nothing else
 _ROUNDING = 2 * float(np.finfo(np.float32).eps)
 
 
 class Measured(NamedTuple):
-    """Accuracies, in [0, 1], on images that the network gets right when left alone.
+    """Accuracies on images that the network gets right alone; attacks climb cross-entropy.
 
-    Attacks climb cross-entropy.
-
-    Attributes:
-        n: how many images those are.
-        eps: the size of all perturbations, unless noted otherwise.
-        steps, queries: of PGD and APGD, and of Square.
-        by_eps: eps -> under PGD; eps / 2, eps and 2 eps.
-        unbounded: under PGD that may change the images at will.
-        one_step: under a single step of length eps.
-        restarted: under PGD, the best of five starts.
-        white_box, black_box: under APGD, and Square.
-        noise: with uniform noise.
-        flat: share of images whose gradient is zero, or lost in rounding because the network is too
-            sure.
-        transfer: under PGD made on another network; None without one.
+    Perturbations are of size eps unless noted otherwise.
     """
 
-    n: int
+    n: int  # how many images those are
     eps: float
-    steps: int
-    queries: int
-    by_eps: dict[float, float]
-    unbounded: float
-    one_step: float
-    restarted: float
-    white_box: float
-    black_box: float
-    noise: float
-    flat: float
-    transfer: float | None
+    steps: int  # of PGD and APGD
+    queries: int  # of Square
+    by_eps: dict[float, float]  # eps -> under PGD; eps / 2, eps and 2 eps
+    unbounded: float  # under PGD that may change the images at will
+    one_step: float  # under a single step of length eps
+    restarted: float  # under PGD, the best of five starts
+    white_box: float  # under APGD
+    black_box: float  # under Square
+    noise: float  # with uniform noise
+    flat: float  # share of images whose gradient is zero, or lost in rounding
+    transfer: float | None  # under PGD made on another network; None without one
 
 
 def look(
