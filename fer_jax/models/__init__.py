@@ -29,14 +29,10 @@ FAMILIES = {"vgg": vgg.Model}
 
 
 def create(architecture: dict[str, Any], dtype: Any = jnp.float32) -> nn.Module:
-    """Return the flax module that an architecture describes.
+    """Return the flax module of "family" and the family's own fields, all builtins.
 
-    Args:
-        architecture: "family" and the family's own fields, builtins only, as model files hold it.
-        dtype: of the activations; parameters and logits are float32 always.
-
-    Raises:
-        InputError: the family is not known, or a field or its value not to the family.
+    Activations are of `dtype`; parameters and logits are float32 always. InputError: the family is
+    not known, or a field or its value not to the family.
     """
     fields = dict(architecture)
     family = fields.pop("family", None)
@@ -47,15 +43,12 @@ def create(architecture: dict[str, Any], dtype: Any = jnp.float32) -> nn.Module:
         rule = f"unknown field {unknown[0]!r}, known are {', '.join(sorted(known))}"
         raise InputError(f"model family {family}: {rule}")
     try:
-        return FAMILIES[family](**_frozen(fields), dtype=dtype)
+        values = {name: _frozen(value) for name, value in fields.items()}
+        return FAMILIES[family](**values, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise InputError(f"model family {family}: {error}") from None
 
 
 def _frozen(value: Any) -> Any:
     """Turn lists into tuples all the way down: a flax module's fields must be hashable."""
-    if isinstance(value, list | tuple):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value

@@ -1,9 +1,8 @@
 """3x3 convolutions for the CPU, each with gradients in the form that runs fastest there.
 
-    y = turned(x, kernel)    # nn.Conv(O, (3, 3), use_bias=False): x [B, H, W, C], kernel [3, 3, C, O]
-    y = shifted(x, kernel)   # the same of grey images, x [B, H, W, 1]
+    y = turned(x, kernel)   # x [B, H, W, C], kernel [3, 3, C, O] -> [B, H, W, O]
 
-`turned` is for oneDNN in bfloat16: XLA's own gradients reach it in shapes that run at half the speed.
+`turned` is for oneDNN in bfloat16, which XLA's own gradients reach in shapes of half the speed.
 `shifted` is for one channel in float32, where XLA's sum over channels has nothing to add up.
 `benchmarks/convolution.py` measures both, and winograd.py's, against XLA's.
 """
@@ -15,16 +14,24 @@ import jax.numpy as jnp
 
 Pair = tuple[jax.Array, jax.Array]
 SHIFTS = [(row, column) for row in range(3) for column in range(3)]
-# Numbers of an input or a result that one kernel gradient takes: more leave the processor's cache.
+# Numbers of an input or a result that are taken at once: more leave the processor's cache.
 CHUNK = 1_638_400
 # Images of this side and smaller are taken all together: each chunk costs a kernel's transposition.
 SMALL_SIDE = 5
 
 
 def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return XLA's own convolution of x [B, H, W, C], bordered with zeros, with [3, 3, C, O]."""
+    """Return XLA's own convolution, x bordered with zeros."""
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+def chunks(x: jax.Array, outputs: int) -> list[slice]:
+    """Return the images to take together: as many as the cache holds, in equal shares."""
+    images, height, width, inputs = x.shape
+    most = max(1, CHUNK // (height * width * max(inputs, outputs)))
+    size = -(-images // -(-images // most))
+    return [slice(start, start + size) for start in range(0, images, size)]
 
 
 @jax.custom_vjp
@@ -33,49 +40,35 @@ def turned(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return plain(x, kernel)
 
 
-def _turned_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Pair]:
-    return plain(x, kernel), (x, kernel)
-
-
 def _turned_backward(residuals: Pair, gradient: jax.Array) -> Pair:
     x, kernel = residuals
     towards_x = plain(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
     return towards_x, _kernel_gradient(x, kernel, gradient)
 
 
-turned.defvjp(_turned_forward, _turned_backward)
+turned.defvjp(lambda x, kernel: (plain(x, kernel), (x, kernel)), _turned_backward)
 
 
 def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
     """Return [3, 3, C, O], added up in float32 over chunks of images."""
-    size = _images_at_once(x, gradient)
-    chunks = [slice(start, start + size) for start in range(0, x.shape[0], size)]
-    parts = [jax.vjp(lambda k, c=c: plain(x[c], k), kernel)[1](gradient[c])[0] for c in chunks]
+    small = max(x.shape[1:3]) <= SMALL_SIDE
+    parts = [
+        jax.vjp(lambda k, at=at: plain(x[at], k), kernel)[1](gradient[at])[0]
+        for at in ([slice(x.shape[0])] if small else chunks(x, gradient.shape[3]))
+    ]
     wide = jnp.promote_types(kernel.dtype, jnp.float32)
     return functools.reduce(jnp.add, (part.astype(wide) for part in parts)).astype(kernel.dtype)
 
 
-def _images_at_once(x: jax.Array, gradient: jax.Array) -> int:
-    images, height, width, channels = x.shape
-    if max(height, width) <= SMALL_SIDE:
-        return images
-    most = max(1, CHUNK // (height * width * max(channels, gradient.shape[3])))
-    return -(-images // -(-images // most))  # in equal shares
-
-
 @jax.custom_vjp
 def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Return `plain(x, kernel)` of x [B, H, W, 1] as nine shifted images, each times its weights."""
+    """Return `plain(x, kernel)` of grey images: nine shifted ones, times their weights, added."""
     weights = kernel.reshape(9, 1, 1, 1, -1)
     return functools.reduce(jnp.add, (view * weights[i] for i, view in enumerate(_views(x))))
 
 
-def _shifted_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Pair]:
-    return shifted(x, kernel), (x, kernel)
-
-
 def _shifted_backward(residuals: Pair, gradient: jax.Array) -> Pair:
-    """Two matrix products with the gradient [B * H * W, O]: of the weights, of the nine images."""
+    """Multiply the gradient [B * H * W, O] by the weights and by the nine images."""
     x, kernel = residuals
     rows = gradient.reshape(-1, kernel.shape[3])
     views = jnp.stack([view.reshape(-1) for view in _views(x)])
@@ -89,7 +82,7 @@ def _shifted_backward(residuals: Pair, gradient: jax.Array) -> Pair:
     return functools.reduce(jnp.add, back)[..., None], (views @ rows).reshape(kernel.shape)
 
 
-shifted.defvjp(_shifted_forward, _shifted_backward)
+shifted.defvjp(lambda x, kernel: (shifted(x, kernel), (x, kernel)), _shifted_backward)
 
 
 def _views(x: jax.Array) -> list[jax.Array]:

@@ -15,8 +15,6 @@ from fer_jax.types import IMAGE_SIZE
 
 
 class Layer(NamedTuple):
-    """One layer of a network."""
-
     name: str
     output: tuple[int, ...]  # its shape, without the batch
     parameters: int  # trained ones
@@ -24,10 +22,9 @@ class Layer(NamedTuple):
 
 
 def layers(architecture: dict[str, Any]) -> list[Layer]:
-    """List a network's parametrised layers for a 48x48 image, in order of execution.
+    """List a network's parametrised layers for a 48x48 image, in order; nothing is computed.
 
-    Nothing is computed. Multiply-adds are those of convolutions and dense layers; elementwise work
-    is left out, as is usual.
+    Multiply-adds are those of convolutions and dense layers; elementwise work is left out.
     """
     model = models.create(architecture)
     rows: list[Layer] = []
@@ -35,14 +32,18 @@ def layers(architecture: dict[str, Any]) -> list[Layer]:
     def record(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
         output = call(*arguments, **keywords)
         named = context.method_name == "__call__" and context.module.name
-        if named and isinstance(output, jax.Array):
-            rows.append(_layer(context.module, output))
+        parameters = context.module.variables.get("params", {}) if named else {}
+        if isinstance(output, jax.Array) and parameters:
+            size = sum(leaf.size for leaf in jax.tree.leaves(parameters))
+            kernel_size = parameters["kernel"].size if "kernel" in parameters else 0
+            work = kernel_size * math.prod(output.shape[1:-1])
+            rows.append(Layer(context.module.name, output.shape[1:], size, work))
         return output
 
     images = jax.ShapeDtypeStruct((1, IMAGE_SIZE, IMAGE_SIZE, 1), jnp.float32)
     with nn.intercept_methods(record):
         jax.eval_shape(model.init, jax.random.key(0), images)
-    return [layer for layer in rows if layer.parameters]
+    return rows
 
 
 def layer_table(architecture: dict[str, Any]) -> str:
@@ -56,11 +57,3 @@ def layer_table(architecture: dict[str, Any]) -> str:
     work = sum(row.multiply_adds for row in rows)
     totals = f"{'total':28}{parameters:>14,}{work:>16,}"
     return "\n".join([*lines, f"{totals}  = {2 * work / 1e6:,.1f} MFLOP an image"])
-
-
-def _layer(module: nn.Module, output: jax.Array) -> Layer:
-    parameters = module.variables.get("params", {})
-    kernel = parameters.get("kernel")
-    size = sum(leaf.size for leaf in jax.tree.leaves(parameters))
-    work = 0 if kernel is None else kernel.size * math.prod(output.shape[1:-1])
-    return Layer(module.name or "", output.shape[1:], size, work)

@@ -1,7 +1,6 @@
 """Which pixels a prediction depends on: maps [B, H, W] for one class per image.
 
     saliency(logits_fn, images, classes)
-    integrated_gradients(logits_fn, images, classes)
     grad_cam(model, variables, images, classes)
 
 Images are float32 [B, H, W, C] in [0, 1], classes int [B]; the maps explain unscaled logits. None
@@ -12,15 +11,13 @@ NeurIPS 2018, https://arxiv.org/abs/1810.03292.
 import functools
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from fer_jax.attacks.loop import repeat, traced, value_and_gradient
 from fer_jax.attacks.objectives import of_class
-from fer_jax.models.activations import last_maps
 from fer_jax.types import Images, Labels, LogitsFn, Variables
-
-GREY = 0.5  # FER-2013's mean is 0.508: from there, dark pixels can count as much as bright ones
 
 
 def saliency(logits_fn: LogitsFn, images: Images, classes: Labels) -> jax.Array:
@@ -33,20 +30,14 @@ def saliency(logits_fn: LogitsFn, images: Images, classes: Labels) -> jax.Array:
 
 
 def integrated_gradients(
-    logits_fn: LogitsFn, images: Images, classes: Labels, *, baseline: float = GREY, steps: int = 64
+    logits_fn: LogitsFn, images: Images, classes: Labels, *, baseline: float = 0.5, steps: int = 64
 ) -> jax.Array:
-    """Return what each pixel adds to the logit, compared with an even picture.
+    """Return what each pixel adds to the logit, compared with an even picture of level `baseline`.
 
     Over all pixels these add up to the logit less that of the even picture. Sundararajan et al.,
     "Axiomatic Attribution for Deep Networks", https://arxiv.org/abs/1703.01365, equation 1, by the
-    midpoint rule; channels are summed.
-
-    Args:
-        logits_fn: images -> logits [B, C].
-        images: float32 [B, H, W, C] in [0, 1].
-        classes: int [B].
-        baseline: the level of the even picture.
-        steps: the number of gradients on the way from it to the images.
+    midpoint rule with `steps` gradients; channels are summed. From 0.5, near FER-2013's mean of
+    0.508, dark pixels can count as much as bright ones.
     """
     logits_fn, images, classes = traced(logits_fn), jnp.asarray(images), jnp.asarray(classes)
     arguments = (logits_fn, images, classes, baseline, steps)
@@ -57,15 +48,8 @@ def integrated_gradients(
 def grad_cam(model: Any, variables: Variables, images: Images, classes: Labels) -> jax.Array:
     """Return the last feature maps, weighted by their mean gradient, summed, rectified, enlarged.
 
-    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-    Localization", https://arxiv.org/abs/1610.02391, equations 1 and 2; not scaled to [0, 1].
-    Outside of the square that the model crops it is 0.
-
-    Args:
-        model: what `models.create` returns.
-        variables: the model file's.
-        images: float32 [B, H, W, C] in [0, 1].
-        classes: int [B].
+    Selvaraju et al., "Grad-CAM", https://arxiv.org/abs/1610.02391, equations 1 and 2; not scaled to
+    [0, 1]. Outside of the square that the model crops it is 0.
     """
     maps, gradients = last_maps(model, variables, jnp.asarray(images), jnp.asarray(classes))
     weights = gradients.mean(axis=(1, 2), keepdims=True)
@@ -75,6 +59,45 @@ def grad_cam(model: Any, variables: Variables, images: Images, classes: Labels) 
     inner = (len(cam), height - 2 * margin, width - 2 * margin)
     edges = (margin, margin)
     return jnp.pad(jax.image.resize(cam, inner, "linear"), ((0, 0), edges, edges))
+
+
+@functools.partial(jax.jit, static_argnames="model")
+def last_maps(
+    model: nn.Module, variables: Variables, images: Images, classes: Labels
+) -> tuple[jax.Array, jax.Array]:
+    """Return the last layer's output that is a map [B, h, w, K], and a logit's gradient by it.
+
+    That is the last convolution, with what its layer ends in (a VGG's batch norm and rectifier),
+    before any pooling that is no layer of its own. It is found by tracing, and reached by
+    intercepting its call: the network needs no hook for this, and a model file no variable.
+    """
+    count = len(jax.eval_shape(lambda: _traced(model, variables, images)[1]))
+
+    def total(delta: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+        logits, maps = _traced(model, variables, images, count - 1, delta)
+        return jnp.take_along_axis(logits, jnp.asarray(classes)[:, None], axis=1).sum(), maps[-1]
+
+    nothing = jnp.zeros_like(jax.eval_shape(total, 0.0)[1])
+    gradients, maps = jax.grad(total, has_aux=True)(nothing)
+    return maps, gradients
+
+
+def _traced(
+    model: nn.Module, variables: Variables, images: Images, at: int = -1, delta: Any = 0.0
+) -> tuple[jax.Array, list[jax.Array]]:
+    """Return logits, and the layers' maps as they end; `delta` is added to the at-th map."""
+    maps: list[jax.Array] = []
+
+    def intercept(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
+        output = call(*arguments, **keywords)
+        if context.method_name == "__call__" and isinstance(output, jax.Array) and output.ndim == 4:
+            output = output + delta if len(maps) == at else output
+            maps.append(output)
+        return output
+
+    with nn.intercept_methods(intercept):
+        logits: Any = model.apply(variables, images, train=False)
+    return logits, maps
 
 
 @jax.jit

@@ -1,8 +1,8 @@
 """Layers equal to flax's in a form that XLA runs faster on a CPU; elsewhere they are flax's.
 
-x = convolve(x, 64, dtype, "conv1")   # nn.Conv(64, (3, 3), use_bias=False, name="conv1")(x)
-x = batch_norm_relu(x, True, dtype, "norm1")   # nn.relu(nn.BatchNorm(False, name="norm1")(x))
-x = max_pool(x)                       # nn.max_pool(x, (2, 2), (2, 2))
+x = max_pool(batch_norm_relu(convolve(x, 64, dtype, "conv1"), train, dtype, "norm1"))
+
+x and results are images [B, H, W, C]. The first two go inside an `nn.compact` module.
 """
 
 import functools
@@ -21,9 +21,8 @@ from fer_jax.models import convolution, winograd
 KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 EPSILON = 1e-5
 MOMENTUM = 0.9
-# Where Winograd's convolution is faster than XLA's (benchmarks/convolution.py): with fewer channels
-# or images its transforms cost more than it saves; with more activations there would be too many
-# chunks to compile.
+# Where Winograd's convolution is faster (benchmarks/convolution.py): with fewer channels or images
+# its transforms cost more than it saves; with more activations chunks are too many to compile.
 MIN_WEIGHTS, MIN_IMAGES, MAX_ACTIVATIONS = 32 * 96, 8, 2**23
 SLICES = 16  # of a batch that are added element by element before their columns are summed
 
@@ -39,12 +38,9 @@ def training_dtype() -> Any:
 
 
 def convolve(x: jax.Array, width: int, dtype: Any, name: str) -> jax.Array:
-    """Apply a 3x3 convolution to `width` channels without bias, inside an `nn.compact` module.
-
-    x: [B, H, W, C] -> [B, H, W, width], bordered with zeros; the kernel is `nn.Conv`'s.
-    """
+    """Apply `nn.Conv(width, (3, 3), use_bias=False)`: x is bordered with zeros."""
     settings = {"use_bias": False, "dtype": dtype, "kernel_init": KERNEL_INIT, "name": name}
-    # Among several devices the chunks of images would be sent around.
+    # among several devices the chunks of images would be sent around
     if on_cpu() and jax.device_count() == 1 and (form := _fastest_form(x.shape, width, dtype)):
         return CpuConv(width, (3, 3), form=form, **settings)(x)
     return nn.Conv(width, (3, 3), **settings)(x)
@@ -75,10 +71,7 @@ class CpuConv(nn.Conv):
 
 
 def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Array:
-    """Apply batch normalisation and a rectifier, inside an `nn.compact` module.
-
-    The variables are `nn.BatchNorm`'s.
-    """
+    """Apply `nn.BatchNorm` and a rectifier; `train` normalises by the batch's own statistics."""
     if on_cpu():
         return BatchNormRelu(train=train, dtype=dtype, name=name)(x)
     settings = {"momentum": MOMENTUM, "epsilon": EPSILON, "dtype": dtype, "name": name}
@@ -86,23 +79,20 @@ def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Arr
 
 
 def _wide(x: jax.Array) -> jax.Array:
-    """Return x in float32, or in float64 if it is that."""
+    """Return x in float32, or float64."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def channel_sums(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
-    """Return the sums of function(*arrays) over all axes but the last, in float32: [C].
+    """Return the sums of an elementwise function of arrays [B, ..., C] by channel: float32 [C].
 
     Slices of the batch are added element by element, which XLA does in one pass, without a copy in
     float32. The rest is a matrix product with ones: XLA's own reduction over leading axes runs at a
     fraction of that speed on a CPU.
-
-    Args:
-        function: elementwise.
-        arrays: [B, ..., C], of one shape.
     """
-    size = arrays[0].shape[0] // math.gcd(arrays[0].shape[0], SLICES)
-    starts = range(0, arrays[0].shape[0], size)
+    images = arrays[0].shape[0]
+    size = images // math.gcd(images, SLICES)
+    starts = range(0, images, size)
     slices = (function(*(_wide(array[i : i + size]) for array in arrays)) for i in starts)
     rows = functools.reduce(jnp.add, slices)
     rows = rows.reshape(-1, rows.shape[-1])
@@ -117,16 +107,9 @@ def _affine(x: jax.Array, rate: jax.Array, offset: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def normalised_relu(x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[jax.Array, ...]:
-    """Return relu(scale * (x - mean) / sqrt(var + 1e-5) + bias) with the batch's own statistics.
+    """Return relu(scale * (x - mean) / sqrt(var + 1e-5) + bias) and the batch's mean and var.
 
-    Args:
-        x: [..., C].
-        scale: float32 [C].
-        bias: float32 [C].
-
-    Returns:
-        The activations, shaped as x, and the biased mean and variance, float32 [C], which take no
-        gradient.
+    These are biased, float32 [C] as scale and bias, and take no gradient.
     """
     return _normalised_relu_forward(x, scale, bias)[0]
 
@@ -183,11 +166,10 @@ class BatchNormRelu(nn.Module):
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Return the 2x2 maximum with stride 2: [B, H, W, C] -> [B, H // 2, W // 2, C].
+    """Return the 2x2 maximum with stride 2; an odd last row or column is dropped.
 
-    An odd last row or column is dropped. The gradient of `nn.max_pool` (select-and-scatter) is
-    several times slower on a CPU. Where values tie, the gradient is shared among them rather than
-    given to the first.
+    The gradient of `nn.max_pool` (select-and-scatter) is several times slower on a CPU. Where
+    values tie, the gradient is shared among them rather than given to the first.
     """
     return _max_pool(x) if on_cpu() else nn.max_pool(x, (2, 2), (2, 2))
 

@@ -1,17 +1,15 @@
-"""The portable model file: architecture, weights and metadata in one pickle of builtins, which can
-never run code.
+"""The portable model file: architecture, weights and metadata in one pickle, which never runs code.
 
     save("model.pkl", ModelFile(architecture, variables, {"protocol": "train-only"}), "float16")
     model = load("model.pkl")
 
 The pickle holds dicts, lists, strings, numbers, None and bytes only; an array is {"dtype", "shape",
-"bytes"}, little-endian, C order. A reader needs nothing but the standard library.
-
-A stranger's file is judged before anything is built from it: its size is capped before it is read,
-`safe_pickle` admits builtins alone, and arrays are made only after their sizes were compared with
-the architecture.
+"bytes"}, little-endian, C order. A stranger's file is judged before anything is built from it: its
+size is capped, `safe_pickle` admits builtins alone, and arrays are made only after their sizes were
+compared with the architecture.
 """
 
+import json
 import math
 import pickle
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from fer_jax import files, models
 from fer_jax.errors import InputError
@@ -35,7 +34,6 @@ MAX_FILE_BYTES = 64 * 2**20
 
 _MAX_RANK = 8
 _MAX_SIZE = 2**31  # of one axis
-_MAX_MESSAGE = 600  # characters; the names of weights may have millions
 _MAX_ARCHITECTURE_VALUES = 128  # building a model costs milliseconds a layer
 _STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 _ARRAY_KEYS = {"dtype", "shape", "bytes"}
@@ -43,22 +41,13 @@ _ARRAY_KEYS = {"dtype", "shape", "bytes"}
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A trained model at rest.
+    """A trained model at rest; tuples in the architecture and the metadata come back as lists."""
 
-    Attributes:
-        architecture: what `models.create` takes.
-        variables: flax variables with numpy leaves ({"params", "batch_stats"}).
-        metadata: how the model came to be, builtins only; here and in the architecture tuples are
-            stored as lists.
-        temperature: logits are divided by it before they become probabilities.
-        labels: the name of the label set of the outputs (`labels.LABEL_SETS`).
-    """
-
-    architecture: dict[str, Any]
-    variables: Variables
-    metadata: dict[str, Any]
-    temperature: float = 1.0
-    labels: str = "fer2013"
+    architecture: dict[str, Any]  # what `models.create` takes
+    variables: Variables  # of flax, with numpy leaves
+    metadata: dict[str, Any]  # how the model came to be, builtins only
+    temperature: float = 1.0  # logits are divided by it before they become probabilities
+    labels: str = "fer2013"  # the label set of the outputs, one of `labels.LABEL_SETS`
 
     @property
     def emotions(self) -> tuple[str, ...]:
@@ -69,18 +58,11 @@ class ModelFile:
 def save(
     path: str | Path, model: ModelFile, dtype: Literal["float16", "float32"] = "float32"
 ) -> None:
-    """Write `model` to `path`, whole or not at all.
+    """Write a model file, whole or not at all.
 
-    Args:
-        path: what is replaced.
-        model: what `load` gives back.
-        dtype: of kernels (rank 2 and up); biases and statistics, few but delicate, stay exact.
-            float16 halves the file.
-
-    Raises:
-        InputError: `load` would refuse the file (non-finite weights, weights that do not fit the
-            architecture, an unknown label set, ...).
-        TypeError: a value in `architecture` or `metadata` is no builtin.
+    `dtype` is that of kernels (rank 2 and up): float16 halves the file. Biases and statistics, few
+    but delicate, stay exact. InputError: `load` would refuse the file. TypeError: a value in
+    `architecture` or `metadata` is no builtin.
     """
     document = {
         "format": FORMAT,
@@ -88,9 +70,9 @@ def save(
         "input_size": IMAGE_SIZE,
         "label_set": model.labels,
         "labels": list(LABEL_SETS.get(model.labels, ())),
-        "architecture": _plain(model.architecture),
+        "architecture": json.loads(json.dumps(model.architecture)),  # lists for tuples
         "temperature": model.temperature,
-        "metadata": _plain(model.metadata),
+        "metadata": json.loads(json.dumps(model.metadata)),
         "variables": jax.tree.map(lambda leaf: _encode(leaf, _STORED[dtype]), model.variables),
     }
     data = pickle.dumps(document, protocol=4)
@@ -102,48 +84,49 @@ def save(
 def load(path: str | Path) -> ModelFile:
     """Read a model file, of whatever origin; weights become float32.
 
-    Raises:
-        InputError: no such file, or it is corrupt, hostile, or for other images, labels or code
-            than ours.
+    InputError: no such file, or a corrupt or hostile one, or one for other images, labels or code.
     """
-    return _parse(_read(Path(path)), path)
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
+    if not Path(path).is_file():
         raise InputError(f"{path}: no such model file")
     try:
-        with path.open("rb") as stream:
+        with Path(path).open("rb") as stream:
             data = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot read the model file: {error.strerror}") from None
     if len(data) > MAX_FILE_BYTES:
         limit = f"at most {MAX_FILE_BYTES:,} bytes"
         raise InputError(f"{path}: a model file has {limit}, this one has more")
-    return data
+    return _parse(data, path)
 
 
 def _parse(data: bytes, name: str | Path) -> ModelFile:
     try:
         return _judge(safe_pickle.loads(data))
     except InputError as error:
-        raise InputError(f"{name}: {str(error)[:_MAX_MESSAGE]}") from None
+        # the names of weights may have millions of characters
+        raise InputError(f"{name}: {str(error)[:600]}") from None
 
 
 def _judge(document: Any) -> ModelFile:
     _check_header(document)
-    architecture, metadata = document["architecture"], document["metadata"]
+    architecture = document["architecture"]
     encoded = _flatten(document["variables"])
     _check_encoding(encoded)
     safe_pickle.check_values(architecture, _MAX_ARCHITECTURE_VALUES)
     labels = _label_set(document)
-    temperature = _temperature(document)
+    temperature, (low, high) = document.get("temperature", 1.0), TEMPERATURES
+    if type(temperature) not in (int, float) or not low <= temperature <= high:
+        received = show(temperature)
+        raise InputError(f"temperature must be a number in [{low}, {high}], received {received}")
     _check_fit(encoded, architecture, labels)
-    variables = _decode(document["variables"])
-    for path, leaf in _flatten(variables).items():
-        if not np.isfinite(leaf).all():
+    weights = {}
+    for path, leaf in encoded.items():
+        values = np.frombuffer(leaf["bytes"], _STORED[leaf["dtype"]]).reshape(leaf["shape"])
+        weights[path] = values.astype(np.float32)
+        if not np.isfinite(values).all():
             raise InputError(f"weights must be finite, {path} holds NaN or infinity")
-    return ModelFile(architecture, variables, metadata, temperature, labels)
+    variables = unflatten_dict(weights, sep="/")
+    return ModelFile(architecture, variables, document["metadata"], float(temperature), labels)
 
 
 def _check_header(document: Any) -> None:
@@ -155,14 +138,6 @@ def _check_header(document: Any) -> None:
     for key in ("architecture", "metadata", "variables"):
         if not isinstance(document.get(key), dict):
             raise InputError(f"{key} must be a dict, received {show(document.get(key))}")
-
-
-def _temperature(document: dict[str, Any]) -> float:
-    """Return the file's temperature; older files have none."""
-    value, (low, high) = document.get("temperature", 1.0), TEMPERATURES
-    if type(value) not in (int, float) or not low <= value <= high:
-        raise InputError(f"temperature must be a number in [{low}, {high}], received {show(value)}")
-    return float(value)
 
 
 def _label_set(document: dict[str, Any]) -> str:
@@ -180,7 +155,8 @@ def _check_encoding(encoded: dict[str, Any]) -> None:
     """Check that each array has the bytes that it claims, in Python's unbounded integers."""
     total = 0
     for path, leaf in encoded.items():
-        if not _is_stored_array(leaf):
+        stored = _is_array(leaf) and str(leaf["dtype"]) in _STORED
+        if not stored or not isinstance(leaf["bytes"], bytes):
             expected = f"an array of {' or '.join(_STORED)}"
             raise InputError(f"{path} must be {expected}, received {show(leaf)}")
         shape, length = leaf["shape"], len(leaf["bytes"])
@@ -200,17 +176,16 @@ def _check_encoding(encoded: dict[str, Any]) -> None:
 def _check_fit(encoded: dict[str, Any], architecture: dict[str, Any], label_set: str) -> None:
     """Check labels and weights against the architecture, of which nothing is allocated."""
     logits, variables = _shapes(architecture)
-    classes, labels = logits.shape[-1], names(label_set)
-    if classes != len(labels):
-        raise InputError(f"labels must be {classes}, one per class, {label_set} has {len(labels)}")
+    classes, count = logits.shape[-1], len(names(label_set))
+    if classes != count:
+        raise InputError(f"labels must be {classes}, one per class, {label_set} has {count}")
     expected = _flatten(variables)
     missing, unexpected = expected.keys() - encoded.keys(), encoded.keys() - expected.keys()
     if missing or unexpected:
         paths = f"missing {show(sorted(missing))}, unexpected {show(sorted(unexpected))}"
         raise InputError(f"weights must fit the architecture: {paths}")
     for path, leaf in expected.items():
-        shape = encoded[path]["shape"]
-        if tuple(shape) != leaf.shape:
+        if tuple(shape := encoded[path]["shape"]) != leaf.shape:
             shapes = f"{path} must have shape {list(leaf.shape)}, received {show(shape)}"
             raise InputError(f"weights must fit the architecture: {shapes}")
 
@@ -227,29 +202,13 @@ def _shapes(architecture: dict[str, Any]) -> tuple[Any, Any]:
         raise InputError(f"architecture {show(architecture)} cannot be built: {reason}") from None
 
 
-def _flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: dict[str, Any]) -> dict[str, Any]:
     """Return {"params/Conv_0/kernel": leaf} for nested dicts; an encoded array is a leaf."""
-    if not isinstance(tree, dict) or _is_array(tree):
-        return {prefix: tree}
-    leaves = {}
-    for key, child in tree.items():
-        leaves |= _flatten(child, f"{prefix}/{key}" if prefix else key)
-    return leaves
+    return flatten_dict(tree, is_leaf=lambda _, node: _is_array(node), sep="/")
 
 
 def _is_array(node: Any) -> bool:
     return isinstance(node, dict) and node.keys() == _ARRAY_KEYS and isinstance(node["shape"], list)
-
-
-def _is_stored_array(node: Any) -> bool:
-    return _is_array(node) and str(node["dtype"]) in _STORED and isinstance(node["bytes"], bytes)
-
-
-def _decode(node: dict[str, Any]) -> Any:
-    if not _is_array(node):
-        return {key: _decode(child) for key, child in node.items()}
-    values = np.frombuffer(node["bytes"], _STORED[node["dtype"]])
-    return values.reshape(node["shape"]).astype(np.float32)
 
 
 def _encode(leaf: Any, kernel_dtype: np.dtype) -> dict[str, Any]:
@@ -258,15 +217,3 @@ def _encode(leaf: Any, kernel_dtype: np.dtype) -> dict[str, Any]:
     with np.errstate(over="ignore"):
         stored = array.astype(kernel_dtype if array.ndim >= 2 else _STORED["float32"])
     return {"dtype": stored.dtype.name, "shape": list(stored.shape), "bytes": stored.tobytes()}
-
-
-def _plain(value: Any) -> Any:
-    """Return a copy with lists for tuples."""
-    if isinstance(value, dict):
-        return {key: _plain(child) for key, child in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(child) for child in value]
-    if value is None or type(value) in (str, int, float, bool):
-        return value
-    kind = type(value).__name__
-    raise TypeError(f"a model file holds builtins only, received {kind} {show(value)}")

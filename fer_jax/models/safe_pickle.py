@@ -4,9 +4,9 @@
 
 The opcodes are scanned without executing them: only those that make these builtins are admitted, so
 nothing can be imported, called or restored through a registry, and every length that the data claim
-is known to lie inside them. PUT is refused because its index alone sizes the memo, tuples because a
-nest of shared ones takes exponential time to hash as a key. What the unpickler then builds may
-still share or contain itself, so the walk over it is counted.
+lies inside them. PUT is refused because its index alone sizes the memo, tuples because a nest of
+shared ones takes exponential time to hash as a key. What is then built may still share or contain
+itself, so the walk over it is counted.
 """
 
 import io
@@ -38,11 +38,7 @@ class BuiltinsUnpickler(pickle.Unpickler):
 
 
 def loads(data: bytes) -> Any:
-    """Return what `data` hold.
-
-    Raises:
-        InputError: they are no pickle, or of something else, or of too much.
-    """
+    """Return what `data` hold; raise an InputError if that is anything else, or too much."""
     _scan(data)
     try:
         document = BuiltinsUnpickler(io.BytesIO(data)).load()
@@ -56,10 +52,7 @@ def loads(data: bytes) -> Any:
 
 
 def check_values(tree: Any, most: int) -> None:
-    """Refuse more than `most` values in `tree`, too deep a nest, and keys that are no strings.
-
-    Shared parts count each time they are met, so a cycle meets the bound on depth.
-    """
+    """Refuse more than `most` values, too deep a nest (as a cycle is), and keys but strings."""
     count, stack = 0, [(tree, 0)]
     while stack:
         value, depth = stack.pop()
@@ -69,8 +62,8 @@ def check_values(tree: Any, most: int) -> None:
             raise InputError(f"{limits}, are admitted in {show(tree)}")
         if isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
-                keys = show(list(value))
-                raise InputError(f"keys in a model file must be strings, received {keys}")
+                rule = "keys in a model file must be strings"
+                raise InputError(f"{rule}, received {show(list(value))}")
             value = list(value.values())
         if isinstance(value, list):
             stack.extend((child, depth + 1) for child in value)
@@ -90,10 +83,7 @@ def first_line(error: Exception) -> str:
 def _scan(data: bytes) -> None:
     """Read the opcodes without executing them; refuse all but `OPCODES`."""
     stream = io.BytesIO(data)
-    for _ in range(MAX_OPCODES):
-        if _admitted(stream) == "STOP":
-            break
-    else:
+    if not any(_admitted(stream) == "STOP" for _ in range(MAX_OPCODES)):
         limit = f"at most {MAX_OPCODES:,} pickle opcodes"
         raise InputError(f"a model file has {limit}, this one has more")
     if stream.tell() != len(data):
@@ -108,14 +98,12 @@ def _admitted(stream: io.BytesIO) -> str:
     if opcode is None:
         rule = f"{place} should be a pickle opcode, is {code!r}"
         raise InputError(f"corrupt or not a model file: {rule}")
-    if opcode.name not in OPCODES:
-        raise InputError(
-            f"not a model file: pickle opcode {opcode.name} at {place} is not admitted"
-        )
+    name = opcode.name
+    if name not in OPCODES:
+        raise InputError(f"not a model file: pickle opcode {name} at {place} is not admitted")
     try:
         if opcode.arg is not None:
             opcode.arg.reader(stream)
     except ValueError as error:  # longer than the file, or no UTF-8
-        reason = first_line(error)
-        raise InputError(f"corrupt model file: {opcode.name} at {place}: {reason}") from None
-    return opcode.name
+        raise InputError(f"corrupt model file: {name} at {place}: {first_line(error)}") from None
+    return name

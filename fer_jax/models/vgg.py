@@ -2,11 +2,12 @@
 
     Model(stages=((32, 32), (96, 96), (192, 192), (384, 384)), dropout=0.3)
 
-After Simonyan & Zisserman, "Very Deep Convolutional Networks", ICLR 2015
-(https://arxiv.org/abs/1409.1556); with batch norm, and with a global average in place of the large
-dense layers, so that the network takes faces of any size (training may start on small ones).
+After Simonyan & Zisserman, "Very Deep Convolutional Networks", https://arxiv.org/abs/1409.1556,
+with batch norm, and with a global average in place of the large dense layers, so that the network
+takes faces of any size (training may start on small ones).
 """
 
+from itertools import chain
 from typing import Any
 
 import flax.linen as nn
@@ -22,26 +23,22 @@ PIXEL_MEAN, PIXEL_STD = 0.508, 0.255
 
 
 class Model(nn.Module):
-    """float32 images [B, H, W, 1] in [0, 1] -> float32 logits [B, classes].
+    """Images [B, H, W, 1] of any size -> logits [B, classes].
 
-    Attributes:
-        stages: the channels of each 3x3 convolution, stage by stage; every stage ends in a 2x2
-            maximum.
-        dropout: share of the pooled features that is dropped in training, in [0, 1).
-        crop: side of the central square that the network looks at; smaller images pass whole.
-            FER-2013's outer pixels show hair and background, and the work grows with the square.
-        classes: the number of logits, at least 2.
-        dtype: of the activations; parameters, statistics and logits are float32.
+    It looks at the central square of side `crop`, smaller images pass whole: FER-2013's outer
+    pixels show hair and background, and the work grows with the square.
     """
 
-    stages: tuple[tuple[int, ...], ...]
-    dropout: float = 0.0
+    stages: tuple[tuple[int, ...], ...]  # channels of each convolution; a stage ends in the pooling
+    dropout: float = 0.0  # share of the pooled features that is dropped in training, in [0, 1)
     crop: int = IMAGE_SIZE
     classes: int = NUM_CLASSES
     dtype: Any = jnp.float32
 
     def __post_init__(self):
-        if not _are_stages(self.stages):
+        stages = self.stages if isinstance(self.stages, tuple) else ()
+        full = bool(stages) and all(isinstance(stage, tuple) and stage for stage in stages)
+        if not full or not all(type(width) is int and width > 0 for width in chain(*stages)):
             raise ValueError(f"stages must be lists of positive widths, received {self.stages!r}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), received {self.dropout!r}")
@@ -57,12 +54,11 @@ class Model(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Images are grey."""
         return 1
 
     @property
     def smallest_side(self) -> int:
-        """Every stage halves the side, and something must be left."""
+        """Return the side of which something is left after every stage has halved it."""
         return 2 ** len(self.stages)
 
     @nn.compact
@@ -78,11 +74,3 @@ class Model(nn.Module):
         x = x.mean(axis=(1, 2), dtype=jnp.float32)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return nn.Dense(self.classes, name="logits")(x)
-
-
-def _are_stages(stages: Any) -> bool:
-    if not isinstance(stages, tuple) or not stages:
-        return False
-    if not all(isinstance(stage, tuple) and stage for stage in stages):
-        return False
-    return all(type(width) is int and width > 0 for stage in stages for width in stage)

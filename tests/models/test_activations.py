@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax import models
-from fer_jax.models.activations import last_maps
+from fer_jax.models.explain import last_maps
 from fer_jax.models.layers import max_pool
 
 ARCHITECTURE = {"family": "vgg", "stages": [[2], [3, 4]], "dropout": 0.5, "crop": 44}

@@ -32,8 +32,8 @@ def test_convolution_and_gradients_are_xlas_own(shape):
 
 
 def test_what_the_cache_cannot_hold_is_taken_in_chunks(monkeypatch):
-    monkeypatch.setattr(winograd, "CHUNK", 200)
-    chunks = winograd._chunks(jnp.zeros((5, 4, 5, 3)), 4)
+    monkeypatch.setattr(convolution, "CHUNK", 200)
+    chunks = convolution.chunks(jnp.zeros((5, 4, 5, 3)), 4)
     assert [chunk.indices(5)[:2] for chunk in chunks] == [(0, 2), (2, 4), (4, 5)]
     assert_is_xlas_own(winograd.convolve, (5, 4, 5), 3)
 

@@ -53,7 +53,7 @@ def test_batch_norm_relu_equals_flax_in_value_statistics_and_gradients(setting, 
 
 @pytest.mark.parametrize("train", [True, False])
 def test_elsewhere_than_on_a_cpu_the_network_is_flaxs_own(monkeypatch, train):
-    """The same weights give the same logits and statistics; what is called shows which layers ran."""
+    """The same weights give the same logits; what is called shows which layers ran."""
     model = models.create({"family": "vgg", "stages": [[4, 4], [6]], "crop": 40})
     images = jax.random.uniform(jax.random.key(0), (5, 48, 48, 1))
     variables = model.init(jax.random.key(1), images)
