@@ -209,8 +209,8 @@ def load(args: argparse.Namespace):
     from fer_jax import data
     from fer_jax.models import model_file
 
-    metadata = model_file.load(args.model).metadata
-    return data.reported_by(metadata, data.load(args.data), args.data)[0]
+    model = model_file.load(args.model)
+    return data.reported_by(model.metadata, model.labels, data.load(args.data), args.data)[0]
 
 
 def accuracies(ours: Log, theirs: Log, n: int) -> pd.DataFrame:

@@ -4,12 +4,12 @@
     python benchmarks/convolution.py --dtype bfloat16     # as in training, where oneDNN serves both
 
 The layers are those of experiments/vgg.py. Prints milliseconds, the fastest of the repeats, and how
-many times as fast ours is; fer_jax/models/layers.py and convolution.py hold the limits that were
-read off.
+many times as fast ours is; the limits in fer_jax/models/layers.py and convolution.py were read off.
 """
 
 import argparse
 import time
+from itertools import product
 
 from fer_jax import runtime
 
@@ -30,29 +30,19 @@ def main() -> None:
         towards = lambda at: lambda *all: jax.vjp(convolve, *all[:2])[1](all[2])[at]
         return lambda x, kernel, gradient: convolve(x, kernel), towards(0), towards(1)
 
-    print(
-        "batch  side  channels    forward: XLA, ours        to the image            to the kernel"
-    )
-    for batch in args.batches:
-        for side, inputs, outputs in LAYERS:
-            shapes = (
-                (batch, side, side, inputs),
-                (3, 3, inputs, outputs),
-                (batch, side, side, outputs),
-            )
-            keys = jax.random.split(jax.random.key(0), 3)
-            arrays = [
-                jax.random.normal(*each, args.dtype) for each in zip(keys, shapes, strict=True)
-            ]
-            ours = convolution.shifted if inputs == 1 else winograd.convolve
-            ours = convolution.turned if args.dtype == "bfloat16" else ours
-            cells = ""
-            for each in zip(passes(convolution.plain), passes(ours), strict=True):
-                xla, tuned = (
-                    fastest(jax.jit(each_pass), arrays, args.repeats) for each_pass in each
-                )
-                cells += f"  {xla:7.2f} {tuned:7.2f} ms {xla / tuned:5.2f}"
-            print(f"{batch:5}  {side:4}  {inputs:3}-{outputs:3}  {cells}", flush=True)
+    draw = lambda *shape: jax.random.normal(jax.random.key(sum(shape)), shape, args.dtype)
+    header = "forward: XLA, ours        to the image            to the kernel"
+    print(f"batch  side  channels    {header}")
+    for batch, (side, inputs, outputs) in product(args.batches, LAYERS):
+        arrays = draw(batch, side, side, inputs), draw(3, 3, inputs, outputs)
+        arrays = *arrays, draw(batch, side, side, outputs)
+        ours = convolution.shifted if inputs == 1 else winograd.convolve
+        ours = convolution.turned if args.dtype == "bfloat16" else ours
+        cells = ""
+        for each in zip(passes(convolution.plain), passes(ours), strict=True):
+            xla, tuned = (fastest(jax.jit(function), arrays, args.repeats) for function in each)
+            cells += f"  {xla:7.2f} {tuned:7.2f} ms {xla / tuned:5.2f}"
+        print(f"{batch:5}  {side:4}  {inputs:3}-{outputs:3}  {cells}", flush=True)
 
 
 def fastest(compiled, operands, repeats: int) -> float:
@@ -70,8 +60,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
     text = "images (default: 8 64 128)"
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 64, 128], help=text)
-    text = "default: float32"
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help=text)
+    dtypes = {"choices": ("float32", "bfloat16"), "default": "float32"}
+    parser.add_argument("--dtype", **dtypes, help="default: float32")
     text = "calls to take the fastest of (default: 5)"
     parser.add_argument("--repeats", type=int, default=5, help=text)
     args = parser.parse_args()

@@ -21,10 +21,8 @@ HEADER = "looks  ms/look  with faces  share of looks by faces found"
 
 
 class Measured(NamedTuple):
-    """The number of faces in each frame looked at, by the frame's index, and the mean time."""
-
-    counts: dict[int, int]
-    milliseconds: float
+    counts: dict[int, int]  # faces in each frame looked at, by the frame's index
+    milliseconds: float  # the mean time of a look
 
     def __str__(self) -> str:
         """Return one row below `HEADER`."""
@@ -39,8 +37,7 @@ def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
     parser.add_argument("--videos", metavar="DIR", type=Path, required=True)
-    text = "look at every K-th frame (default: 1)"
-    parser.add_argument("--step", metavar="K", type=int, default=1, help=text)
+    parser.add_argument("--step", metavar="K", type=int, default=1, help="of frames (default: 1)")
     faces.add_detector(parser)
     arguments = parser.parse_args()
     detector = faces.detector(arguments.detector, arguments.detector_model)

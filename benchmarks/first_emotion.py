@@ -1,7 +1,7 @@
 """Seconds from the command to the first printed emotion: python benchmarks/first_emotion.py
 
-Plays the shipped clip with the shipped model twice, with a compilation cache of its own that is
-empty at first: the second start has nothing to compile.
+Plays the shipped clip twice, with a compilation cache of its own, which is empty at first: the
+second start has nothing to compile.
 """
 
 import os

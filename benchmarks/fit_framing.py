@@ -13,17 +13,14 @@ from tqdm import tqdm
 
 from fer_jax import cli, data, faces, files
 
-SIZE = faces.FACE_SIZE
-# enlarged, with half a frame of replicated border: the box may be larger than the frame
-SCALE, BORDER = 4, 96
+SCALE, BORDER = 4, 96  # enlarged, with half a frame of border: the box may be larger than it
 COLUMNS = ("side", "down", "right", "roll")
 
 
 def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
-    folder = files.root() / "data"
-    parser.add_argument("--data", metavar="DIR", type=Path, default=folder, help="default: data")
+    parser.add_argument("--data", metavar="DIR", type=Path, default=files.root() / "data")
     text = "how many, evenly spread (default: 800)"
     parser.add_argument("--images", metavar="N", type=int, default=800, help=text)
     faces.add_detector(parser)
@@ -45,15 +42,15 @@ def framings(images: np.ndarray, detector: faces.Detector) -> np.ndarray:
     Columns: the frame's side; its centre from the box's, down and to the right along the face (all
     in units of the box's shorter side); the roll in radians, 0 for Haar.
     """
-    cv2, rows, middle = faces.opencv(), [], BORDER + SCALE * SIZE / 2
+    cv2, rows, side = faces.opencv(), [], SCALE * faces.FACE_SIZE
     for image in tqdm(images, "detecting", unit="image", leave=False, disable=None):
         enlarged = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
         framed = cv2.copyMakeBorder(enlarged, *[BORDER] * 4, cv2.BORDER_REPLICATE)
         if face := faces.largest(detector(framed)):
             size, cos, sin = min(face.w, face.h), math.cos(face.roll), math.sin(face.roll)
-            x, y = middle - face.centre[0], middle - face.centre[1]
+            x, y = BORDER + side / 2 - np.array(face.centre)
             down, right = (y * cos - x * sin) / size, (x * cos + y * sin) / size
-            rows.append((SCALE * SIZE / size, down, right, face.roll))
+            rows.append((side / size, down, right, face.roll))
     return np.array(rows).reshape(-1, len(COLUMNS))
 
 

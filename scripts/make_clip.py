@@ -24,8 +24,7 @@ def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
     clip = files.root() / "results" / "preprocessing_test" / "input_video.mp4"
-    text = "default: the clip of the repository"
-    parser.add_argument("--out", metavar="FILE", type=Path, default=clip, help=text)
+    parser.add_argument("--out", type=Path, default=clip, help="default: the repository's clip")
     out = parser.parse_args().out
     from skimage.data import astronaut
 
@@ -42,10 +41,7 @@ def main() -> None:
 
 
 def view(photograph: np.ndarray, seconds: float) -> np.ndarray:
-    """Return what the camera sees, BGR uint8 [384, 512, 3].
-
-    It pans, tilts by 6 degrees and zooms, and the light changes.
-    """
+    """Return what a camera sees that pans, tilts by 6 degrees and zooms, in changing light."""
     cv2 = faces.opencv()
     swing = lambda period, phase=0.0: math.sin(2 * math.pi * (seconds / period + phase))
     zoom = 1.5 + 0.3 * swing(20, 0.25)

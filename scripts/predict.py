@@ -26,11 +26,10 @@ by three methods; --against adds a second model.
 def main() -> int:
     args = parse_arguments()
     if not args.images and not args.explain:
-        from fer_jax.predict.measured import Outputs, report
+        from fer_jax.predict.measured import report
 
-        report(
-            args.data, args.model, args.tta, Outputs(args.json, args.confusion, args.reliability)
-        )
+        pictures = {"confusion": args.confusion, "reliability": args.reliability}
+        report(args.data, args.model, args.tta, json=args.json, **pictures)
         return 0
     from fer_jax.predict import Predictor, pictures
 
@@ -48,21 +47,20 @@ def parse_arguments() -> argparse.Namespace:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
     option, png = parser.add_argument, {"type": Path, "metavar": "FILE.png"}
+    file = {"type": Path, "metavar": "FILE"}
     text = "FER-2013 (default: data)"
     option("--data", type=Path, default=files.root() / "data", metavar="DIR", help=text)
-    text = "model file (default: the shipped model)"
-    option("--model", type=Path, metavar="FILE", help=text)
+    option("--model", **file, help="model file (default: the shipped model)")
     text = "test-time augmentation: mean over ten views of each face"
     option("--tta", action="store_true", help=text)
     text = "classify these pictures or folders"
     option("--images", type=Path, nargs="+", metavar="PATH", help=text)
     faces.add_detector(parser)
-    option("--json", type=Path, metavar="FILE", help="write the figures there")
+    option("--json", **file, help="write the figures there")
     option("--confusion", **png, help="draw the confusion matrix there")
     option("--reliability", **png, help="draw confidence against accuracy there")
     option("--explain", **png, help="draw there which pixels of a face decide")
-    text = "with --explain: a second model, for comparison"
-    option("--against", type=Path, metavar="FILE", help=text)
+    option("--against", **file, help="with --explain: a second model, for comparison")
     args = parser.parse_args()
     of_test_set = args.json or args.confusion or args.reliability
     if args.images and of_test_set:

@@ -18,10 +18,9 @@ examples:
 
 imageN.png is the face of sample N; a sample without a face has no image. Of a folder, sample N is
 the picture N, sorted by name. A camera is read until Ctrl-C. Faces are kept in a hidden folder
-.making-... until the last one is cut; a run that is killed leaves them there.
-
-The faces of an earlier run are replaced: the imageN.png that bear this script's mark (a PNG text
-chunk). Another imageN.png in the folder is an error, all other files stay.
+.making-... until the last one is cut; a run that is killed leaves them there. The faces of an
+earlier run are replaced: the imageN.png that bear this script's mark (a PNG text chunk). Another
+imageN.png in the folder is an error, all other files stay.
 """
 
 
@@ -56,8 +55,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--source", **source, default=str(shipped / "input_video.mp4"), help=text)
     every = {"metavar": "SECONDS", "type": cli.parse_period, "default": 1.0}
     parser.add_argument("--every", **every, help="period of a video's samples; default: 1")
-    text = "default: results/preprocessing_test"
-    parser.add_argument("--out", metavar="FOLDER", type=Path, default=shipped, help=text)
+    out = {"metavar": "FOLDER", "type": Path, "default": shipped}
+    parser.add_argument("--out", **out, help="default: results/preprocessing_test")
     faces.add_detector(parser)
     return parser.parse_args()
 

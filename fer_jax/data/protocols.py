@@ -16,7 +16,7 @@ from fer_jax.data import ferplus
 from fer_jax.data.fer2013 import Fer2013, Split
 from fer_jax.data.ferplus import Votes
 from fer_jax.errors import InputError
-from fer_jax.labels import NUM_CLASSES
+from fer_jax.labels import EMOTIONS, NUM_CLASSES, names
 
 FERPLUS = {"ferplus-majority": ferplus.majority, "ferplus-probability": ferplus.probabilistic}
 
@@ -90,7 +90,7 @@ def protocol(
 
 
 def reported_by(
-    metadata: dict[str, Any], data: Fer2013, folder: Path
+    metadata: dict[str, Any], label_set: str, data: Fer2013, folder: Path
 ) -> tuple[Split, dict[str, np.ndarray]]:
     """Return the rows that a model is reported on, and named subsets of them, bool [N].
 
@@ -99,12 +99,17 @@ def reported_by(
 
     Args:
         metadata: the model file's, which name its protocol.
+        label_set: that of the model's outputs.
         data: the three splits.
         folder: holds FER+'s votes, where the protocol needs them.
 
     Raises:
-        InputError: an unknown protocol, or votes that are missing or do not fit.
+        InputError: labels that do not begin with the seven emotions, an unknown protocol, or votes
+            that are missing or do not fit.
     """
+    if names(label_set)[:NUM_CLASSES] != EMOTIONS:
+        rule = "a model reported on FER-2013 must know its emotions"
+        raise InputError(f"{rule}, received one with the labels of {label_set}")
     name = str(metadata.get("protocol", "train-only"))
     votes = ferplus.read(folder / ferplus.FILE, data) if name in FERPLUS else None
     split = data.test if name == "train-only" else protocol(data, name, votes=votes).report

@@ -14,9 +14,8 @@ from tqdm import tqdm
 
 from fer_jax import files
 from fer_jax.errors import InputError
-from fer_jax.faces.detectors import Detector
-from fer_jax.faces.framing import crop, largest
-from fer_jax.faces.pictures import PNG_HEADER, Frame, in_folder, read_image, write_png
+from fer_jax.faces.framing import Detector, crop, largest
+from fer_jax.faces.pictures import PNG_HEADER, Frame, in_folder, read_bytes, read_image, write_png
 
 _TEXT = b"tEXtSoftware\0fer_jax preprocess"
 # the PNG chunk of every face that is cut here
@@ -24,8 +23,6 @@ MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(
 
 
 class Source(NamedTuple):
-    """Where frames come from."""
-
     frames: Iterable[Frame]
     total: int | None  # how many there are, if that is known
     name: str  # as the user knows it
@@ -41,12 +38,8 @@ def pictures_in(folder: Path) -> Source:
 def cut(source: AbstractContextManager[Source], out: Path, detector: Detector) -> str:
     """Write the largest face of frame N to imageN.png in `out`, and return what was done in a line.
 
-    The faces of an earlier run are replaced, all at the end.
-
-    Args:
-        source: opened only when it is known that `out` can be written.
-        out: a folder, which need not exist.
-        detector: finds the faces.
+    The faces of an earlier run are replaced, all at the end. The source is opened only when it is
+    known that `out`, which need not exist, can be written.
 
     Raises:
         InputError: `out` cannot be written, or holds an imageN.png without our mark, which would be
@@ -55,21 +48,20 @@ def cut(source: AbstractContextManager[Source], out: Path, detector: Detector) -
     files.require_folder(out)  # now, not after an hour of camera
     earlier = [path for path in out.glob("image*.png") if re.fullmatch(r"image\d+", path.stem)]
     for path in earlier:
-        if not _is_marked(path):
+        if read_bytes(path, PNG_HEADER + len(MARK))[PNG_HEADER:] != MARK:
             rule = "is no face of an earlier run of this script and would be lost"
             raise InputError(f"{path}: {rule}: choose another --out")
     with source as opened, files.appearing_in(out, earlier) as work:
         samples = _cut_frames(opened, detector, work)
         if not samples:
-            rule = "must give a frame, but gave none: nothing is written"
-            raise InputError(f"{opened.name}: {rule}")
+            raise InputError(f"{opened.name}: must give a frame, but gave none: nothing is written")
         count = len(list(work.iterdir()))
     without = f"{samples - count} without a face ({detector.name})"
     return f"{opened.name}: {samples} samples, {count} faces in {out}, {without}"
 
 
 def _cut_frames(source: Source, detector: Detector, folder: Path) -> int:
-    """Write the largest face of each frame to a folder, and return the number of frames."""
+    """Return the number of frames."""
     samples, quiet = 0, not sys.stderr.isatty()
     frames = tqdm(source.frames, "cutting faces", source.total, unit="sample", disable=quiet)
     with contextlib.suppress(KeyboardInterrupt) if source.endless else contextlib.nullcontext():
@@ -77,8 +69,3 @@ def _cut_frames(source: Source, detector: Detector, folder: Path) -> int:
             if face := largest(detector(frame)):
                 write_png(folder / f"image{samples - 1}.png", crop(frame, face), MARK)
     return samples
-
-
-def _is_marked(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(PNG_HEADER + len(MARK))[PNG_HEADER:] == MARK

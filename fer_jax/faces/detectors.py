@@ -1,7 +1,6 @@
 """Detectors: what finds the faces in a picture.
 
-    for face, image in detectors.faces_in(picture, detectors.detector("yunet")):
-        predictor(image[None])
+    faces = detector("yunet")(picture)
 
 A new one is a class like those below and one line in `DETECTORS`.
 """
@@ -14,47 +13,25 @@ import os
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from fer_jax import files, runtime
 from fer_jax.errors import InputError
-from fer_jax.faces.framing import (
-    HAAR_FRAMING,
-    YUNET_FRAMING,
-    Face,
-    Framing,
-    Square,
-    area,
-    crop,
-    cut,
-)
+from fer_jax.faces import framing
+from fer_jax.faces.framing import Detector, Face, Framing, Square
 from fer_jax.faces.pictures import Frame, bgr, grey, opencv, read_bytes
 
-# YuNet (Wu, Peng, Yu: "YuNet: a tiny millisecond-level face detector", 2023,
-# https://doi.org/10.1007/s11633-023-1423-y) as OpenCV Zoo publishes it.
 YUNET_FILE = "face_detection_yunet_2023mar.onnx"
-_ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models"
-YUNET_URL = f"{_ZOO}/face_detection_yunet/{YUNET_FILE}"
+_ZOO = "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet"
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 YUNET_VARIABLE = "FER_JAX_YUNET"
 
-# Pixels of the longer side of the copy that is searched: a smaller one loses the small faces of a
-# group, a larger one costs more time than it finds faces (see benchmarks/detectors.py).
+# pixels of the longer side of the copy that is searched: a smaller one loses the small faces of a
+# group, a larger one costs more time than it finds faces (benchmarks/detectors.py)
 DETECTION_SIDE = 480
-_SMALLEST = 10  # pixels of YuNet's smallest faces
-# pixels of the square that YuNet sees at its second look, and its side in boxes
-_CLOSER_SIDE, _CLOSER_BOXES = 256, 1.5
+_CLOSER_SIDE = 256  # pixels of the square that YuNet sees at its second look
 _MAX_MODEL = 1 << 20  # bytes; YuNet's file has 232,589
-
-
-class Detector(Protocol):
-    """Finds the faces in a frame, whose centres lie in it, largest first."""
-
-    name: str  # how users know it
-
-    def __call__(self, frame: Frame, /) -> Sequence[Face]: ...
 
 
 class HaarDetector:
@@ -78,59 +55,57 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(cascade)
 
     def __call__(self, frame: Frame) -> list[Face]:
-        """Return the faces that are at least 24 pixels wide in the detection copy."""
         small, shrink = _detection_copy(grey(frame))
         settings = {"scaleFactor": 1.1, "minNeighbors": 5, "minSize": (24, 24)}
         rows = self._cascade.detectMultiScale(opencv().equalizeHist(small), **settings)
-        return _faces(rows, shrink, HAAR_FRAMING)
+        return _faces(rows, shrink, framing.HAAR_FRAMING)
 
 
 class YuNetDetector:
     """OpenCV Zoo's YuNet: finds turned and tilted faces too, and their tilt.
 
-    One thread at a time may call it. Its landmarks follow the tilt of a large face only: those of a
-    small one stay nearly level. So each face gets a second look, at `_CLOSER_SIDE`.
+    Wu, Peng, Yu: "YuNet", 2023, https://doi.org/10.1007/s11633-023-1423-y. Its landmarks follow the
+    tilt of a large face only: those of a small one stay nearly level. So each face gets a second
+    look, at `_CLOSER_SIDE`. One thread at a time may call it.
     """
 
     name = "YuNet"
-    # finds 776 of 821 of FER-2013's training faces (benchmarks/fit_framing.py); OpenCV's 0.9 misses
-    # many of them
-    SCORE = 0.6
+    SCORE = (
+        0.6  # finds 776 of 821 training faces (benchmarks/fit_framing.py), OpenCV's 0.9 far fewer
+    )
     OVERLAP = 0.3  # intersection over union, above which one of two boxes stays: OpenCV's value
 
     def __init__(self, model: Path | None = None) -> None:
         """Load OpenCV Zoo's file: `model`, by default the one at hand, else it is fetched."""
-        path = model or yunet_at_hand() or fetch_yunet(_cached_yunet())
+        path = model or yunet_at_hand() or fetch_yunet(runtime.cache_folder() / YUNET_FILE)
         content = np.frombuffer(_checked(read_bytes(path, _MAX_MODEL), path), np.uint8)
         nothing, size = np.empty(0, np.uint8), (DETECTION_SIDE, DETECTION_SIDE)
         create = opencv().FaceDetectorYN.create
         self._network = create("onnx", content, nothing, size, self.SCORE, self.OVERLAP)
 
     def __call__(self, frame: Frame) -> list[Face]:
-        """Return the faces whose centres lie in the frame."""
         frame = bgr(frame)
         small, shrink = _detection_copy(frame)
-        upright = _faces(self._rows(small), shrink, YUNET_FRAMING)
+        upright = _faces(self._rows(small), shrink, framing.YUNET_FRAMING)
         inside = [face for face in upright if face.lies_in(frame)]
         return [face._replace(roll=self._roll(frame, face)) for face in inside]
 
     def _rows(self, image: np.ndarray) -> np.ndarray:
-        """Return what the network finds in BGR uint8 [H, W, 3]: float32 [N, 15].
+        """Return what the network finds in a BGR frame: float32 [N, 15].
 
-        A row is the box (x, y, w, h), then x, y of the right eye (the person's: the left one as
-        seen), the left eye, the tip of the nose, the right and the left corner of the mouth, then
-        the score.
+        Box (x, y, w, h); x, y of the right eye (the person's: the left one as seen), the left eye,
+        the tip of the nose, the right and the left corner of the mouth; score.
         """
         rows = None
-        if min(image.shape[:2]) >= _SMALLEST:
+        if min(image.shape[:2]) >= 10:  # pixels of YuNet's smallest faces
             self._network.setInputSize(image.shape[1::-1])
             _, rows = self._network.detect(image)
         return np.empty((0, 15), np.float32) if rows is None else rows
 
     def _roll(self, frame: np.ndarray, face: Face) -> float:
         """Return the tilt of a face from a closer look; 0 if that finds no face."""
-        square = Square(*face.centre, side=_CLOSER_BOXES * min(face.w, face.h), roll=0.0)
-        rows = self._rows(cut(frame, square, _CLOSER_SIDE))
+        square = Square(*face.centre, side=1.5 * min(face.w, face.h), roll=0.0)
+        rows = self._rows(framing.cut(frame, square, _CLOSER_SIDE))
         if not len(rows):
             return 0.0
         distances = np.hypot(*(rows[:, :2] + rows[:, 2:4] / 2 - _CLOSER_SIDE / 2).T)
@@ -143,58 +118,44 @@ class YuNetDetector:
         return math.atan2(down, right)
 
 
-def _auto(model: Path | None) -> Detector:
-    """Return YuNet where its file is at hand, else Haar."""
-    return YuNetDetector(model) if model or yunet_at_hand() else HaarDetector()
-
-
-# How each is built from the file that --detector-model names, or None.
+# how each is built from the file that --detector-model names, or None
 DETECTORS: dict[str, Callable[[Path | None], Detector]] = {
-    "auto": _auto,
     "haar": HaarDetector,
     "yunet": YuNetDetector,
 }
 
 
 def detector(kind: str = "auto", model: Path | None = None) -> Detector:
-    """Return a detector by its name on a command line, one of `DETECTORS`.
+    """Return a detector by its name on a command line: "auto" or one of `DETECTORS`.
 
     "yunet" fetches its file where neither `model`, nor the environment variable FER_JAX_YUNET, nor
-    the user's cache gives one; "auto" is then Haar, else YuNet.
-
-    Raises:
-        InputError: `model` with Haar; or YuNet's file cannot be read, fetched, or is another one.
+    the user's cache gives one; "auto" is then Haar, else YuNet. InputError: `model` with Haar; or
+    YuNet's file cannot be read, fetched, or is another one.
     """
+    if kind == "auto":
+        kind = "yunet" if model or yunet_at_hand() else "haar"
     return DETECTORS[kind](model)
 
 
 def add_detector(parser: argparse.ArgumentParser) -> None:
     """Give a command line the arguments of `detector`: --detector and --detector-model."""
     text = "auto (the default) is yunet where its file is at hand, else haar; yunet fetches it"
-    parser.add_argument("--detector", choices=DETECTORS, default="auto", help=text)
+    parser.add_argument("--detector", choices=("auto", *DETECTORS), default="auto", help=text)
     text = f"YuNet's file; default: ${YUNET_VARIABLE}, else the one in the user's cache"
     parser.add_argument("--detector-model", metavar="FILE", type=Path, help=text)
 
 
-def faces_in(image: Frame, detector: Detector | None = None) -> list[tuple[Face, np.ndarray]]:
-    """Return each face that a detector, by default Haar, finds, largest first, with its crop."""
-    faces = sorted((detector or HaarDetector())(image), key=area, reverse=True)
-    return [(face, crop(image, face)) for face in faces]
-
-
 def yunet_at_hand() -> Path | None:
     """Return YuNet's file: the one that FER_JAX_YUNET names, else the cached one, else None."""
-    named, cached = os.environ.get(YUNET_VARIABLE), _cached_yunet()
-    return Path(named) if named else cached if cached.is_file() else None
+    if named := os.environ.get(YUNET_VARIABLE):
+        return Path(named)
+    cached = runtime.cache_folder() / YUNET_FILE
+    return cached if cached.is_file() else None
 
 
-def fetch_yunet(path: Path, url: str = YUNET_URL) -> Path:
-    """Download YuNet's file to `path`, which appears once its checksum is right.
-
-    Raises:
-        InputError: there is no connection, or something else arrives.
-    """
-    # some servers refuse Python's own
+def fetch_yunet(path: Path, url: str = f"{_ZOO}/{YUNET_FILE}") -> Path:
+    """Download YuNet's file to `path`; InputError: no connection, or something else arrives."""
+    # some servers refuse Python's own name
     request = urllib.request.Request(url, headers={"User-Agent": "fer_jax"})
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
@@ -207,10 +168,6 @@ def fetch_yunet(path: Path, url: str = YUNET_URL) -> Path:
     return path
 
 
-def _cached_yunet() -> Path:
-    return runtime.cache_folder() / YUNET_FILE
-
-
 def _checked(content: bytes, name: Path | str) -> bytes:
     """Return YuNet's file, once its checksum is right: a parser of untrusted models is a way in."""
     if (digest := hashlib.sha256(content).hexdigest()) != YUNET_SHA256:
@@ -221,17 +178,15 @@ def _checked(content: bytes, name: Path | str) -> bytes:
 
 def _detection_copy(image: np.ndarray) -> tuple[np.ndarray, float]:
     """Return a copy with a longer side of at most `DETECTION_SIDE`, and how much smaller it is."""
-    cv2 = opencv()
     height, width = image.shape[:2]
     shrink = max(1.0, max(height, width) / DETECTION_SIDE)
     if shrink == 1:
         return image, shrink
     size = max(1, round(width / shrink)), max(1, round(height / shrink))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), shrink
+    return opencv().resize(image, size, interpolation=opencv().INTER_AREA), shrink
 
 
-def _faces(rows: Iterable[Sequence[float]], shrink: float, framing: Framing) -> list[Face]:
+def _faces(rows: Iterable[Sequence[float]], shrink: float, own: Framing) -> list[Face]:
     """Return upright faces, largest first, of rows x, y, w, h, ... in a detection copy's pixels."""
     boxes = [[round(float(value) * shrink) for value in row[:4]] for row in rows]
-    faces = [Face(*box, framing=framing) for box in boxes]
-    return sorted(faces, key=area, reverse=True)
+    return sorted((Face(*box, framing=own) for box in boxes), key=framing.area, reverse=True)

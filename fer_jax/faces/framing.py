@@ -4,8 +4,8 @@ One warp turns, centres and scales: `frame_of` says which square is cut, `cut` c
 """
 
 import math
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -45,6 +45,14 @@ class Face(NamedTuple):
         return 0 <= x <= width and 0 <= y <= height and min(self.w, self.h) > 0
 
 
+class Detector(Protocol):
+    """Finds the faces in a frame, whose centres lie in it, largest first."""
+
+    name: str  # how users know it
+
+    def __call__(self, frame: Frame, /) -> Sequence[Face]: ...
+
+
 class Square(NamedTuple):
     """A square of a picture: its centre and side in pixels, turned by `roll` radians."""
 
@@ -55,22 +63,25 @@ class Square(NamedTuple):
 
 
 def area(face: Face) -> int:
-    """Return the area of a face's box, in pixels."""
+    """Return the pixels in a face's box."""
     return face.w * face.h
 
 
 def largest(faces: Iterable[Face]) -> Face | None:
-    """Return the face with the largest box, the person nearest to the camera or None."""
+    """Return the face with the largest box, the person nearest to the camera, or None."""
     return max(faces, key=area, default=None)
 
 
+def faces_in(image: Frame, detector: Detector) -> list[tuple[Face, np.ndarray]]:
+    """Return each face that a detector finds, largest first, with its crop."""
+    faces = sorted(detector(image), key=area, reverse=True)
+    return [(face, crop(image, face)) for face in faces]
+
+
 def crop(frame: Frame, face: Face) -> np.ndarray:
-    """Return a face as FER-2013 would show it: uint8 [48, 48], grey, square, with level eyes.
+    """Return a face as FER-2013 would show it: uint8 [48, 48], grey, with level eyes.
 
-    Where the square leaves the frame, the frame's border is repeated.
-
-    Raises:
-        ValueError: the box is empty or its centre lies outside the frame.
+    Beyond the frame its border is repeated. ValueError: the box is empty or its centre outside.
     """
     if not face.lies_in(frame):
         size = "{1}x{0}".format(*frame.shape)

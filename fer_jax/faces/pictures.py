@@ -16,19 +16,17 @@ FACE_SIZE = 48  # `types.IMAGE_SIZE`, without importing JAX for it
 MAX_PIXELS = 2**26
 MAX_JPEG_PIXELS = 4 * MAX_PIXELS  # halved as they are decoded; telephones take 200 million
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"}
-# what the last bytes of a whole file hold
-_ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+_ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}  # in a file's last bytes
 SMALL_SUFFIXES = frozenset(_ENDS)  # of the files that `decode_small` takes
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # how the files begin
 PNG_HEADER = 33  # bytes: the signature of a PNG file and its first chunk
 _MAX_SMALL = 1 << 20  # bytes; a 48x48 picture has about 2 kB
-# at most, of a JPEG that is halved: usual are 2 to 10, and a plain black one has 85
-_PIXELS_PER_BYTE = 128
-# of a progressive JPEG: about 10 are usual, and each of thousands may cost a pass over all pixels
-MAX_SCANS = 64
-# read as cv2 is imported, or as the first video opens
-_SETTINGS = {
+_PIXELS_PER_BYTE = 128  # of a JPEG that is halved: usual are 2 to 10, and a plain black one has 85
+MAX_SCANS = (
+    64  # of a progressive JPEG: about 10 are usual, and each may cost a pass over all pixels
+)
+_SETTINGS = {  # read as cv2 is imported, or as the first video opens
     "OPENCV_LOG_LEVEL": "SILENT",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # AV_LOG_QUIET
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS),
@@ -41,11 +39,7 @@ Frame = np.ndarray  # uint8 [H, W] grey, [H, W, 3] BGR or [H, W, 4] BGRA
 
 
 def opencv() -> Any:
-    """Return the `cv2` module, silenced: we report errors in one line, FFmpeg would in ten.
-
-    Raises:
-        InputError: OpenCV is missing.
-    """
+    """Return the `cv2` module, silenced: we report errors in one line, FFmpeg would in ten."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
@@ -68,11 +62,7 @@ def require_utf8(path: str | Path) -> None:
 
 
 def in_folder(folder: Path, *, nested: bool = False) -> list[Path]:
-    """Return the files of a folder with a picture's suffix, sorted; with `nested` at any depth.
-
-    Raises:
-        InputError: there are none.
-    """
+    """Return a folder's pictures, sorted, `nested` at any depth; InputError: there are none."""
     inside = folder.rglob("*") if nested else folder.iterdir()
     if paths := sorted(path for path in inside if path.suffix.lower() in SUFFIXES):
         return paths
@@ -81,11 +71,7 @@ def in_folder(folder: Path, *, nested: bool = False) -> list[Path]:
 
 
 def read_bytes(path: str | Path, limit: int = -1) -> bytes:
-    """Return a file's content, or its first `limit` bytes.
-
-    Raises:
-        InputError: it cannot be read.
-    """
+    """Return a file's content, or its first `limit` bytes; InputError: it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file.read(limit)
@@ -97,10 +83,8 @@ def read_image(path: str | Path, *, full_size: bool = False) -> Frame:
     """Return a picture, upright (EXIF): uint8 [H, W] where its file is grey, else BGR [H, W, 3].
 
     Transparency is dropped and 16 bits become 8. A JPEG of more than `MAX_PIXELS` comes at half its
-    width and height; where `full_size` is asked for, it is refused like any other large picture.
-
-    Raises:
-        InputError: no such file, not readable, not a picture, or too large a one.
+    width and height, or with `full_size` is refused like any other large picture. InputError: no
+    such file, not readable, not a picture, or too large a one.
     """
     cv2 = opencv()
     data = read_bytes(path)  # not cv2.imread: for it a missing file and a broken one are the same
@@ -124,8 +108,7 @@ def read_image(path: str | Path, *, full_size: bool = False) -> Frame:
 def decode_small(path: Path) -> np.ndarray:
     """Return the 48x48 picture in a PNG or JPEG file: uint8 [48, 48] grey, or BGR [48, 48, 3].
 
-    Raises:
-        InputError: the file cannot be read, is cut, or holds something else, however large.
+    InputError: the file cannot be read, is cut, or holds something else, however large.
     """
     data = read_bytes(path, _MAX_SMALL + 1)
     if len(data) > _MAX_SMALL:
@@ -141,19 +124,14 @@ def decode_small(path: Path) -> np.ndarray:
     if image is None:
         rule = "must be a whole PNG or JPEG picture"
         raise InputError(f"{path}: {rule}, received {len(data)} bytes that are not")
-    shapes = ((FACE_SIZE, FACE_SIZE), (FACE_SIZE, FACE_SIZE, 3))
-    if image.dtype != np.uint8 or image.shape not in shapes:
+    if image.dtype != np.uint8 or image.shape not in ((48, 48), (48, 48, 3)):
         received = f"{image.dtype} of shape {image.shape}"
         raise InputError(f"{path}: must be 48x48, 8-bit grey or RGB, received {received}")
     return image
 
 
 def write_png(path: Path, image: Frame, mark: bytes = b"") -> None:
-    """Write a picture as an 8-bit PNG, whole or not at all, with the chunk `mark` after its header.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write an 8-bit PNG, whole or not at all, with the chunk `mark` after its header."""
     encoded = opencv().imencode(".png", image)[1].tobytes()
     with files.replacing(path) as temporary:
         temporary.write_bytes(encoded[:PNG_HEADER] + mark + encoded[PNG_HEADER:])
@@ -162,19 +140,15 @@ def write_png(path: Path, image: Frame, mark: bytes = b"") -> None:
 def grey(frame: Frame) -> np.ndarray:
     """Return uint8 [H, W] of a grey, BGR or BGRA picture."""
     cv2 = opencv()
-    if frame.ndim == 2:
-        return np.ascontiguousarray(frame)
-    channels = frame.shape[2]
-    if channels == 1:
-        return np.ascontiguousarray(frame[..., 0])
-    return cv2.cvtColor(frame, cv2.COLOR_BGRA2GRAY if channels == 4 else cv2.COLOR_BGR2GRAY)
+    if frame.ndim == 2 or frame.shape[2] == 1:
+        return np.ascontiguousarray(frame.reshape(frame.shape[:2]))
+    return cv2.cvtColor(frame, cv2.COLOR_BGRA2GRAY if frame.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
 
 
 def bgr(frame: Frame) -> np.ndarray:
     """Return uint8 [H, W, 3] of a grey, BGR or BGRA picture."""
-    cv2 = opencv()
     if frame.ndim == 2 or frame.shape[2] == 1:
-        return cv2.cvtColor(grey(frame), cv2.COLOR_GRAY2BGR)
+        return np.dstack([grey(frame)] * 3)
     return np.ascontiguousarray(frame[..., :3])
 
 
@@ -189,12 +163,11 @@ def _must_be_halved(path: str | Path, jpeg: bytes, full_size: bool) -> bool:
     if pixels > limit:
         rule = f"a JPEG must have at most {limit:,} pixels here, received {width}x{height}"
         raise InputError(f"{path}: {rule}")
-    if pixels <= MAX_PIXELS:
-        return False
-    if pixels > _PIXELS_PER_BYTE * len(jpeg):  # what is missing would be made up, at full cost
+    large = pixels > MAX_PIXELS
+    if large and pixels > _PIXELS_PER_BYTE * len(jpeg):  # the rest would be made up, at full cost
         rule = f"too few for the {width}x{height} pixels that they claim"
         raise InputError(f"{path}: {len(jpeg):,} bytes are {rule}")
-    return True
+    return large
 
 
 def _claimed_size(data: bytes) -> tuple[int, int] | None:

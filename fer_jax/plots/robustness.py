@@ -13,10 +13,8 @@ from fer_jax.plots.style import BLUE, GREY
 
 
 class Explanation(NamedTuple):
-    """What one network said of a face and why, the maps float [H, W] as `explain` makes them."""
-
     title: str
-    saliency: np.ndarray
+    saliency: np.ndarray  # this and the other maps are float [H, W], as `explain` makes them
     integrated: np.ndarray
     grad_cam: np.ndarray
 
@@ -24,10 +22,8 @@ class Explanation(NamedTuple):
 def robust_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Draw accuracy against eps after each stage of an attack and the stages before it.
 
-    Args:
-        table: one row per eps and stage, in the order in which they ran: eps, stage, accuracy, low,
-            high; stage "clean", the accuracy before all, is where every curve begins, at eps 0.
-        title: the figure's.
+    The table has one row per eps and stage, in the order in which they ran: eps, stage, accuracy,
+    low, high. Every curve begins at eps 0 with stage "clean", the accuracy before all.
     """
     clean = table.loc[table["stage"] == "clean"].head(1).assign(eps=0.0)
     stages = table[table["stage"] != "clean"].groupby("stage", sort=False)
@@ -49,12 +45,9 @@ def accuracy_over_eps(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
 
 
 def certified_accuracy(curve: pd.DataFrame, largest: float, title: str) -> Figure:
-    """Draw the share of images certified beyond each radius.
+    """Draw the share of images certified beyond each radius: radius, accuracy, low, high.
 
-    Args:
-        curve: one row per radius, increasing: radius, accuracy, low, high.
-        largest: the radius that is certified if all noisy copies agree; nothing is drawn beyond it.
-        title: the figure's.
+    Radii increase. `largest` is certified if all noisy copies agree; nothing is drawn beyond it.
     """
     curve = curve.loc[curve["radius"] <= largest]
     figure, axes = _share(title, "radius (L2, pixels in [0, 1])", "certified accuracy")
@@ -62,18 +55,15 @@ def certified_accuracy(curve: pd.DataFrame, largest: float, title: str) -> Figur
     axes.plot(curve["radius"], curve["accuracy"], color=BLUE, linewidth=2)
     axes.set_xlim(0, 1.02 * largest)
     axes.axvline(largest, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
-    text = {"xycoords": ("data", "axes fraction"), "ha": "right", "color": GREY, "fontsize": 10}
-    style.note(axes, "all noisy copies agree", (largest, 0.96), (-6, 0), **text)
+    style.note(axes, "all noisy copies agree", (largest, 0.96), (-6, 0), ha="right")
     return figure
 
 
 def corruption_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Draw accuracy against severity: a panel per corruption after one of their mean.
 
-    Args:
-        table: one row per model, corruption and severity: model, corruption, severity, accuracy,
-            low, high; severity 0, once per model, is the clean accuracy, where every curve begins.
-        title: what the figure's title ends with.
+    The table has the columns model, corruption, severity, accuracy, low, high. Severity 0, once per
+    model, is the clean accuracy, where every curve begins. `title` ends the figure's.
     """
     clean, worse = table.loc[table["severity"] == 0], table.loc[table["severity"] > 0]
     kinds = list(worse["corruption"].unique())
@@ -94,9 +84,9 @@ def corruption_accuracy(table: pd.DataFrame, title: str) -> Figure:
     for axes, kind in zip(panels, ("mean of all", *kinds), strict=False):
         style.tidy(axes)
         style.whole_numbers(axes.xaxis)
+        style.percent(axes.yaxis)
         axes.set(ylim=(0, 1))
         axes.set_title(kind, fontsize=11)
-        style.percent(axes.yaxis)
     for axes in panels[len(kinds) + 1 :]:
         axes.set_axis_off()
     figure.suptitle(f"Accuracy under corruptions, {title}", fontsize=13)
@@ -114,19 +104,12 @@ def adversarial(
     after: np.ndarray,
     labels: Sequence[str],
 ) -> Figure:
-    """Show an image, the amplified change, the hacked image, and the probabilities of both.
-
-    Args:
-        original, hacked: uint8 [H, W].
-        before, after: probabilities [C] in the order of `labels`.
-        labels: the names of the classes.
-    """
+    """Show two images, uint8 [H, W], the amplified change, and their probabilities of `labels`."""
     delta = hacked.astype(int) - original
     largest = max(int(np.abs(delta).max()), 1)
     figure = style.figure(12.5, 6.6, dpi=110)
-    (left, change, right), (left_bars, text, right_bars) = figure.subplots(
-        2, 3, height_ratios=(1.5, 1)
-    )
+    upper, (left_bars, text, right_bars) = figure.subplots(2, 3, height_ratios=(1.5, 1))
+    left, change, right = upper
     shown = change.imshow(delta, cmap="RdBu_r", vmin=-largest, vmax=largest)
     bar = figure.colorbar(shown, ax=change, shrink=0.75)
     bar.set_label("grey levels of 255", fontsize=11)
@@ -135,10 +118,9 @@ def adversarial(
     text.set_axis_off()
     words = f"largest change {largest} of 255 levels\nmean change {np.abs(delta).mean():.2f} levels"
     text.text(0.5, 0.5, words, ha="center", va="center", fontsize=12, color=GREY)
-    for axes, beneath, image, name, probabilities in (
-        (left, left_bars, original, "original", before),
-        (right, right_bars, hacked, "= hacked", after),
-    ):
+    sides = [(left, left_bars, original, "original", before)]
+    sides += [(right, right_bars, hacked, "= hacked", after)]
+    for axes, beneath, image, name, probabilities in sides:
         style.grey_image(axes, image)
         emotion = labels[int(probabilities.argmax())].capitalize()
         axes.set_title(f"{name}: {emotion} {probabilities.max():.1%}", fontsize=13)
@@ -174,11 +156,9 @@ def _share(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
     """Return a figure and its only axes, whose ordinate is a share."""
     figure = style.figure(7.2, 5)
     axes = figure.subplots()
-    axes.set(ylim=(0, 1))
-    style.percent(axes.yaxis)
     style.tidy(axes)
-    axes.set_xlabel(xlabel, fontsize=12)
-    axes.set_ylabel(ylabel, fontsize=12)
+    style.percent(axes.yaxis)
+    axes.set(ylim=(0, 1), xlabel=xlabel, ylabel=ylabel)
     axes.set_title(title, fontsize=13)
     return figure, axes
 

@@ -28,12 +28,12 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def figure(width: float, height: float, dpi: int = 150) -> Figure:
-    """Return an empty figure of a size in inches, whose parts make room for each other."""
+    """Return an empty figure, in inches, whose parts make room for each other."""
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
 def curve_style(number: int) -> Style:
-    """Return the colour and the dashes of a curve, which is numbered from 0."""
+    """Return the colour and the dashes of a curve, numbered from 0."""
     dashes = _DASHES[number // len(_COLOURS) % len(_DASHES)]
     return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": dashes}
 
@@ -59,9 +59,9 @@ def tidy(axes: Axes) -> None:
 
 
 def note(axes: Axes, text: str, place: tuple, offset: tuple, **style: Any) -> None:
-    """Write text at an offset in points from a place in data coordinates, or as `xycoords` says."""
-    style = {"textcoords": "offset points", **style}
-    axes.annotate(text, place, xytext=offset, **style)
+    """Write text, grey, at an offset in points from a place (x in data, y as a share)."""
+    style = {"xycoords": ("data", "axes fraction"), "color": GREY, "fontsize": 10, **style}
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", **style)
 
 
 def interval(axes: Axes, rows: pd.DataFrame, x: str, colour: str) -> None:

@@ -21,11 +21,9 @@ _MEASURED = (
 def learning_curves(history: pd.DataFrame, best_epoch: int, restarts: Sequence[int] = ()) -> Figure:
     """Draw loss and accuracy by epoch, training and hold-out, and mark the restored epoch.
 
-    Args:
-        history: one row per epoch: epoch, train_loss, train_accuracy, holdout_loss,
-            holdout_accuracy, and of adversarial training holdout_robust_accuracy.
-        best_epoch: the epoch whose weights were kept.
-        restarts: epochs after which another run went on from the weights of the one before.
+    The history has the columns epoch, train_loss, train_accuracy, holdout_loss, holdout_accuracy,
+    and of adversarial training holdout_robust_accuracy. `restarts` are epochs after which another
+    run went on from the weights of the one before.
     """
     figure, loss, accuracy = _panels(4.6)
     for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
@@ -46,9 +44,7 @@ def learning_curves(history: pd.DataFrame, best_epoch: int, restarts: Sequence[i
 def compared_runs(runs: Mapping[str, tuple[pd.DataFrame, int]]) -> Figure:
     """Draw hold-out loss and accuracy by epoch, a colour per run, and mark each run's best epoch.
 
-    Args:
-        runs: by name, a history (one row per epoch: epoch, holdout_loss, holdout_accuracy) and its
-            best epoch.
+    Runs are given by name, each as its history (see `learning_curves`) and its best epoch.
     """
     figure, loss, accuracy = _panels(4.6 + 0.25 * len(runs))
     for number, (name, (history, best_epoch)) in enumerate(runs.items()):
@@ -99,29 +95,23 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str]) -> Figure:
 def reliability_diagram(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Figure:
     """Draw accuracy against confidence in 15 bins of equal mass.
 
-    Args:
-        labels: int [N].
-        before, after: probabilities [N, C] before and after scaling by the temperature.
+    The probabilities [N, C] of labels [N] are those before and after scaling by the temperature.
     """
     figure = style.figure(6.4, 6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, zorder=1)
     along = {"rotation": 45, "rotation_mode": "anchor", "color": GREY, "fontsize": 10}
     axes.annotate("as confident as right", (0.06, 0.075), **along)
-    for name, probabilities, colour, marker in (
-        ("unscaled", before, ORANGE, "s"),
-        ("scaled", after, BLUE, "o"),
-    ):
+    curves = [("unscaled", before, ORANGE, "s"), ("scaled", after, BLUE, "o")]
+    for name, probabilities, colour, marker in curves:
         bins = calibration.reliability(labels, probabilities)
         label = f"{name}: calibration error {calibration.calibration_error(bins):.1%}"
         line: Style = {"color": colour, "marker": marker, "linewidth": 2, "label": label}
         axes.plot(bins.confidence, bins.accuracy, **line)
     style.tidy(axes)
-    axes.tick_params(labelsize="medium")
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", ylabel="accuracy of the bin")
+    axes.set(xlabel="confidence (mean largest probability of the bin)")
     axes.set_title(f"{len(labels):,} faces in 15 bins of equal mass", fontsize=13)
-    axes.set_xlabel("confidence (mean largest probability of the bin)", fontsize=12)
-    axes.set_ylabel("accuracy of the bin", fontsize=12)
     style.percent(axes.xaxis)
     style.percent(axes.yaxis)
     axes.legend(loc="lower right", frameon=False, fontsize=11)
@@ -174,34 +164,22 @@ def _curves(axes: Axes, history: pd.DataFrame, quantity: str, best_epoch: int) -
     kept = holdout[epochs == best_epoch][0]
     axes.axvline(best_epoch, color=GREY, linestyle="--", linewidth=1.2, zorder=1)
     axes.plot(best_epoch, kept, "o", color=ORANGE, markeredgecolor="white", markersize=8, zorder=3)
-    _name_curves(axes, epochs[-1], train[-1], holdout[-1])
+    low, high = axes.get_ylim()
+    push = 0  # points, by which names that would overlap are moved apart
+    if abs(train[-1] - holdout[-1]) < 0.06 * (high - low):
+        push = 8 if train[-1] >= holdout[-1] else -8
+    _name_curve(axes, "training", (epochs[-1], train[-1]), BLUE, push)
+    _name_curve(axes, "hold-out", (epochs[-1], holdout[-1]), ORANGE, -push)
     value = f"{kept:.1%}" if quantity == "accuracy" else f"{kept:.3f}"
     # A loss falls and an accuracy rises: the one leaves the upper edge free, the other the lower.
     height = 0.08 if quantity == "accuracy" else 0.92
     text = f"restored: epoch {best_epoch}\nhold-out {quantity} {value}"
-    _name_line(axes, best_epoch, height, text)
-
-
-def _name_curves(axes: Axes, epoch: int, train: float, holdout: float) -> None:
-    """Write names at the curves' right ends, pushed apart where they would overlap."""
-    low, high = axes.get_ylim()
-    push = 0  # points
-    if abs(train - holdout) < 0.06 * (high - low):
-        push = 8 if train >= holdout else -8
-    _name_curve(axes, "training", (epoch, train), BLUE, push)
-    _name_curve(axes, "hold-out", (epoch, holdout), ORANGE, -push)
-
-
-def _name_curve(
-    axes: Axes, name: str, end: tuple[float, float], colour: str, push: float = 0
-) -> None:
-    text = {"color": colour, "fontsize": 11, "va": "center", "annotation_clip": False}
-    style.note(axes, name, end, (6, push), **text)
-
-
-def _name_line(axes: Axes, epoch: int, height: float, text: str) -> None:
-    """Write beside the vertical line at `epoch`, on its wider side."""
     left, right = axes.get_xlim()
-    offset, align = (-6, "right") if epoch > (left + right) / 2 else (6, "left")
-    place = {"xycoords": ("data", "axes fraction"), "ha": align, "va": "center"}
-    style.note(axes, text, (epoch, height), (offset, 0), color=GREY, fontsize=10, **place)
+    # on the wider side of the vertical line
+    offset, align = (-6, "right") if best_epoch > (left + right) / 2 else (6, "left")
+    style.note(axes, text, (best_epoch, height), (offset, 0), ha=align, va="center")
+
+
+def _name_curve(axes: Axes, name: str, end: tuple, colour: str, push: float = 0) -> None:
+    text = {"xycoords": "data", "color": colour, "fontsize": 11, "annotation_clip": False}
+    style.note(axes, name, end, (6, push), va="center", **text)

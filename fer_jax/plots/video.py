@@ -20,14 +20,11 @@ EMOTION_COLOURS = {
     **{"angry": ORANGE, "disgust": "#009E73", "fear": "#CC79A7", "happy": "#F0C020", "sad": BLUE},
     **{"surprise": "#7B52AB", "neutral": "#C9C9C9", "contempt": "#6B4E3D"},
 }
-_SECONDS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30)
 _MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 240, 720, 1440)
-_TICKS = (*_SECONDS, *(60 * minutes for minutes in _MINUTES))
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, *(60 * minutes for minutes in _MINUTES))  # seconds
 
 
 class Moment(NamedTuple):
-    """One look at a stream."""
-
     title: str
     frame: np.ndarray  # uint8 RGB [H, W, 3]
     box: Sequence[int]  # x, y, w, h
@@ -36,28 +33,23 @@ class Moment(NamedTuple):
 
 
 class _Looks(NamedTuple):
-    """The looks at one person, with the arguments of `emotion_timeline`."""
-
     times: np.ndarray
     width: float
 
     @property
     def ends(self) -> np.ndarray:
-        """Until when each look stands: the next one, or `width` where that is a gap.
-
-        Frames come a little off their time.
-        """
+        """Until when each look stands: the next one, or `width` where that is a gap."""
         times, width = self
-        near = np.diff(times) < 1.5 * width
+        near = np.diff(times) < 1.5 * width  # frames come a little off their time
         return np.append(np.where(near, times[1:], times[:-1] + width), times[-1] + width)
 
     def steps(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `values` [N] as stairs: two points a look, and a NaN at its end before a gap."""
         ends = self.ends
-        gap = np.append(ends[:-1] < self.times[1:], False)
-        x = np.stack([self.times, ends, ends], axis=1)
-        y = np.stack([values, values, np.where(gap, np.nan, values)], axis=1)
-        return x.ravel(), y.ravel()
+        last = np.where(np.append(ends[:-1] < self.times[1:], False), np.nan, values)
+        return np.stack([self.times, ends, ends], 1).ravel(), np.stack(
+            [values, values, last], 1
+        ).ravel()
 
 
 def predictions(moments: Sequence[Moment], labels: Sequence[str]) -> Figure:
@@ -88,12 +80,9 @@ def emotion_timeline(
     likely: fully coloured from a largest probability of 0.75, nearly white at an even guess.
 
     Args:
-        times: seconds of this person's looks, increasing, [N], N at least 1; of more than there are
-            pixels, give means.
-        probabilities: [N, C] in the order of `emotions`, rows summing to 1.
-        emotions: the names in a label set of emotions; unpleasant ones are drawn at the bottom.
-        width: seconds for which a look stands; looks that are one and a half times as far apart
-            have a gap between them.
+        times: seconds of this person's looks, increasing, [N >= 1]; of many, give means.
+        probabilities: [N, C] in the order of `emotions`, whose unpleasant ones are at the bottom.
+        width: seconds for which a look stands; from one and a half times that on, there is a gap.
         span: seconds where the recording begins and ends.
     """
     figure = style.figure(11, 5.6, dpi=110)
@@ -112,9 +101,8 @@ def emotion_timeline(
 
 def _shade_gaps(axes: Axes, looks: _Looks, span: tuple[float, float]) -> None:
     begins, ends = np.append(looks.times, span[1]), np.append(span[0], looks.ends)
-    lengths = begins - ends
-    gaps = [*zip(ends, lengths, strict=True)]
-    gaps = [gap for gap in gaps if gap[1] > 0.5 * looks.width]
+    gaps = np.stack([ends, begins - ends], axis=1)
+    gaps = gaps[gaps[:, 1] > 0.5 * looks.width]
     hatching: Style = {"facecolor": "#F3F3F3", "edgecolor": "#D0D0D0", "hatch": "////"}
     axes.broken_barh(gaps, (-2, 4), linewidth=0, zorder=0, **hatching)
 
@@ -129,7 +117,7 @@ def _stack(axes: Axes, looks: _Looks, probabilities: np.ndarray, emotions: Seque
     chance, sure = 1 / len(emotions), 0.75
     fade = 0.7 * np.clip((sure - probabilities.max(axis=1)) / (sure - chance), 0, 1)
     veil = [(1, 1, 1, alpha) for alpha in fade]
-    lengths = [*zip(looks.times, looks.ends - looks.times, strict=True)]
+    lengths = np.stack([looks.times, looks.ends - looks.times], axis=1)
     axes.broken_barh(lengths, (0, 1), facecolors=veil, linewidth=0, antialiased=False)
     axes.set(ylim=(0, 1), ylabel="probability")
     style.percent(axes.yaxis)
@@ -138,7 +126,7 @@ def _stack(axes: Axes, looks: _Looks, probabilities: np.ndarray, emotions: Seque
 
 
 def _valence(axes: Axes, looks: _Looks, probabilities: np.ndarray) -> None:
-    """Draw the mean of the emotions' valence and, as a band, its standard deviation."""
+    """Draw the mean valence and, as a band, its standard deviation."""
     worth = np.array(VALENCE[: probabilities.shape[1]])
     mean = probabilities @ worth
     deviation = np.sqrt(np.maximum(probabilities @ worth**2 - mean**2, 0))

@@ -23,8 +23,7 @@ from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
 from fer_jax.types import IMAGE_SIZE
 
-# A batch is padded to the next of these: a video with a changing number of faces compiles at most
-# four programs.
+# a batch is padded to the next of these, so that a changing number of faces compiles four programs
 BUCKETS = (1, 8, 64, 256)
 _SHIFT = 2  # pixels
 _SHIFTS = ((0, 0), (-_SHIFT, 0), (_SHIFT, 0), (0, -_SHIFT), (0, _SHIFT))
@@ -38,24 +37,19 @@ def default_model_path() -> Path:
 
 
 def load_model(path: str | Path | None = None) -> ModelFile:
-    """Load the model file at `path`, by default the shipped one.
-
-    Raises:
-        InputError: as `model_file.load`.
-    """
+    """Load a model file, by default the shipped one, as `model_file.load` does."""
     default = default_model_path()
     if path is None and not default.is_file():
         remedy = "train one (scripts/train.py) or give a path"
         raise InputError(f"{default}: no model is shipped; {remedy}")
-    return model_file.load(default if path is None else path)
+    return model_file.load(path or default)
 
 
 class Predictor:
     """A trained model as a function of faces, compiled once per batch size of `BUCKETS`.
 
     With `tta` (test-time augmentation) the probabilities are the mean over ten views of each face:
-    centred and shifted by two pixels up, down, left and right (edge pixels repeated), each as it is
-    and mirrored. It costs ten times the time.
+    centred and shifted by two pixels up, down, left and right, each as it is and mirrored.
     """
 
     def __init__(self, model: str | Path | ModelFile | None = None, tta: bool = False):
@@ -70,20 +64,13 @@ class Predictor:
     def __call__(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
         """Return probabilities, float32 [N, C], of grey faces, uint8 [N, 48, 48]; N may be 0.
 
-        Columns are in the order of `emotions`; rows sum to 1 and are scaled by the model's
-        temperature. `progress` draws a bar on a terminal.
-
-        Raises:
-            InputError: the faces have another dtype or shape.
+        They are scaled by the model's temperature. `progress` draws a bar on a terminal.
+        InputError: the faces have another dtype or shape.
         """
         return self.probabilities(self.logits(faces, progress), self.model.temperature)
 
     def label(self, emotion: str) -> int:
-        """Return the column of an emotion's English name, in any case.
-
-        Raises:
-            InputError: the network does not know it.
-        """
+        """Return the column of an emotion's English name, in any case; InputError: unknown."""
         name = emotion.strip().lower()
         if name not in self.emotions:
             known = ", ".join(self.emotions)

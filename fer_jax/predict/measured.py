@@ -1,7 +1,7 @@
 """A trained model on FER-2013's test set: its figures, as lines, JSON and pictures."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -11,34 +11,29 @@ from fer_jax.evaluation import summary
 from fer_jax.predict import Predictor
 
 
-class Outputs(NamedTuple):
-    """Files to write: the figures, and the confusion matrix and the reliability as pictures."""
-
-    json: Path | None = None
-    confusion: Path | None = None
-    reliability: Path | None = None
-
-
-def report(folder: Path, model: Path | None, tta: bool, outputs: Outputs) -> None:
+def report(folder: Path, model: Path | None, tta: bool, **outputs: Path | None) -> None:
     """Measure a model file, by default the shipped one, on the data in a folder."""
     fer = data.load(folder)  # before the model: what is missing is said at once
-    measure(Predictor(model, tta), fer, folder, outputs)
+    measure(Predictor(model, tta), fer, folder, **outputs)
 
 
-def measure(predictor: Predictor, fer: Fer2013, folder: Path, outputs: Outputs) -> dict:
+def measure(
+    predictor: Predictor,
+    fer: Fer2013,
+    folder: Path,
+    json: Path | None = None,
+    confusion: Path | None = None,
+    reliability: Path | None = None,
+) -> dict[str, Any]:
     """Predict the rows that the model's protocol reports on; print, write and return the figures.
 
-    Args:
-        predictor: of the model.
-        fer: the data.
-        folder: where they lie, and FER+'s votes.
-        outputs: what to write.
+    FER+'s votes are read from `folder`; `confusion` and `reliability` are pictures to draw.
     """
-    metadata, temperature = predictor.model.metadata, predictor.model.temperature
-    test, subsets = data.reported_by(metadata, fer, folder)
+    model = predictor.model
+    test, subsets = data.reported_by(model.metadata, model.labels, fer, folder)
     logits = predictor.logits(test.images, progress=True)
     before = predictor.probabilities(logits, 1.0)
-    after = predictor.probabilities(logits, temperature)
+    after = predictor.probabilities(logits, model.temperature)
     results = summary.report(test.labels, after.argmax(axis=1), subsets, predictor.emotions)
     results["unscaled"] = summary.probability_report(test.labels, before)
     results["scaled"] = summary.probability_report(test.labels, after)
@@ -47,12 +42,12 @@ def measure(predictor: Predictor, fer: Fer2013, folder: Path, outputs: Outputs) 
     print(summary.describe(results) + "\n")
     print(summary.describe_probabilities(results["unscaled"], results["scaled"]))
     results["test_time_augmentation"] = predictor.tta
-    results |= {"temperature": temperature, "data": fer.digest, "model": metadata}
-    if outputs.json:
-        files.write_json(outputs.json, results)
-    if outputs.confusion:
+    results |= {"temperature": model.temperature, "data": fer.digest, "model": model.metadata}
+    if json:
+        files.write_json(json, results)
+    if confusion:
         matrix = np.array(results["confusion_matrix"])
-        plots.save(plots.confusion_matrix(matrix, predictor.emotions), outputs.confusion)
-    if outputs.reliability:
-        plots.save(plots.reliability_diagram(test.labels, before, after), outputs.reliability)
+        plots.save(plots.confusion_matrix(matrix, predictor.emotions), confusion)
+    if reliability:
+        plots.save(plots.reliability_diagram(test.labels, before, after), reliability)
     return results

@@ -41,9 +41,7 @@ def explain(out: Path, model_paths: list[Path | None], face: np.ndarray) -> None
 
     The shipped model stands for None.
     """
-    rows = []
-    for path in model_paths:
-        rows.append(_explanation(Predictor(path), (path or default_model_path()).stem, face))
+    rows = [_explanation(path, face) for path in model_paths]
     plots.save(plots.explanations(face, rows), out)
     for row in rows:
         print(row.title.replace("\n", ": "))
@@ -51,19 +49,16 @@ def explain(out: Path, model_paths: list[Path | None], face: np.ndarray) -> None
 
 
 def first_face(paths: list[Path], detector: Detector) -> np.ndarray:
-    """Return the first face, uint8 [48, 48], that files and folders show.
-
-    Raises:
-        InputError: there is none, or a file before it cannot be read.
-    """
+    """Return the first face, uint8 [48, 48], that files and folders show; InputError: none."""
     for path in _files(paths):
         for _, face in _faces_of(path, detector):
             return face
     raise InputError(f"{paths[0]}: must show a face to explain, none was found")
 
 
-def _explanation(predictor: Predictor, name: str, face: np.ndarray) -> plots.Explanation:
+def _explanation(path: Path | None, face: np.ndarray) -> plots.Explanation:
     """Return what a model says of a face, and which pixels decide it by three methods."""
+    predictor, name = Predictor(path), (path or default_model_path()).stem
     probabilities, network = predictor(face[None])[0], models.create(predictor.model.architecture)
     image, seen = face[None, :, :, None] / np.float32(255), probabilities.argmax()
     classes = np.array([seen])

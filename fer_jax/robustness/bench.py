@@ -74,7 +74,8 @@ def run(request: Request) -> None:
             raise InputError(f"{request.surrogate}: {rule}")
         surrogate = other.logits_fn
         settings["surrogate"] = files.digest(request.surrogate)
-    test, _ = data.reported_by(predictor.model.metadata, fer, request.data)
+    model = predictor.model
+    test, _ = data.reported_by(model.metadata, model.labels, fer, request.data)
     rows = data.sample(test, request.n)
     settings["data"] = fer.digest
     journal = Journal(request.out, settings, COLUMNS)

@@ -55,7 +55,7 @@ def run(request: Request) -> None:
     sigma = smoothing.trained_sigma(metadata) if request.sigma is None else request.sigma
     smoothing.check(sigma, request.n0, request.n, request.alpha)
     fer = data.load(request.data)
-    test, _ = data.reported_by(metadata, fer, request.data)
+    test, _ = data.reported_by(metadata, predictor.model.labels, fer, request.data)
     rows = data.sample(test, request.images, "--images")
     settings = {"model": files.digest(path), "sigma": sigma}
     settings |= {name: getattr(request, name) for name in ("n", "n0", "alpha", "images", "pgd")}

@@ -39,7 +39,8 @@ def run(request: Request) -> None:
     total = len(predictors) * (1 + len(CORRUPTIONS) * len(SEVERITIES))
     with tqdm(total=total, desc="corruptions", unit="setting", disable=None) as progress:
         for name, predictor in predictors.items():
-            test, _ = data.reported_by(predictor.model.metadata, fer, request.data)
+            model = predictor.model
+            test, _ = data.reported_by(model.metadata, model.labels, fer, request.data)
             sample = data.sample(test, request.n)
             for kind, severity, worse in corrupted(test.images[sample], request.seed):
                 right = predictor.logits(worse)[0].argmax(axis=1) == test.labels[sample]

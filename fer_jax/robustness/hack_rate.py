@@ -53,7 +53,8 @@ def run(request: Request) -> None:
     predictor = Predictor(path)
     source, target = predictor.label(request.source), predictor.label(request.target)
     fer = data.load(request.data)
-    test, _ = data.reported_by(predictor.model.metadata, fer, request.data)
+    model = predictor.model
+    test, _ = data.reported_by(model.metadata, model.labels, fer, request.data)
     images = sure_images(predictor, test, source, SURE)
     if not len(images):
         rule = f"the network must be sure of a test image labelled {request.source}"

@@ -141,7 +141,7 @@ def test_what_is_reported_was_not_selected_on(tmp_path):
         numbered(np.arange(*span), np.zeros(3)) for span in ((0, 3), (2, 5), (5, 8))
     )
     data = bundle(train, public, private)  # the first row of PublicTest occurs in Training
-    split, subsets = reported_by({}, data, tmp_path)
+    split, subsets = reported_by({}, "fer2013", data, tmp_path)
     assert {name: rows.tolist() for name, rows in subsets.items()} == {
         "all": [True] * 6,
         "PublicTest": [True, True, True, False, False, False],
@@ -150,19 +150,22 @@ def test_what_is_reported_was_not_selected_on(tmp_path):
         "PublicTest without them": [False, True, True, False, False, False],
         "PrivateTest without them": [False, False, False, True, True, True],
     }
-    split, subsets = reported_by({"protocol": "kaggle"}, data, tmp_path)
+    split, subsets = reported_by({"protocol": "kaggle"}, "fer2013", data, tmp_path)
     assert split is data.private_test
     assert [rows.tolist() for rows in subsets.values()] == [[True] * 3] * 2
 
 
 def test_a_model_files_protocol_decides_what_it_is_reported_on(tmp_path):
     data = bundle(*(numbered(np.arange(*span), np.zeros(3)) for span in ((0, 3), (3, 6), (6, 9))))
-    assert len(reported_by({}, data, tmp_path)[0].labels) == 6
-    assert reported_by({"protocol": "kaggle"}, data, tmp_path)[0] is data.private_test
+    assert len(reported_by({}, "fer2013", data, tmp_path)[0].labels) == 6
+    kaggle = reported_by({"protocol": "kaggle"}, "ferplus", data, tmp_path)
+    assert kaggle[0] is data.private_test
+    with pytest.raises(InputError, match=r"must know its emotions, .* labels of mnist"):
+        reported_by({}, "mnist", data, tmp_path)
     with pytest.raises(InputError, match="unknown protocol '3'"):
-        reported_by({"protocol": 3}, data, tmp_path)
+        reported_by({"protocol": 3}, "fer2013", data, tmp_path)
     with pytest.raises(InputError, match=r"fer2013new\.csv"):  # the votes are missing
-        reported_by({"protocol": "ferplus-majority"}, data, tmp_path)
+        reported_by({"protocol": "ferplus-majority"}, "ferplus", data, tmp_path)
 
 
 @given(data=data_sets())

@@ -54,17 +54,17 @@ def test_detector_finds_nothing_on_a_wall(detector, shape):
     assert detector(np.full(shape, 128, np.uint8)) == []
 
 
-def test_faces_in_gives_boxes_with_their_crops(astronaut):
+def test_faces_in_gives_boxes_with_their_crops(detector, astronaut):
     pair = np.hstack(
         [astronaut, cv2.resize(astronaut, None, fx=0.6, fy=0.6)[[*range(307)] + [306] * 205]]
     )
-    found = faces_in(pair)
+    found = faces_in(pair, detector)
     assert len(found) == 2 and found[0][0].x < 512 < found[1][0].x  # the larger one first
     for box, face in found:
         np.testing.assert_array_equal(face, faces.crop(pair, box))
 
 
-def test_faces_in_takes_another_detector(noise):
+def test_faces_in_sorts_what_a_detector_finds(noise):
     small, large = Face(0, 0, 10, 10), Face(20, 20, 40, 40)
     assert [box for box, _ in faces_in(noise, lambda frame: [small, large])] == [large, small]
 

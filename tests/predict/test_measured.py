@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from fer_jax import data, files
+from fer_jax.errors import InputError
 from fer_jax.labels import EMOTIONS
 from fer_jax.predict import Predictor
-from fer_jax.predict.measured import Outputs, measure, report
+from fer_jax.predict.measured import measure, report
 
 
 def split(labels, marks):
@@ -36,8 +37,9 @@ def fer():
 class Oracle:
     """A predictor that reads the corner pixel."""
 
-    def __init__(self, protocol="train-only"):
-        self.model = SimpleNamespace(metadata={"protocol": protocol}, temperature=2.0)
+    def __init__(self, protocol="train-only", labels="fer2013"):
+        metadata = {"protocol": protocol}
+        self.model = SimpleNamespace(metadata=metadata, temperature=2.0, labels=labels)
         self.emotions, self.tta = EMOTIONS, False
         self.probabilities = Predictor.probabilities
 
@@ -46,7 +48,7 @@ class Oracle:
 
 
 def test_the_first_line_is_the_floored_accuracy_and_subsets_are_apart(fer, capsys):
-    results = measure(Oracle(), fer, Path(), Outputs())
+    results = measure(Oracle(), fer, Path())
     out, err = capsys.readouterr()
     assert out.splitlines()[0] == "Accuracy on test set: 60%" and not err
     counts = {name: (row["correct"], row["rows"]) for name, row in results["accuracy"].items()}
@@ -67,13 +69,13 @@ def test_the_first_line_is_the_floored_accuracy_and_subsets_are_apart(fer, capsy
 # int(100 * 0.29) is 28
 def test_the_percentage_is_floored_and_exact(fer, capsys, correct, rows, percent):
     fer.test = fer.public_test = split([0] * rows, [0] * correct + [1] * (rows - correct))
-    measure(Oracle(), fer, Path(), Outputs())
+    measure(Oracle(), fer, Path())
     assert capsys.readouterr().out.startswith(f"Accuracy on test set: {percent}%\n")
 
 
 def test_a_model_that_public_test_chose_is_reported_on_private_test_alone(fer, capsys):
     fer.train.labels = np.array([1, 2])
-    results = measure(Oracle("kaggle"), fer, Path(), Outputs())
+    results = measure(Oracle("kaggle"), fer, Path())
     assert list(results["accuracy"]) == [
         "PrivateTest",
         "PrivateTest without rows whose pixels occur in training",
@@ -82,7 +84,7 @@ def test_a_model_that_public_test_chose_is_reported_on_private_test_alone(fer, c
 
 
 def test_the_temperature_is_reported_before_and_after(fer, capsys):
-    results = measure(Oracle(), fer, Path(), Outputs())
+    results = measure(Oracle(), fer, Path())
     unscaled, scaled = results["unscaled"], results["scaled"]
     assert unscaled["negative_log_likelihood"] > scaled["negative_log_likelihood"]
     printed = capsys.readouterr().out
@@ -91,12 +93,18 @@ def test_the_temperature_is_reported_before_and_after(fer, capsys):
 
 def test_figures_and_confusion_matrix_are_written(fer, model_path, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(data, "load", lambda directory: fer)
-    names = ("metrics.json", "confusion.png", "reliability.png")
-    outputs = Outputs(*(tmp_path / name for name in names))
-    report(Path(), model_path, False, outputs)
-    results = files.read_json(outputs.json)
+    pictures = {name: tmp_path / f"{name}.png" for name in ("confusion", "reliability")}
+    report(Path(), model_path, False, json=tmp_path / "metrics.json", **pictures)
+    results = files.read_json(tmp_path / "metrics.json")
     whole = results["accuracy"]["all"]
     first = rf"Accuracy on test set: {100 * whole['correct'] // 5}%\n\nemotion "
     assert re.match(first, capsys.readouterr().out)
     assert np.sum(results["confusion_matrix"]) == 5
-    assert all(min(cv2.imread(str(file)).shape[:2]) > 500 for file in outputs[1:])
+    assert all(min(cv2.imread(str(file)).shape[:2]) > 500 for file in pictures.values())
+
+
+def test_a_model_of_something_else_is_refused_in_one_line(fer, capsys):
+    rule = "a model reported on FER-2013 must know its emotions"
+    with pytest.raises(InputError, match=f"^{rule}, received one with the labels of mnist$"):
+        measure(Oracle(labels="mnist"), fer, Path())
+    assert not capsys.readouterr().out
