@@ -8,7 +8,7 @@ from fer_jax import cli
 
 EXAMPLE = """examples:
   python scripts/compare_runs.py runs/vgg runs/vgg2
-  python scripts/compare_runs.py runs/* --out runs/compared.png --csv runs/compared.csv
+  python scripts/compare_runs.py runs/vgg*/ --out runs/compared.png --csv runs/compared.csv
 
 A run's folder is what scripts/train.py writes: config.json, and from the first epoch on run.json
 and history.csv."""
