@@ -10,6 +10,8 @@ settings. Prints the fastest of the repeats, which take turns, and ours as a mul
 other's speed.
 """
 
+# pyright: reportMissingImports=false
+
 import argparse
 import importlib.util
 import json
@@ -87,8 +89,8 @@ def ours(path: Path | None) -> Library:
 
 def foolbox(path: Path | None) -> Library:
     import jax.numpy as jnp
-    from foolbox import JAXModel
     from foolbox.attacks import LinfPGD
+    from foolbox.models.jax import JAXModel
 
     from fer_jax.predict import Predictor
 

@@ -56,7 +56,8 @@ class Log:
         self.journal.add(stage=stage, row=rows, broken=wrong, seconds=seconds / len(rows))
 
     def of(self, stage: str) -> pd.DataFrame:
-        return self.journal.table[self.journal.table["stage"] == stage]
+        table = self.journal.table
+        return table.loc[table["stage"] == stage]
 
     def survivors(self, rows: list[int], upto: str = STAGES[-1]) -> list[int]:
         """Return those of `rows` that nothing up to and including a stage has broken."""
@@ -79,7 +80,8 @@ def main() -> None:
     from fer_jax import data
 
     rows = data.sample(load(args), args.n).tolist()
-    ours, theirs = (run(args, side, "all", rows) for side in SIDES)
+    ours = run(args, SIDES[0], "all", rows)
+    theirs = run(args, SIDES[1], "all", rows)
     table = accuracies(ours, theirs, args.n)
     about = {"norm": args.norm, "eps": args.eps, "model": args.model.stem}
     about["sha256"] = files.digest(args.model)
@@ -88,8 +90,8 @@ def main() -> None:
     print(compare(table, ours, theirs))
     survivors = theirs.survivors(ours.survivors(rows))[: args.timed]
     if survivors:
-        logs = [run(args, side, "survivors", survivors) for side in SIDES]
-        print(compare_times(*logs, len(survivors)))
+        again = [run(args, side, "survivors", survivors) for side in SIDES]
+        print(compare_times(again[0], again[1], len(survivors)))
 
 
 def run(args: argparse.Namespace, side: str, name: str, rows: list[int]) -> Log:
@@ -239,9 +241,9 @@ def compare(table: pd.DataFrame, ours: Log, theirs: Log) -> str:
 def compare_times(ours: Log, theirs: Log, n: int) -> str:
     """Return seconds per image that survives, by stage and in all, as a table."""
     lines = [f"{f'{n} survivors, s':18}{SIDES[0]:>10}{SIDES[1]:>14}{'times as fast':>15}"]
-    times = {stage: (ours.seconds(stage) / n, theirs.seconds(stage) / n) for stage in STAGES}
-    times["all"] = tuple(map(sum, zip(*times.values(), strict=True)))
-    for stage, (one, other) in times.items():
+    times = [(name, ours.seconds(name) / n, theirs.seconds(name) / n) for name in STAGES]
+    times.append(("all", sum(one for _, one, _ in times), sum(other for *_, other in times)))
+    for stage, one, other in times:
         lines.append(f"{stage:18}{one:>10.2f}{other:>14.2f}{other / one:>15.2f}")
     return "\n".join(lines)
 
