@@ -1,9 +1,4 @@
-"""How often a face that the network is sure to be Happy can be made Sad, and how much it changes.
-
-    python benchmarks/hack_rate.py --data data --images 500
-
-Judged after rounding to 8 bits.
-"""
+"""How often a face that is Happy for sure can be made Sad, in 8 bits, and how much it changes."""
 
 import argparse
 import sys
@@ -11,7 +6,10 @@ from pathlib import Path
 
 from fer_jax import cli, files
 
-EPILOG = """The images are a fixed random sample of the test images that the model's protocol
+EPILOG = """example:
+  python benchmarks/hack_rate.py --data data --images 500
+
+The images are a fixed random sample of the test images that the model's protocol
 reports on, that are labelled with the source, and to which the network gives it more than 90 %.
 Writes success.csv and success.json, and no image.
 """
@@ -19,26 +17,23 @@ Writes success.csv and success.json, and no image.
 
 def main() -> None:
     args = parse_arguments()
-    from fer_jax.robustness import hack_rate
+    from fer_jax.robustness import bench
 
-    hack_rate.run(hack_rate.Request(**vars(args)))
+    bench.hack_rate(args)
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
-    option, root = parser.add_argument, files.root()
+    parser = cli.parser(__doc__, EPILOG)
+    option = parser.add_argument
     option("--images", type=int, default=500, metavar="N", help="at most so many (default: 500)")
     option("--source", default="happy", metavar="EMOTION", help="default: happy")
     option("--target", default="sad", metavar="EMOTION", help="default: sad")
     option("--steps", type=int, default=40, help="default: 40")
     option("--seed", type=int, default=0)
-    text = "FER-2013 (default: data)"
-    option("--data", type=Path, default=root / "data", metavar="DIR", help=text)
-    text = "model file (default: the shipped model)"
-    option("--model", type=Path, metavar="FILE", help=text)
-    text = "default: results/hack_cnn"
-    option("--out", type=Path, default=root / "results/hack_cnn", metavar="FOLDER", help=text)
+    cli.add_data(parser)
+    cli.add_model(parser)
+    out = files.root() / "results" / "hack_cnn"
+    option("--out", type=Path, default=out, metavar="FOLDER", help="default: results/hack_cnn")
     args = parser.parse_args()
     if args.source == args.target:
         parser.error(f"--source and --target must differ, both are {args.source}")

@@ -2,8 +2,7 @@
 
     python benchmarks/robust_step.py --config experiments/vgg_fgsm_rs.py
 
-Steps of each config and of the same config without its adversary take turns in one process, after
-warm-up; the ratio is that of their medians.
+Both take turns in one process, after warm-up; the ratio is that of their medians.
 """
 
 import argparse
@@ -59,12 +58,10 @@ def measure(configs: list[Config], repeats: int) -> list[list[float]]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser = cli.parser(__doc__)
     default = [files.root() / "experiments" / "vgg_fgsm_rs.py"]
     parser.add_argument("--config", type=Path, nargs="+", default=default)
-    text = "timed steps of each (default: 10)"
-    parser.add_argument("--repeats", type=int, default=10, help=text)
+    parser.add_argument("--repeats", type=int, default=10, help="timed steps (default: 10)")
     return parser.parse_args()
 
 

@@ -94,6 +94,22 @@ def _with_notes(text: str, error: BaseException) -> str:
     return ": ".join([text, *getattr(error, "__notes__", [])])
 
 
+def parser(description: str | None, epilog: str = "") -> argparse.ArgumentParser:
+    """Return a parser whose texts are printed as they are."""
+    style = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(description=description, epilog=epilog, formatter_class=style)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    folder = {"default": files.root() / "data", "metavar": "DIR"}
+    parser.add_argument("--data", type=Path, **folder, help="FER-2013 (default: data)")
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    text = "model file (default: the shipped model)"
+    parser.add_argument("--model", type=Path, metavar="FILE", help=text)
+
+
 def parse_eps(text: str) -> float:
     """A command line's eps: a number above 0, or a fraction such as 2/255.
 

@@ -1,6 +1,4 @@
-"""Robust accuracy: how often the network is still right when an attack may change each image by at
-most eps.
-"""
+"""Robust accuracy: how often a network is right when an attack may change each image by eps."""
 
 import argparse
 import sys
@@ -25,16 +23,15 @@ def main() -> None:
     args = parse_arguments()
     from fer_jax.robustness import bench
 
-    bench.run(bench.Request(**vars(args)))
+    bench.attack_bench(args)
 
 
 def parse_arguments() -> argparse.Namespace:
     from fer_jax.attacks import ATTACKS
 
     names = [name for name, attack in ATTACKS.items() if attack.bounded and attack.per_image]
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
-    option, root = parser.add_argument, files.root()
+    parser = cli.parser(__doc__, EPILOG)
+    option = parser.add_argument
     option("--attack", choices=names, default="pgd", help="default: pgd")
     option("--norm", choices=("linf", "l2"), default="linf", help="default: linf")
     text = "largest change of pixels in [0, 1]; fractions too (default: 2/255 4/255 8/255)"
@@ -44,30 +41,25 @@ def parse_arguments() -> argparse.Namespace:
     option("--steps", type=int, help=f"of gradient attacks (default: {STEPS}; autoattack 100)")
     option("--restarts", type=int, default=1, help="random starts of pgd and apgd (default: 1)")
     option("--queries", type=int, default=5000, help="of square (default: 5000)")
-    text = "make the attack on this model, judge it on --model"
-    option("--surrogate", type=Path, metavar="FILE", help=text)
+    option("--surrogate", type=Path, metavar="FILE", help="make the attack on this model instead")
     option("--check-masking", action="store_true", help="also look for signs of masked gradients")
     option("--seed", type=int, default=0)
-    text = "FER-2013 (default: data)"
-    option("--data", type=Path, default=root / "data", metavar="DIR", help=text)
-    text = "model file (default: the shipped model)"
-    option("--model", type=Path, metavar="FILE", help=text)
-    text = "default: runs/attack_bench/ATTACK-NORM"
-    option("--out", type=Path, metavar="FOLDER", help=text)
+    cli.add_data(parser)
+    cli.add_model(parser)
+    option("--out", type=Path, metavar="FOLDER", help="default: runs/attack_bench/ATTACK-NORM")
     args = parser.parse_args()
     attack = ATTACKS[args.attack]
     if args.steps is None:
         args.steps = attack.steps or STEPS
     if args.out is None:
-        by_transfer = "-transfer" if args.surrogate else ""
-        name = f"{args.attack}-{args.norm}{by_transfer}"
-        args.out = root / "runs" / "attack_bench" / name
+        name = f"{args.attack}-{args.norm}{'-transfer' if args.surrogate else ''}"
+        args.out = files.root() / "runs" / "attack_bench" / name
     if args.norm not in attack.norms:
         known = " and ".join(attack.norms)
         parser.error(f"--attack {args.attack} is made for {known}, not for {args.norm}")
     if args.norm == "linf" and max(args.eps) > 1:
-        rule = "must be at most 1 for linf, pixels being in [0, 1]"
-        parser.error(f"--eps {rule}, received {max(args.eps):g}")
+        rule = "--eps must be at most 1 for linf, pixels being in [0, 1]"
+        parser.error(f"{rule}, received {max(args.eps):g}")
     if min(args.steps, args.restarts, args.queries) < 1:
         parser.error("--steps, --restarts and --queries must be at least 1")
     return args

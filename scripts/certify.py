@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_jax import cli, files
+from fer_jax import cli
 
 EPILOG = """examples:
   python scripts/certify.py --model results/robust/smooth.pkl
@@ -19,29 +19,22 @@ same command goes on where it was stopped.
 
 def main() -> None:
     args = parse_arguments()
-    from fer_jax.robustness import certify
+    from fer_jax.robustness import bench
 
-    certify.run(certify.Request(**vars(args)))
+    bench.certify(args)
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     option = parser.add_argument
-    text = "model file (default: the shipped model)"
-    option("--model", type=Path, metavar="FILE", help=text)
-    text = "noise, in pixel units of [0, 1] (default: what the model was trained with, else 0.25)"
-    option("--sigma", type=float, help=text)
-    text = "noisy copies that bound the probability (default: 10000)"
-    option("--n", type=int, default=10_000, help=text)
-    option("--n0", type=int, default=100, help="noisy copies that select the class (default: 100)")
-    text = "probability of a wrong certificate (default: 0.001)"
-    option("--alpha", type=float, default=0.001, help=text)
+    cli.add_model(parser)
+    option("--sigma", type=float, help="noise, of pixels in [0, 1] (default: as trained, or 0.25)")
+    option("--n", type=int, default=10_000, help="copies for the probability (default: 10000)")
+    option("--n0", type=int, default=100, help="copies that select the class (default: 100)")
+    option("--alpha", type=float, default=0.001, help="of a wrong certificate (default: 0.001)")
     option("--images", type=int, default=500, help="how many test images (default: 500)")
-    text = "attack each certificate (default: 0, not)"
-    option("--pgd", type=int, default=0, metavar="STEPS", help=text)
-    text = "FER-2013 (default: data)"
-    option("--data", type=Path, default=files.root() / "data", metavar="DIR", help=text)
+    option("--pgd", type=int, default=0, metavar="STEPS", help="attack each certificate")
+    cli.add_data(parser)
     option("--out", type=Path, metavar="FOLDER", help="default: runs/certify/MODEL-SIGMA")
     args = parser.parse_args()
     if args.pgd < 0:

@@ -20,24 +20,20 @@ OUT/corruptions.csv, corruptions.json and corruptions.png.
 
 def main() -> None:
     args = parse_arguments()
-    from fer_jax.robustness import corruption_bench
+    from fer_jax.robustness import bench
 
-    corruption_bench.run(corruption_bench.Request(**vars(args)))
+    bench.corruption_bench(args)
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     option = parser.add_argument
-    text = "model files (default: the shipped model)"
-    option("--model", type=Path, nargs="+", metavar="FILE", help=text)
+    option("--model", type=Path, nargs="+", metavar="FILE", help="default: the shipped model")
     option("--n", type=int, default=1000, help="how many test images (default: 1000)")
     option("--seed", type=int, default=0, help="of the corruptions (default: 0)")
-    text = "FER-2013 (default: data)"
-    option("--data", type=Path, default=files.root() / "data", metavar="DIR", help=text)
-    out = files.root() / "runs" / "corruption_bench"
-    text = "default: runs/corruption_bench"
-    option("--out", type=Path, default=out, metavar="FOLDER", help=text)
+    cli.add_data(parser)
+    folder = {"default": files.root() / "runs" / "corruption_bench", "metavar": "FOLDER"}
+    option("--out", type=Path, **folder, help="default: runs/corruption_bench")
     args = parser.parse_args()
     if args.seed < 0:
         parser.error(f"--seed must be at least 0, received {args.seed}")

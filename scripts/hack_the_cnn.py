@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_jax import cli, faces, files
+from fer_jax import cli, faces
 
 EPILOG = """examples:
   python scripts/hack_the_cnn.py --method pgd
@@ -29,35 +29,24 @@ def main() -> int:
     args = parse_arguments()
     from fer_jax.robustness import hack_report
 
-    return hack_report.run(hack_report.Request(**vars(args)))
+    return hack_report.run(args)
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     option = parser.add_argument
     option("--method", default="pgd", help="see below (default: pgd)")
-    text = "what the network sees now (default: happy)"
-    option("--source", default="happy", metavar="EMOTION", help=text)
-    text = "what it is to see (default: sad)"
-    option("--target", default="sad", metavar="EMOTION", help=text)
-    text = "of the change (default: what the method is made for)"
-    option("--norm", choices=("linf", "l2"), help=text)
-    text = "largest change, of pixels in [0, 1] (default: the smallest that works)"
-    option("--eps", type=cli.parse_eps, help=text)
-    text = "hack this photograph instead, at its full size"
-    option("--photo", type=Path, metavar="FILE", help=text)
-    text = "default: 40; autoattack: 100; square: 5000; fgsm makes one"
-    option("--steps", type=int, help=text)
-    text = "further random starts (pgd, apgd; default: 1)"
-    option("--restarts", type=int, default=1, help=text)
-    text = "row of the test set (default: the first that fits)"
-    option("--image", type=int, metavar="ROW", help=text)
+    option("--source", default="happy", metavar="EMOTION", help="what is seen now (default: happy)")
+    option("--target", default="sad", metavar="EMOTION", help="what is to be seen (default: sad)")
+    option("--norm", choices=("linf", "l2"), help="default: what the method is made for")
+    option("--eps", type=cli.parse_eps, help="pixels in [0, 1] (default: the smallest that works)")
+    option("--photo", type=Path, metavar="FILE", help="hack this photograph, at its full size")
+    option("--steps", type=int, help="default: 40; autoattack: 100; square: 5000; fgsm makes one")
+    option("--restarts", type=int, default=1, help="more random starts (pgd, apgd; default: 1)")
+    option("--image", type=int, metavar="ROW", help="of the test set (default: first that fits)")
     option("--seed", type=int, default=0)
-    text = "FER-2013 (default: data)"
-    option("--data", type=Path, default=files.root() / "data", metavar="DIR", help=text)
-    text = "model file (default: the shipped model)"
-    option("--model", type=Path, metavar="FILE", help=text)
+    cli.add_data(parser)
+    cli.add_model(parser)
     text = "default: results/hack_cnn, or ROW or photo_NAME in it"
     option("--out", type=Path, metavar="FOLDER", help=text)
     faces.add_detector(parser)

@@ -20,7 +20,7 @@ def main() -> None:
     args = parse_arguments()
     from fer_jax.robustness import table
 
-    table.run(table.Request(**vars(args)))
+    table.run(args)
 
 
 def parse_model(text: str) -> tuple[str, Path]:
@@ -33,24 +33,19 @@ def parse_model(text: str) -> tuple[str, Path]:
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     option, root = parser.add_argument, files.root()
     text = "networks by name (default: the shipped one)"
     option("--models", type=parse_model, nargs="+", default=[], metavar="NAME=FILE", help=text)
     option("--n", type=int, default=1000, help="test images (default: 1000)")
     option("--queries", type=int, default=5000, help="of AutoAttack's Square (default: 5000)")
-    text = "of the test images, to be certified (default: 500)"
-    option("--certify", type=int, default=500, help=text)
-    text = "noisy copies for each certificate (default: 10000)"
-    option("--copies", type=int, default=10_000, help=text)
+    option("--certify", type=int, default=500, help="test images to certify (default: 500)")
+    option("--copies", type=int, default=10_000, help="noisy, of a certificate (default: 10000)")
     text = "measure nothing: tell what is known of nine tenths of the images or more"
     option("--so-far", action="store_true", help=text)
-    text = "FER-2013 (default: data)"
-    option("--data", type=Path, default=root / "data", metavar="DIR", help=text)
-    text = "default: runs/robustness_table"
-    work = root / "runs" / "robustness_table"
-    option("--work", type=Path, default=work, metavar="FOLDER", help=text)
+    cli.add_data(parser)
+    work = {"default": root / "runs" / "robustness_table", "metavar": "FOLDER"}
+    option("--work", type=Path, **work, help="default: runs/robustness_table")
     out = root / "results" / "robustness"
     option("--out", type=Path, default=out, metavar="FOLDER", help="default: results/robustness")
     args = parser.parse_args()

@@ -2,15 +2,14 @@
 
     worse = corrupt("motion blur", images, severity=3, seed=0)   # uint8 [N, 48, 48], as images
 
-The idea is that of Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
+After Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019 (https://arxiv.org/abs/1903.12261). Their amounts are for
 photographs of 224 pixels; ours are chosen for faces of 48, as each entry of `CORRUPTIONS` says.
 Factors of light are applied to grey levels as they are stored.
 
 Each image has a random generator, seeded with `seed`, the corruption's name and the image's pixels:
 what an image becomes does not depend on its batch. The severity is not in the seed, so the same
-noise, or a blur in the same direction, grows from one severity to the next. OpenCV is imported on
-first use.
+noise, or a blur in the same direction, grows from one severity to the next.
 """
 
 import zlib
@@ -28,22 +27,14 @@ _FINE = 8  # samples per pixel and axis when a blur's kernel is drawn
 _PHOTONS = 4000  # of a white pixel in good light: about what a phone's small sensor can hold
 _PENUMBRA = 4.0  # pixels, a twelfth of the face: soft enough to be a shadow, hard enough to be seen
 
-Apply = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
-
 
 class Corruption(NamedTuple):
-    """A way for a picture to be bad.
+    """A way for a picture to be bad."""
 
-    Attributes:
-        apply: (image float32 [H, W] in [0, 1], amount, generator) -> the worse image, which may
-            leave [0, 1].
-        amounts: of each severity, from the mildest.
-        unit: what an amount is.
-    """
-
-    apply: Apply
-    amounts: tuple[float, float, float, float, float]
-    unit: str
+    # (image float32 [H, W] in [0, 1], amount, generator) -> the worse image, which may leave [0, 1]
+    apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
+    amounts: tuple[float, float, float, float, float]  # of each severity, from the mildest
+    unit: str  # of the amounts
 
 
 def corrupt(name: str, images: np.ndarray, severity: int, seed: int = 0) -> np.ndarray:
@@ -71,31 +62,31 @@ def _noise(image: np.ndarray, deviation: float, rng: np.random.Generator) -> np.
 
 def _defocus(image: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
     """Spread points to discs, whose edges are soft because they span few pixels."""
-    reach = int(np.ceil(radius))
-    fine = (np.arange((2 * reach + 1) * _FINE) + 0.5) / _FINE - reach - 0.5
-    return _filtered(image, _coarse(np.hypot(fine[:, None], fine) <= radius))
+    x = _places(radius)
+    return _filtered(image, np.hypot(x[:, None], x) <= radius)
 
 
 def _motion(image: np.ndarray, length: float, rng: np.random.Generator) -> np.ndarray:
     """Spread points to lines, a pixel wide, in any direction."""
     angle = rng.uniform(0, np.pi)
-    reach = int(np.ceil(length / 2))
-    x = (np.arange((2 * reach + 1) * _FINE) + 0.5) / _FINE - reach - 0.5
+    x = _places(length / 2)
     along = x * np.cos(angle) + x[:, None] * np.sin(angle)
     across = x[:, None] * np.cos(angle) - x * np.sin(angle)
-    return _filtered(image, _coarse((np.abs(along) <= length / 2) & (np.abs(across) <= 0.5)))
+    return _filtered(image, (np.abs(along) <= length / 2) & (np.abs(across) <= 0.5))
 
 
-def _coarse(mask: np.ndarray) -> np.ndarray:
-    """Return a kernel, summing to 1, from a mask with `_FINE` samples per pixel."""
+def _places(radius: float) -> np.ndarray:
+    """Return the places, in pixels from the middle, of the samples along a kernel's side."""
+    reach = int(np.ceil(radius))
+    return (np.arange((2 * reach + 1) * _FINE) + 0.5) / _FINE - reach - 0.5
+
+
+def _filtered(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Blur by a mask with `_FINE` samples per pixel."""
+    cv2 = faces.opencv()
     side = len(mask) // _FINE
     kernel = mask.reshape(side, _FINE, side, _FINE).sum(axis=(1, 3)).astype(np.float32)
-    return kernel / kernel.sum()
-
-
-def _filtered(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    cv2 = faces.opencv()
-    return cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REPLICATE)
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
 
 
 def _jpeg(image: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Hack one image by the smallest change that works, also after rounding to 8 bits.
 
-settings = Settings("pgd", "linf", steps=40)
-hack = smallest(settings, predictor.logits_fn, image, target)  # uint8 [48, 48]; a class
+hack = smallest(Settings("pgd", "linf", steps=40), predictor.logits_fn, image, target)
 hack.worked, hack.eps, hack.found.images
+
+Images are uint8 [48, 48], `target` is the class that they are to become.
 """
 
 import functools
@@ -18,6 +19,7 @@ from fer_jax.errors import InputError
 from fer_jax.evaluation.attacked import Attacked, attacked
 from fer_jax.types import Attack, LogitsFn
 
+SURE = 0.9  # the probability that an image to be hacked must have
 STEPS = 40  # of methods that have no number of their own
 LARGEST = {"linf": 1.0, "l2": 48.0}  # from the black to the white image
 # eps that are tried
@@ -28,20 +30,13 @@ GROWN = (1.0, 1.05, 1.1, 1.2, 1.35, 1.5, 2.0, 3.0)
 
 
 class Settings(NamedTuple):
-    """How to attack: always targeted.
+    """How to attack: always targeted."""
 
-    Attributes:
-        method: a name of `attacks.registry`; see `universal`.
-        norm: "linf" or "l2".
-        eps: largest change, of pixels in [0, 1]; None: search for the smallest that works.
-        restarts: further random starts of pgd and apgd.
-    """
-
-    method: str
+    method: str  # of `attacks.ATTACKS`
     norm: str
     steps: int
-    eps: float | None = None
-    restarts: int = 1
+    eps: float | None = None  # of pixels in [0, 1]; None: search for the smallest that works
+    restarts: int = 1  # further random starts of pgd and apgd
     seed: int = 0
 
 
@@ -73,9 +68,8 @@ def settings_for(
     steps = (entry.steps or STEPS) if steps is None else steps
     norm = norm or entry.norms[0]
     if norm not in entry.norms:
-        raise InputError(
-            f"--method {method} is made for {' and '.join(entry.norms)}, not for {norm}"
-        )
+        known = " and ".join(entry.norms)
+        raise InputError(f"--method {method} is made for {known}, not for {norm}")
     if eps is not None and not entry.bounded:
         raise InputError(f"--method {method} looks for the smallest change: it takes no --eps")
     if eps is not None and eps > LARGEST[norm]:
@@ -95,40 +89,33 @@ def smallest(
     target: int,
     attack_at: Callable[[float], Attack] | None = None,
 ) -> Hack:
-    """Return the smallest change that works, or the last one tried, of an image uint8 [48, 48].
+    """Return the smallest change that works, or the last one tried.
 
-    Args:
-        target: the class that it is to become.
-        attack_at: eps -> the attack for it, in place of `make_attack`'s.
+    `attack_at` (eps -> the attack) takes the place of `make_attack`.
     """
+    attempt = functools.partial(_attempt, settings, logits_fn, image, target)
     if not ATTACKS[settings.method].bounded:
-        return _grown(settings, logits_fn, image, target)
+        # made larger until it survives the rounding; one attack is run
+        floats, key = image[None, :, :, None] / np.float32(255), jax.random.key(settings.seed)
+        attack = make_attack(settings, 0.0)
+        change = np.asarray(attack(key, logits_fn, floats, np.array([target]))) - floats
+        return _first_that_works(lambda factor: attempt(adding(factor * change), None), GROWN)
     attack_at = attack_at or functools.partial(make_attack, settings)
-    attempt = lambda eps: _attempt(settings, logits_fn, image, target, attack_at(eps), eps)
+    within = lambda eps: attempt(attack_at(eps), eps)
     if settings.eps is not None:
-        return attempt(settings.eps)
+        return within(settings.eps)
     levels = LEVELS[settings.norm]
-    hack = _first_that_works(attempt, levels)
+    hack = _first_that_works(within, levels)
     if not hack.worked or settings.norm != "l2":
         return hack
     failed = max((level for level in levels if level < hack.eps), default=0.0)
     while hack.eps - failed > FINEST:
-        smaller = attempt((failed + hack.eps) / 2)
+        smaller = within((failed + hack.eps) / 2)
         if smaller.worked:
             hack = smaller
         else:
             failed = smaller.eps
     return hack
-
-
-def _grown(settings: Settings, logits_fn: LogitsFn, image: np.ndarray, target: int) -> Hack:
-    """Return the smallest change, made larger until it survives the rounding; one attack is run."""
-    floats = image[None, :, :, None] / np.float32(255)
-    attack, key = make_attack(settings, 0.0), jax.random.key(settings.seed)
-    change = np.asarray(attack(key, logits_fn, floats, np.array([target]))) - floats
-    again = lambda factor: adding(factor * change)
-    attempt = lambda factor: _attempt(settings, logits_fn, image, target, again(factor), None)
-    return _first_that_works(attempt, GROWN)
 
 
 def _first_that_works(attempt: Callable[[float], Hack], sizes: Sequence[float]) -> Hack:
@@ -141,14 +128,7 @@ def _first_that_works(attempt: Callable[[float], Hack], sizes: Sequence[float]) 
     return hack
 
 
-def _attempt(
-    settings: Settings,
-    logits_fn: LogitsFn,
-    image: np.ndarray,
-    target: int,
-    attack: Attack,
-    eps: float | None,
-) -> Hack:
+def _attempt(settings, logits_fn, image, target, attack: Attack, eps: float | None) -> Hack:
     """Return what the attack makes of the image, brought back into the ball if there is an eps."""
     options = {"key": jax.random.key(settings.seed), "targeted": True, "batch_size": 1}
     ball = {"norm": attacks.NORMS[settings.norm], "eps": eps} if eps else {}
@@ -162,14 +142,6 @@ def make_attack(settings: Settings, eps: float) -> Attack:
     return ATTACKS[settings.method].build(eps, settings.norm, settings.steps, **options)
 
 
-def universal(
-    settings: Settings, logits_fn: LogitsFn, images: np.ndarray, target: int, eps: float
-) -> Attack:
-    """Return the attack that adds one change to all images, fitted to uint8 [N, 48, 48]."""
-    options = {"norm": settings.norm, "steps": settings.steps, "seed": settings.seed}
-    return adding(fitted(logits_fn, images, target, eps=eps, **options))
-
-
 def fitted(
     logits_fn: LogitsFn,
     images: np.ndarray,
@@ -181,16 +153,12 @@ def fitted(
     seed: int = 0,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """Fit one change, float32 [1, 48, 48, 1], that makes all faces show an emotion.
+    """Return one change, float32 [1, 48, 48, 1], that is to work on all images [N, 48, 48].
 
-    Args:
-        images: uint8 [N, 48, 48], to which it is fitted.
-        target: the class that they are to become.
-        eps, norm: largest change, of pixels in [0, 1].
-        steps, batch_size: steps, and images of a step.
+    It is of size `eps` at most, of pixels in [0, 1]; a step sees `batch_size` of the images.
     """
-    ball = {"eps": eps, "step_size": step_size(eps, steps), "norm": attacks.NORMS[norm]}
-    options = {"steps": steps, "batch_size": batch_size, "targeted": True, **ball}
+    options = {"eps": eps, "step_size": step_size(eps, steps), "norm": attacks.NORMS[norm]}
+    options |= {"steps": steps, "batch_size": batch_size, "targeted": True}
     arguments = (logits_fn, images[..., None] / np.float32(255), np.full(len(images), target))
     return np.asarray(attacks.universal_perturbation(jax.random.key(seed), *arguments, **options))
 

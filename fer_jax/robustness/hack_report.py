@@ -1,152 +1,100 @@
-"""Choose a face, search for the smallest change that hacks it, and report pictures and figures."""
+"""Hack a face or a photograph by the smallest change that works; write pictures and figures.
+
+Faces are uint8 [48, 48]; `source` and `target` are classes: what the network sees, and is to see.
+"""
 
 import functools
 import sys
+from argparse import Namespace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from fer_jax import data, faces, files
+from fer_jax import data, faces, files, plots
 from fer_jax.attacks import ATTACKS, NORMS
-from fer_jax.data import Fer2013, Split
+from fer_jax.data import Fer2013
 from fer_jax.errors import InputError
 from fer_jax.evaluation import metrics
-from fer_jax.evaluation.attacked import Attacked, attacked
+from fer_jax.evaluation.attacked import attacked
 from fer_jax.predict import Predictor
-from fer_jax.robustness import hack, hack_photo
-from fer_jax.robustness.hack import Hack, Settings
-from fer_jax.robustness.hack_files import describe_universal, publish
+from fer_jax.robustness import hack, photo
+from fer_jax.robustness.hack import SURE, Hack, Settings
 
-SURE = 0.9  # the probability that the image to be hacked must have
 FITTED = 2000  # images that a universal perturbation is fitted to
 HELD_OUT = 500  # and on which it is reported
 PICTURES = ("input_image.png", "hacked_image.png", "perturbation.png")
 FILES = ("adversarial_attack.png", *PICTURES, "hack.json")
+PHOTO_FILES = ("hacked_photo.png", "adversarial_attack.png", "hack.json")
+RESULTS = "results/hack_cnn"
 
 
-class Request(NamedTuple):
-    """What to hack and how, with the names of `scripts/hack_the_cnn.py`'s options.
-
-    Attributes:
-        method, norm, steps, eps, restarts, seed: as for `hack.settings_for`.
-        source, target: emotions: what the network sees, and what it is to see.
-        image: a row of the test set; None: the first that fits.
-        photo: a photograph to be hacked instead.
-        data, model, out: FER-2013's folder, a model file and the results' folder; None: the usual.
-        detector, detector_model: as for `faces.detector`, for the photograph.
-    """
-
-    method: str
-    norm: str | None
-    steps: int | None
-    eps: float | None
-    restarts: int
-    seed: int
-    source: str
-    target: str
-    image: int | None
-    photo: Path | None
-    data: Path
-    model: Path | None
-    out: Path | None
-    detector: str
-    detector_model: Path | None
-
-
-class Subject(NamedTuple):
-    """An image to be hacked, uint8 [48, 48], what it is called, and the folder for the results."""
-
-    image: np.ndarray
-    origin: str
-    folder: Path
-
-
-def run(request: Request) -> int:
-    """Hack what was asked for, write and print the results; return 1 where no change was found.
+def run(args: Namespace) -> int:
+    """Hack what the options of `scripts/hack_the_cnn.py` ask for; 1: no change was found.
 
     Raises:
         InputError: options that do not go together, or an image that cannot be hacked.
     """
     names = ("method", "norm", "steps", "eps", "restarts", "seed")
-    settings = hack.settings_for(**{name: getattr(request, name) for name in names})
-    if request.photo:
-        return _photo(request.photo, request, settings)
-    predictor = Predictor(request.model)
-    source, target = predictor.label(request.source), predictor.label(request.target)
+    settings = hack.settings_for(**{name: getattr(args, name) for name in names})
+    return _hack_photo(args, settings) if args.photo else _hack_face(args, settings)
+
+
+def _hack_face(args: Namespace, settings: Settings) -> int:
+    """Hack a test image, or without FER-2013 a shipped face."""
+    predictor = Predictor(args.model)
+    source, target = predictor.label(args.source), predictor.label(args.target)
     if source == target:
-        raise InputError(f"--source and --target must differ, both are {request.source}")
-    fer = load_data(request.data, request.image)
-    subject = choose(predictor, source, fer, request.image)
+        raise InputError(f"--source and --target must differ, both are {args.source}")
+    fer = _load_data(args.data, args.image)
+    image, origin, folder = _choose(predictor, source, fer, args.image)
     attack_at, which = None, ""
     if settings.method == "universal":
-        images, which = faces_to_fit(predictor, source, fer, settings.seed)
-        fitted_to = (settings, predictor.logits_fn, images, target)
-        attack_at = functools.partial(hack.universal, *fitted_to)
-    found = hack.smallest(settings, predictor.logits_fn, subject.image, target, attack_at)
-    figures = {"method": settings.method, "norm": settings.norm, "eps": found.eps}
+        images, which = _faces_to_fit(predictor, source, fer, settings.seed)
+        options = {"norm": settings.norm, "steps": settings.steps, "seed": settings.seed}
+        fit = functools.partial(hack.fitted, predictor.logits_fn, images, target, **options)
+        attack_at = lambda eps: hack.adding(fit(eps=eps))
+    found = hack.smallest(settings, predictor.logits_fn, image, target, attack_at)
+    figures = {"image": origin, "method": settings.method, "norm": settings.norm, "eps": found.eps}
     figures["steps"] = settings.steps
     if which:
-        others = held_out(found, settings, predictor, source, target, fer)
+        others = _held_out(found, settings, predictor, source, target, fer)
         figures["universal"] = {"fitted_to": which, **others}
     if found.worked:
-        write(request.out or subject.folder, subject, found.found, predictor, figures)
+        _write(args.out or files.root() / RESULTS / folder, image, found, predictor, figures)
         return 0
     limit = f"up to {settings.norm} {found.eps:.3g} that makes it {predictor.emotions[target]}"
-    print(f"{settings.method} found no change of {subject.origin} {limit}")
+    print(f"{settings.method} found no change of {origin} {limit}")
     if which:
-        print(describe_universal(figures["universal"]))
+        print(_describe_universal(figures["universal"]))
     return 1
 
 
-def _photo(path: Path, request: Request, settings: Settings) -> int:
-    fitting = [name for name, entry in ATTACKS.items() if entry.any_shape]
-    if settings.method not in fitting or settings.norm != "linf" or request.image is not None:
-        methods = ", ".join(fitting)
-        raise InputError(f"--photo goes with --method {methods} and linf, and without --image")
-    predictor = Predictor(request.model)
-    target = predictor.label(request.target)
-    # never photo/, which git keeps
-    folder = request.out or _results() / f"photo_{path.stem}"
-    detector = faces.detector(request.detector, request.detector_model)
-    return hack_photo.run(path, folder, settings, predictor, target, detector)
-
-
-def _results() -> Path:
-    return files.root() / "results" / "hack_cnn"
-
-
-def load_data(folder: Path, image: int | None) -> Fer2013 | None:
-    """Load FER-2013, or return None where nobody asked for it and there is none.
-
-    Damaged or incomplete data are no such case (`InputError`).
-    """
+def _load_data(folder: Path, image: int | None) -> Fer2013 | None:
+    """Load FER-2013, or return None where nobody asked for it and there is nothing of it."""
     try:
         return data.load(folder)
     except InputError:
-        asked = image is not None or folder != files.root() / "data"
-        if asked or data.any_in(folder):
+        if image is not None or folder != files.root() / "data" or data.any_in(folder):
             raise
         print(f"note: {folder} holds no FER-2013: hacking a shipped face", file=sys.stderr)
         return None
 
 
-def choose(predictor: Predictor, source: int, fer: Fer2013 | None, image: int | None) -> Subject:
+def _choose(predictor: Predictor, source: int, fer: Fer2013 | None, image: int | None):
     """Return the test image asked for, else the first of its class that the network is sure of.
 
-    Without FER-2013: the shipped face of which it is surest.
-
-    Raises:
-        InputError: there is none, or the network is not sure of it.
+    Without FER-2013: the shipped face of which it is surest. Besides, the image's name and its
+    folder among the results.
     """
     emotion = predictor.emotions[source]
     if fer is None:
         paths, images = shipped_faces()
         probabilities = predictor(images)[:, source]
         best = int(probabilities.argmax())
-        check_sure(probabilities[best], emotion, f"the shipped faces in {paths[0].parent}")
-        return Subject(images[best], paths[best].name, _results())
+        _check_sure(probabilities[best], emotion, f"the shipped faces in {paths[0].parent}")
+        return images[best], paths[best].name, ""
     test = fer.test
     rows = np.flatnonzero(test.labels == source) if image is None else np.array([image])
     if not len(rows):
@@ -160,13 +108,13 @@ def choose(predictor: Predictor, source: int, fer: Fer2013 | None, image: int | 
     probabilities = predictor(test.images[rows], progress=True)[:, source]
     first = int((probabilities > SURE).argmax())
     where = "the test set" if image is None else f"test image {image}"
-    check_sure(probabilities[first], emotion, where)
+    _check_sure(probabilities[first], emotion, where)
     row = int(rows[first])
-    return Subject(test.images[row], f"test row {row}", _results() / str(row))
+    return test.images[row], f"test row {row}", str(row)
 
 
 def shipped_faces() -> tuple[list[Path], np.ndarray]:
-    """Return the faces that come with the code, uint8 [N, 48, 48], and their files.
+    """Return the files of the faces that come with the code, and the faces [N, 48, 48].
 
     Raises:
         InputError: there are none, as in an installed wheel.
@@ -179,17 +127,14 @@ def shipped_faces() -> tuple[list[Path], np.ndarray]:
     return paths, np.stack([faces.read_image(path) for path in paths])
 
 
-def check_sure(probability: float, emotion: str, where: str) -> None:
-    """Raise an `InputError` unless the probability is above `SURE`."""
+def _check_sure(probability: float, emotion: str, where: str) -> None:
     if probability <= SURE:
         rule = f"the network must say {emotion} with more than {SURE:.0%}"
         raise InputError(f"{where}: {rule}, it says {probability:.1%}")
 
 
-def faces_to_fit(
-    predictor: Predictor, source: int, fer: Fer2013 | None, seed: int
-) -> tuple[np.ndarray, str]:
-    """Return images uint8 [N, 48, 48] to fit a universal perturbation to, and a name for them."""
+def _faces_to_fit(predictor: Predictor, source: int, fer: Fer2013 | None, seed: int):
+    """Return faces [N, 48, 48] to fit a universal perturbation to, and in words which."""
     emotion = predictor.emotions[source]
     if fer is None:
         _, images = shipped_faces()
@@ -202,45 +147,137 @@ def faces_to_fit(
     return fer.train.images[rows], f"{len(rows):,} training images labelled {emotion}"
 
 
-def sure_images(predictor: Predictor, split: Split, source: int, sure: float) -> np.ndarray:
-    """Return the images of a class that the network gives it with a probability above `sure`."""
-    images = split.images[split.labels == source]
-    return images[predictor(images, progress=True)[:, source] > sure]
-
-
-def held_out(
-    found: Hack,
-    settings: Settings,
-    predictor: Predictor,
-    source: int,
-    target: int,
-    fer: Fer2013 | None,
-) -> dict[str, Any]:
+def _held_out(found: Hack, settings: Settings, predictor: Predictor, source, target, fer):
     """Return how often a universal perturbation works, rounded to 8 bits, on other test images."""
     if fer is None:
         return {"held_out": 0}
-    images = sure_images(predictor, fer.test, source, SURE)
+    images = fer.test.images[fer.test.labels == source]
+    images = images[predictor(images, progress=True)[:, source] > SURE]
     images = np.random.default_rng(settings.seed).permutation(images)[:HELD_OUT]
     options = {"key": jax.random.key(settings.seed), "targeted": True}
-    ball = {"norm": NORMS[settings.norm], "eps": found.eps}
+    options |= {"norm": NORMS[settings.norm], "eps": found.eps}
     goals = np.full(len(images), target)
-    result = attacked(found.attack, predictor.logits_fn, images, goals, **options, **ball)
+    result = attacked(found.attack, predictor.logits_fn, images, goals, **options)
     worked, n = int(result.reached_8bit.sum()), len(images)
     low, high = metrics.wilson(worked, n)
     return {"held_out": n, "worked": worked, "rate": worked / n, "low": low, "high": high}
 
 
-def write(
-    folder: Path, subject: Subject, found: Attacked, predictor: Predictor, figures: dict[str, Any]
-) -> None:
+def _write(folder: Path, image: np.ndarray, found: Hack, predictor: Predictor, figures) -> None:
     """Write the pictures and, of the pictures as they lie on the disk, the figures."""
-    delta = found.images[0].astype(int) - subject.image
-    strongest = max(1, np.abs(delta).max())
-    change = (127.5 + 127.5 * delta / strongest).astype(np.uint8)
-    for name, picture in zip(PICTURES, (subject.image, found.images[0], change), strict=True):
+    hacked = found.found.images[0]
+    delta = hacked.astype(int) - image
+    change = (127.5 + 127.5 * delta / max(1, np.abs(delta).max())).astype(np.uint8)
+    for name, picture in zip(PICTURES, (image, hacked, change), strict=True):
         faces.write_png(folder / name, picture)
     saved = np.stack([faces.read_image(folder / name) for name in PICTURES[:2]])
-    figures = {"image": subject.origin, **figures, "pixels": subject.image.size}
-    figures["norms"] = {name: float(sizes[0]) for name, sizes in found.norms.items()}
+    norms = {name: float(sizes[0]) for name, sizes in found.found.norms.items()}
+    figures |= {"pixels": image.size, "norms": norms}
     figures["ssim"] = float(metrics.ssim(saved[:1] / 255, saved[1:] / 255)[0])
-    publish(folder, saved, predictor(saved), predictor, figures, FILES)
+    _publish(folder, saved, predictor(saved), predictor, figures, FILES)
+
+
+def _hack_photo(args: Namespace, settings: Settings) -> int:
+    """Hack a photograph, that must show a face and not the target already."""
+    path = args.photo
+    fitting = [name for name, entry in ATTACKS.items() if entry.any_shape]
+    if settings.method not in fitting or settings.norm != "linf" or args.image is not None:
+        methods = ", ".join(fitting)
+        raise InputError(f"--photo goes with --method {methods} and linf, and without --image")
+    predictor = Predictor(args.model)
+    target = predictor.label(args.target)
+    # never photo/, which git keeps
+    folder = args.out or files.root() / RESULTS / f"photo_{path.stem}"
+    detector = faces.detector(args.detector, args.detector_model)
+    if path.resolve() in [(folder / name).resolve() for name in PHOTO_FILES]:
+        rule = f"would be replaced by what --out {folder} is to hold; give another folder"
+        raise InputError(f"{path}: {rule}")
+    image = faces.read_image(path, full_size=True)
+    clean = photo.look(image, predictor, detector)
+    if clean is None:
+        rule = f"the photograph must show a face, but {detector.name} finds none"
+        raise InputError(f"{path}: {rule}")
+    emotions, best = predictor.emotions, clean.probabilities.argmax()
+    verdict = f"{emotions[best]} ({clean.probabilities.max():.1%})"
+    if best == target:
+        rule = f"the network must not say {emotions[target]} already, it says {verdict}"
+        raise InputError(f"{path}: {rule}")
+    levels = [settings.eps] if settings.eps is not None else hack.LEVELS["linf"]
+    for eps in levels:
+        attack, key = hack.make_attack(settings, eps), jax.random.key(settings.seed)
+        hacked = photo.hack(image, predictor, detector, target, attack, eps, key)
+        if hacked is not None:
+            faces.write_png(folder / PHOTO_FILES[0], hacked)
+            figures = {"image": path.name, "method": settings.method, "norm": "linf", "eps": eps}
+            figures |= {"steps": settings.steps, "detector": detector.name}
+            _write_photo(folder, image, clean, predictor, detector, figures)
+            return 0
+    limit = f"no change up to linf {levels[-1]:.3g} that makes it {emotions[target]}"
+    print(f"{path}: {verdict}; {settings.method} found {limit}")
+    return 1
+
+
+def _write_photo(folder: Path, image: faces.Frame, clean: photo.Look, predictor, detector, figures):
+    """Add the figures of the hacked photograph as it lies on the disk, and publish them."""
+    hacked = faces.read_image(folder / PHOTO_FILES[0])
+    seen = photo.look(hacked, predictor, detector)
+    if seen is None:
+        raise RuntimeError(f"{folder / PHOTO_FILES[0]}: a PNG file must keep the face in it")
+    delta = hacked.astype(int) - image
+    rows, columns = np.nonzero(delta.reshape(*image.shape[:2], -1).any(axis=2))
+    part = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    grey, hacked_grey = (photo.grey_levels(each[part])[None] / 255 for each in (image, hacked))
+    norms = {"l0": len(rows), "l1": float(np.abs(delta).sum())}
+    norms |= {"l2": float(np.linalg.norm(delta)), "linf": int(np.abs(delta).max())}
+    figures |= {"pixels": image.shape[0] * image.shape[1], "norms": norms}
+    figures["ssim"] = float(metrics.ssim(grey, hacked_grey)[0])  # of the part that was changed
+    figures["boxes"] = {"before": clean.face[:4], "after": seen.face[:4]}
+    # both from the same box: else what differs is mostly the move
+    crops = np.stack([faces.crop(image, seen.face), seen.crop])
+    probabilities = np.stack([clean.probabilities, seen.probabilities])
+    _publish(folder, crops, probabilities, predictor, figures, PHOTO_FILES)
+
+
+def _publish(folder: Path, crops, probabilities, predictor: Predictor, figures, written) -> None:
+    """Write adversarial_attack.png and hack.json, and print the figures and what was `written`.
+
+    Of the face before and after: crops [2, 48, 48] and probabilities [2, C].
+    """
+    emotions, metadata = predictor.emotions, predictor.model.metadata
+    figure = plots.adversarial(*crops, *probabilities, emotions)
+    plots.save(figure, folder / "adversarial_attack.png")
+    before, after = (dict(zip(emotions, each.tolist(), strict=True)) for each in probabilities)
+    names = ("name", "protocol", "git_revision", "best_epoch")
+    model = {name: metadata.get(name) for name in names}
+    report = {**figures, "before": before, "after": after, "model": model}
+    files.write_json(folder / "hack.json", report)
+    print(_describe(report))
+    print(f"wrote {folder}/{', '.join(written)}")
+
+
+def _describe(report: dict[str, Any]) -> str:
+    """Return hack.json's figures as lines for the terminal."""
+    norm, eps, norms = report["norm"], report["eps"], report["norms"]
+    size = f"{norm} {eps * 255:.3g}/255" if norm == "linf" else f"{norm} {eps:.3g}"
+    lines = [
+        f"{report['image']}: {report['method']}, {size}\n",
+        f"{'':10}{'before':>8}{'after':>8}",
+    ]
+    for name, before in report["before"].items():
+        lines.append(f"{name:10}{before:>8.1%}{report['after'][name]:>8.1%}")
+    changed = f"changed {norms['l0']:,.0f} of {report['pixels']:,} pixels"
+    levels = f"by at most {norms['linf']:.0f} of 255 levels"
+    lengths = f"L2 {norms['l2']:.1f}, L1 {norms['l1']:,.0f} levels"
+    lines += ["", f"{changed} {levels} ({lengths}), SSIM {report['ssim']:.4f}"]
+    if "universal" in report:
+        lines.append(_describe_universal(report["universal"]))
+    return "\n".join(lines)
+
+
+def _describe_universal(figures: dict[str, Any]) -> str:
+    text = f"the same for all images: fitted to {figures['fitted_to']}"
+    if not figures["held_out"]:
+        return f"{text}, and tried on no others"
+    interval = f"95% interval {figures['low']:.1%} to {figures['high']:.1%}"
+    images = f"{figures['held_out']} test images of which the network is sure"
+    return f"{text}, works on {figures['worked']} of {images}, {figures['rate']:.1%} ({interval})"

@@ -17,17 +17,13 @@ from fer_jax.errors import InputError
 
 
 class Journal:
-    """A table that is on the disk, whole, after every addition.
-
-    It is `folder`/found.csv, with settings.json beside it.
-    """
+    """A table, `folder`/found.csv, that is on the disk, whole, after every addition."""
 
     def __init__(self, folder: Path, settings: dict[str, Any], columns: Sequence[str]):
         """Open or begin; `settings` are builtins that say all that the findings depend on.
 
         Raises:
-            InputError: the folder holds findings of other or unknown settings, or what is no table
-                of findings.
+            InputError: the folder holds findings of other or unknown settings, or no such table.
         """
         self.path = folder / "found.csv"
         self.table = pd.DataFrame(columns=list(columns))
@@ -35,14 +31,20 @@ class Journal:
         before = files.read_json(about) if about.exists() else settings
         if before != settings:
             differ = {key for key in {*before, *settings} if before.get(key) != settings.get(key)}
-            keys = ", ".join(sorted(differ))
-            rule = f"holds what was found with another {keys}; begin in another folder"
-            raise InputError(f"{folder}: {rule}")
+            rule = f"holds what was found with another {', '.join(sorted(differ))}"
+            raise InputError(f"{folder}: {rule}; begin in another folder")
         if self.path.exists():
             if not about.exists():
                 rule = f"was found with settings that {about.name} does not tell"
                 raise InputError(f"{self.path}: {rule}; begin in another folder")
-            self.table = _read(self.path, list(columns))
+            try:
+                self.table = pd.read_csv(self.path)
+            except ValueError as error:
+                raise InputError(f"{self.path}: must be a table in CSV: {error}") from None
+            names = list(self.table.columns)
+            if names != list(columns):
+                rule = f"must have the columns {', '.join(columns)}, received {', '.join(names)}"
+                raise InputError(f"{self.path}: {rule}")
         files.write_json(about, settings)
 
     def add(self, **columns: Any) -> None:
@@ -56,14 +58,10 @@ class Journal:
     def missing(
         self, rows: np.ndarray, together: int, **where: str | float
     ) -> Iterator[np.ndarray]:
-        """Yield the `rows` for which nothing was found yet, in pieces of at most `together`.
+        """Yield the `rows`, int [N], for which nothing was found yet, at most `together` at once.
 
-        Which rows share a piece does not depend on where the measurement was stopped before.
-
-        Args:
-            rows: int [N], values of the column "row".
-            together: rows of a piece.
-            where: the values of other columns that a finding must have.
+        A finding is of a row where the other columns have the values `where`. Which rows share a
+        piece does not depend on where the measurement was stopped before.
         """
         found = self.table
         for column, value in where.items():
@@ -75,14 +73,3 @@ class Journal:
             left = piece[~np.isin(piece, found["row"])]
             if len(left):
                 yield left
-
-
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path)
-    except ValueError as error:
-        raise InputError(f"{path}: must be a table in CSV: {error}") from None
-    if list(table.columns) != columns:
-        rule = f"must have the columns {', '.join(columns)}, received {', '.join(table.columns)}"
-        raise InputError(f"{path}: {rule}")
-    return table

@@ -27,7 +27,7 @@ from fer_jax.types import Attack, LogitsFn
 
 CHECKED = 128  # images that are looked at
 TELLING = 0.3  # accuracy under PGD that leaves room for other attacks to do better, or worse
-_HALVINGS = 5
+_STEPS = 20  # of PGD and APGD
 _NEAR_ZERO = 0.05  # accuracy under an attack that may do anything
 _MARGIN = 0.05  # difference of accuracies that chance and a finite search explain
 _RESTARTS = 5
@@ -35,19 +35,36 @@ _RESTARTS_MARGIN = 0.15
 _FLAT = 0.01  # share of images
 # cross-entropy, in nats, whose gradient is rounding and nothing else
 _ROUNDING = 2 * float(np.finfo(np.float32).eps)
+_SIGNS = {
+    "flat": "The gradient of the cross-entropy is zero, or lost in rounding, for {flat:.1%} of the "
+    "images: the logits are saturated or a step of the network has no derivative, and attacks that "
+    "climb it are blind.",
+    "unbounded": "Accuracy is still {unbounded:.1%} under PGD that may change the images at will, "
+    "where it should be near zero: PGD's failures say nothing about robustness.",
+    "one_step": "One step leaves {one_step:.1%} accuracy and {steps} steps leave {climbed:.1%}: "
+    "more steps should not do less.",
+    "noise": "Uniform noise leaves {noise:.1%} accuracy and PGD of the same size {climbed:.1%}: an "
+    "attack should do far more than noise.",
+    "black_box": "Square, which sees no gradient, leaves {black_box:.1%} accuracy after {queries} "
+    "queries and APGD, which does, {white_box:.1%}: the gradient misleads.",
+    "restarted": "{restarts} random starts bring PGD from {climbed:.1%} accuracy to "
+    "{restarted:.1%}: where the climb ends is luck.",
+    "transfer": "Images made on another network leave {transfer:.1%} accuracy, those made on this "
+    "one {climbed:.1%}: its own gradient should serve better than a stranger's.",
+}
 
 
 class Measured(NamedTuple):
-    """Accuracies on images that the network gets right alone; attacks climb cross-entropy.
+    """Accuracies, in [0, 1], on images that the network gets right when left alone.
 
-    Perturbations are of size eps unless noted otherwise.
+    Attacks climb cross-entropy.
     """
 
     n: int  # how many images those are
-    eps: float
+    eps: float  # the size of all perturbations, unless noted otherwise
     steps: int  # of PGD and APGD
     queries: int  # of Square
-    by_eps: dict[float, float]  # eps -> under PGD; eps / 2, eps and 2 eps
+    by_eps: dict[float, float]  # under PGD, at eps / 2, eps and 2 eps
     unbounded: float  # under PGD that may change the images at will
     one_step: float  # under a single step of length eps
     restarted: float  # under PGD, the best of five starts
@@ -71,13 +88,8 @@ def look(
 ) -> Measured:
     """Look for signs of a masked gradient at the largest eps that leaves enough to compare.
 
-    Args:
-        rows: of the test set; 128 of them are looked at, always the same ones.
-        largest: the first eps that is tried; see `telling_eps`.
-        norm, surrogate: as for `measure`.
-
-    Raises:
-        InputError: the network gets none of the images right.
+    That is `telling_eps`, from `largest` down. Of the test `rows` 128 are looked at, always the
+    same ones. The rest as for `measure`.
     """
     few = np.random.default_rng(1).permutation(rows)[:CHECKED]
     given = logits_fn, test.images[few], test.labels[few]
@@ -91,22 +103,18 @@ def telling_eps(
     images: np.ndarray,
     labels: np.ndarray,
     *,
-    key: jax.Array,
     largest: float,
     norm: Norm = linf,
-    steps: int = 20,
-    batch_size: int = 64,
+    **options,
 ) -> float:
     """Return the first of `largest`, a half, a quarter, ... of it that leaves something to compare.
 
-    That is where PGD leaves `TELLING` of what the network gets right; a 32nd of `largest`, the
-    smallest that is tried, where it never does. Arguments as for `measure`.
+    That is where PGD leaves `TELLING` of what the network gets right; if it never does, a 32nd.
     """
-    options = {"key": key, "norm": norm, "batch_size": batch_size}
-    sizes = [largest / 2**halvings for halvings in range(_HALVINGS + 1)]
+    sizes = [largest / 2**halvings for halvings in range(6)]
     for eps in sizes:
-        climb = ATTACKS["pgd"].build(eps, norm.name, steps)
-        broken = broken_by({"": climb}, logits_fn, images, labels, eps=eps, **options)
+        climb = {"": ATTACKS["pgd"].build(eps, norm.name, _STEPS)}
+        broken = broken_by(climb, logits_fn, images, labels, norm=norm, eps=eps, **options)
         if (broken == 1).sum() >= TELLING * (broken >= 0).sum():
             return eps
     return sizes[-1]
@@ -120,7 +128,6 @@ def measure(
     key: jax.Array,
     eps: float,
     norm: Norm = linf,
-    steps: int = 20,
     queries: int = 200,
     surrogate: LogitsFn | None = None,
     batch_size: int = 64,
@@ -128,10 +135,8 @@ def measure(
     """Attack in the ways whose outcomes an honest gradient puts in order; costs about 15 PGDs.
 
     Args:
-        images, labels: uint8 [N, 48, 48] and their true labels int [N]; a hundred are enough.
-        eps: at which the network keeps some of its accuracy (`telling_eps`): where all is lost
-            there is nothing to be seen.
-        norm: Linf or L2.
+        images, labels: uint8 [N, 48, 48] and int [N]; a hundred are enough.
+        eps: at which the network keeps some of its accuracy: else there is nothing to be seen.
         surrogate: another network for the same classes.
 
     Raises:
@@ -148,14 +153,14 @@ def measure(
         return float((broken_by({"": attack}, logits_fn, images, labels, **options) == 1).mean())
 
     def build(name: str, size: float = eps, **options: int) -> Attack:
-        return ATTACKS[name].build(size, norm.name, steps, **options)
+        return ATTACKS[name].build(size, norm.name, _STEPS, **options)
 
     one_step = {"eps": eps, "step_size": eps, "steps": 1, "norm": norm, "random_start": False}
     everything = float(norm.size(jnp.ones((1, *images.shape[1:], 1)))[0])
     return Measured(
         n=len(images),
         eps=eps,
-        steps=steps,
+        steps=_STEPS,
         queries=queries,
         by_eps={size: accuracy(build("pgd", size), size) for size in (eps / 2, eps, 2 * eps)},
         unbounded=accuracy(build("pgd", everything), everything),
@@ -173,58 +178,29 @@ def suspicions(found: Measured) -> list[str]:
     """Return a sentence for each figure that an honest gradient would not give."""
     climbed = found.by_eps[found.eps]
     noisy = 1 - found.noise > max(_MARGIN, (1 - climbed) / 2)
-    says = []
-    if found.flat > _FLAT:
-        says.append(
-            "The gradient of the cross-entropy is zero, or lost in rounding, for "
-            f"{found.flat:.1%} of the images: the logits are saturated or a step of the network "
-            "has no derivative, and attacks that climb it are blind."
-        )
-    if found.unbounded > _NEAR_ZERO:
-        says.append(
-            f"Accuracy is still {found.unbounded:.1%} under PGD that may change the images at "
-            "will, where it should be near zero: PGD's failures say nothing about robustness."
-        )
-    if found.one_step < climbed - _MARGIN:
-        says.append(
-            f"One step leaves {found.one_step:.1%} accuracy and {found.steps} steps leave "
-            f"{climbed:.1%}: more steps should not do less."
-        )
-    if climbed > _NEAR_ZERO and noisy:
-        says.append(
-            f"Uniform noise leaves {found.noise:.1%} accuracy and PGD of the same size "
-            f"{climbed:.1%}: an attack should do far more than noise."
-        )
-    if found.black_box < found.white_box - _MARGIN:
-        says.append(
-            f"Square, which sees no gradient, leaves {found.black_box:.1%} accuracy after "
-            f"{found.queries} queries and APGD, which does, {found.white_box:.1%}: the gradient "
-            "misleads."
-        )
-    if found.restarted < climbed - _RESTARTS_MARGIN:
-        says.append(
-            f"{_RESTARTS} random starts bring PGD from {climbed:.1%} accuracy to "
-            f"{found.restarted:.1%}: where the climb ends is luck."
-        )
-    if found.transfer is not None and found.transfer < climbed - _MARGIN:
-        says.append(
-            f"Images made on another network leave {found.transfer:.1%} accuracy, those made on "
-            f"this one {climbed:.1%}: its own gradient should serve better than a stranger's."
-        )
-    for small, large in itertools.pairwise(sorted(found.by_eps)):
-        if found.by_eps[large] > found.by_eps[small] + _MARGIN:
-            says.append(
-                f"PGD leaves {found.by_eps[small]:.1%} accuracy at eps {small:.3g} and "
-                f"{found.by_eps[large]:.1%} at {large:.3g}: accuracy should fall as eps grows."
-            )
+    suspicious = {
+        "flat": found.flat > _FLAT,
+        "unbounded": found.unbounded > _NEAR_ZERO,
+        "one_step": found.one_step < climbed - _MARGIN,
+        "noise": climbed > _NEAR_ZERO and noisy,
+        "black_box": found.black_box < found.white_box - _MARGIN,
+        "restarted": found.restarted < climbed - _RESTARTS_MARGIN,
+        "transfer": found.transfer is not None and found.transfer < climbed - _MARGIN,
+    }
+    figures = {"climbed": climbed, "restarts": _RESTARTS, **found._asdict()}
+    says = [_SIGNS[name].format(**figures) for name, seen in suspicious.items() if seen]
+    for (small, less), (large, more) in itertools.pairwise(sorted(found.by_eps.items())):
+        if more > less + _MARGIN:
+            rule = "accuracy should fall as eps grows."
+            left = f"PGD leaves {less:.1%} accuracy at eps {small:.3g} and {more:.1%}"
+            says.append(f"{left} at {large:.3g}: {rule}")
     return says
 
 
 def _flat(logits_fn: LogitsFn, images: np.ndarray, labels: np.ndarray, batch_size: int) -> float:
     still = []
     for start in range(0, len(images), batch_size):
-        # full batches, as everywhere: one program
-        rows = (start + np.arange(batch_size)) % len(images)
+        rows = (start + np.arange(batch_size)) % len(images)  # full batches: one program
         batch = jnp.asarray(images[rows, :, :, None] / np.float32(255))
         still.append(np.asarray(_is_flat(logits_fn, batch, jnp.asarray(labels[rows]))))
     return float(np.concatenate(still)[: len(images)].mean())

@@ -1,18 +1,16 @@
 """Hack a photograph: change its own pixels, at full size and in colour, to mislead the pipeline.
 
-    image = faces.read_image("holiday.jpg")
     attack = ATTACKS["pgd"].build(4 / 255, "linf", steps=40, targeted=True)
     hacked = hack(image, predictor, detector, index("sad"), attack, 4 / 255, jax.random.key(0))
-    faces.write_png(Path("hacked_photo.png"), hacked)
 
-With the box given, `faces.crop` is linear in the photograph but for its roundings: grey, bilinear
-samples, their means. That is a sparse matrix (`crop_matrix`), through which gradients go back to
-every pixel; they pass straight through the rounding.
+Photographs are uint8 [H, W] or BGR [H, W, 3]. With the box given, `faces.crop` is linear in them
+but for its roundings: grey, bilinear samples, their means. That is a sparse matrix (`crop_matrix`),
+through which gradients go back to every pixel; they pass straight through the rounding.
 
 There is no gradient through detection: nothing here tries to move the box. But a changed photograph
-may move it, by a pixel or a degree. So the photograph is looked at again, and an ensemble is
-attacked: the boxes found so far, and boxes close to them (Athalye et al., "Synthesizing Robust
-Adversarial Examples", ICML 2018, https://arxiv.org/abs/1707.07397).
+may move it, by a pixel or a degree. So it is looked at again, and an ensemble is attacked: the
+boxes found so far, and boxes close to them (Athalye et al., "Synthesizing Robust Adversarial
+Examples", ICML 2018, https://arxiv.org/abs/1707.07397).
 """
 
 import math
@@ -74,16 +72,12 @@ def hack(
     eps: float,
     key: jax.Array,
 ) -> faces.Frame | None:
-    """Change no pixel by more than `eps`, so that the largest face is seen as `target`.
+    """Return the photograph changed so that its largest face is seen as `target`, or None.
 
     Args:
-        image: uint8 [H, W] or BGR [H, W, 3], with a face.
         attack: a targeted Linf attack on images of any shape, with the same eps: it is given the
             pixels that the crops show as one image [1, P, 1, channels].
-        eps: in [0, 1]; rounded down to whole levels of 8 bits.
-
-    Returns:
-        The photograph that `look` sees as the target, uint8 as `image`; None if there is none.
+        eps: of a pixel's change, in [0, 1]; rounded down to whole levels of 8 bits.
 
     Raises:
         ValueError: there is no face in the image.
@@ -98,8 +92,9 @@ def hack(
         seen = look(hacked, predictor, detector)
         if seen is None or seen.probabilities.argmax() == target:
             return hacked if seen else None
+        box, roll = seen.face[:4], seen.face.roll
         # it was attacked and held: more of the same will not do
-        if any(_same(seen.face, face) for face in known):
+        if any(face[:4] == box and abs(face.roll - roll) < _SAME_ROLL for face in known):
             return None
         known.append(seen.face)
     return None
@@ -108,12 +103,8 @@ def hack(
 def crop_matrix(shape: tuple[int, ...], box: Face) -> sparse.csr_array:
     """Return `faces.crop` as a matrix float32 [48*48, H*W] from a photograph's grey levels.
 
-    Each row has weights of at least 0 that sum to 1. Rounded, the product differs by at most one
-    level from the crop, which rounds three times.
-
-    Args:
-        shape: of the photograph, beginning with H, W.
-        box: as for `faces.crop`.
+    A row's weights are at least 0 and sum to 1. Rounded, the product differs by at most one level
+    from the crop, which rounds three times.
     """
     height, width = shape[:2]
     x, y, times = _samples((height, width), box)
@@ -131,22 +122,16 @@ def crop_matrix(shape: tuple[int, ...], box: Face) -> sparse.csr_array:
 
 
 def grey_levels(image: faces.Frame) -> np.ndarray:
-    """Return OpenCV's grey levels, not rounded, float [H, W] in [0, 255].
-
-    Args:
-        image: uint8 [H, W] or BGR [H, W, 3].
-    """
+    """Return OpenCV's grey levels, not rounded, float [H, W] in [0, 255]."""
     return image @ BGR_TO_GREY if image.ndim == 3 else image.astype(np.float32)
 
 
 def _samples(size: tuple[int, int], box: Face) -> tuple[np.ndarray, np.ndarray, int]:
-    """Find where `faces.crop` samples a photograph of a size (H, W).
+    """Return where `faces.crop` samples a photograph of a size (H, W): x, y, and times.
 
-    OpenCV is asked, by cutting two ramps: its versions round the places of samples differently.
-
-    Returns:
-        The samples' x and y, float64 [48 * times, 48 * times], in pixels' centres, within the
-        photograph; and times, how many samples make a pixel's side.
+    x and y are float64 [48 * times, 48 * times], in pixels' centres, within the photograph; `times`
+    samples make a pixel's side. OpenCV is asked, by cutting two ramps: its versions round the
+    places of samples differently.
     """
     square = framing.frame_of(box)
     times = math.ceil(max(1.0, square.side / FACE_SIZE))
@@ -170,10 +155,6 @@ def _ensemble(known: Sequence[Face]) -> list[Face]:
         roll = newest.roll + math.radians(turned) if newest.roll else 0.0
         close.append(Face(x, y, w + grown * unit, h + grown * unit, roll, newest.framing))
     return [*known[-_ENSEMBLE:], *close][:_ENSEMBLE]
-
-
-def _same(one: Face, other: Face) -> bool:
-    return one[:4] == other[:4] and abs(one.roll - other.roll) < _SAME_ROLL
 
 
 def _attacked(image, boxes, logits_fn, target, attack, eps, key) -> faces.Frame:
@@ -211,9 +192,7 @@ def _filled(count: int) -> int:
     return -(-count // step) * step
 
 
-def _ensemble_logits(
-    logits_fn: LogitsFn, taps: _Taps, grey: jax.Array, images: jax.Array
-) -> jax.Array:
+def _ensemble_logits(logits_fn: LogitsFn, taps: _Taps, grey, images: jax.Array) -> jax.Array:
     """Return the boxes' mean log-probabilities [B, C] of pixels float32 [B, P, 1, channels]."""
     levels = 255 * jnp.einsum("bpic,c->bp", images, grey)
     places = jnp.zeros((len(images), _ENSEMBLE * FACE_SIZE**2))

@@ -1,13 +1,12 @@
 """Certify predictions by randomised smoothing: no change within a radius alters them.
 
     certificate = certify(jax.random.key(0), predictor.logits_fn, face[..., None] / 255, sigma=0.25)
-    certificate.prediction, certificate.radius   # 3, 0.61: a change shorter than 0.61 (L2, pixels
-                                                 # in [0, 1]) leaves it happy
+    certificate.prediction, certificate.radius  # 3, 0.61 (L2, pixels in [0, 1])
 
 The certificate is the smoothed classifier's, which predicts the class that the network gives most
-often to noisy copies of the image. It holds with probability 1 - alpha for each image by itself,
-over the draw of the noise. After Cohen, Rosenfeld & Kolter, "Certified Adversarial Robustness via
-Randomized Smoothing", ICML 2019 (https://arxiv.org/abs/1902.02918).
+often to noisy copies of the image, float32 [H, W, C] in [0, 1]. It holds with probability 1 - alpha
+for each image by itself, over the draw of the noise. After Cohen, Rosenfeld & Kolter, "Certified
+Adversarial Robustness via Randomized Smoothing", ICML 2019, https://arxiv.org/abs/1902.02918.
 """
 
 import functools
@@ -32,17 +31,11 @@ DEFAULT_SIGMA = 0.25
 
 
 class Certified(NamedTuple):
-    """What is known of one image.
+    """What is known of one image."""
 
-    Attributes:
-        prediction: the smoothed classifier's class, or `ABSTAIN` where its lead is too small.
-        radius: L2 length (pixels in [0, 1]) below which no change alters the prediction, or 0.
-        count: how many of the n noisy copies got the class that was selected.
-    """
-
-    prediction: int
-    radius: float
-    count: int
+    prediction: int  # the smoothed classifier's class, or `ABSTAIN` where its lead is too small
+    radius: float  # length below which no change alters the prediction, or 0
+    count: int  # of the n noisy copies that got the class that was selected
 
 
 def certify(
@@ -54,27 +47,22 @@ def certify(
     n0: int = 100,
     n: int = 10_000,
     alpha: float = 0.001,
-    batch_size: int = 200,
 ) -> Certified:
     """Predict and certify one image (Cohen et al. 2019, CERTIFY, their section 3.2.2).
 
     Args:
-        image: float32 [H, W, C] in [0, 1]; clipping its noisy copies would void the proof.
         sigma: standard deviation of the noise, in (0, 1]: what the network was trained with.
-        n0: copies that select the class.
-        n: further copies that bound its probability; by the same ones it would be overrated.
+        n0, n: copies that select the class, and further ones that bound its probability: by the
+            same ones it would be overrated. None is clipped, which would void the proof.
         alpha: probability of a wrong certificate.
-        batch_size: copies that the network sees at once; fixes which noise is drawn.
 
     Raises:
         InputError: as `check`.
     """
     check(sigma, n0, n, alpha)
     selection_key, estimation_key = jax.random.split(key)
-    selection = votes(selection_key, logits_fn, image, sigma, n0, batch_size)
-    estimation = votes(estimation_key, logits_fn, image, sigma, n, batch_size)
-    guess = int(selection.argmax())
-    count = int(estimation[guess])
+    guess = int(votes(selection_key, logits_fn, image, sigma, n0).argmax())
+    count = int(votes(estimation_key, logits_fn, image, sigma, n)[guess])
     lower = lower_bound(count, n, alpha)
     if lower <= 0.5:
         return Certified(ABSTAIN, 0.0, count)
@@ -84,9 +72,10 @@ def certify(
 def votes(
     key: jax.Array, logits_fn: LogitsFn, image: Images, sigma: float, n: int, batch_size: int = 200
 ) -> jax.Array:
-    """Count how many of n noisy copies of an image [H, W, C] get each class: int32 [classes].
+    """Count how many of n noisy copies of an image get each class: int32 [classes].
 
-    A copy whose logits are not finite votes for none: it counts against every certificate.
+    A copy whose logits are not finite votes for none: it counts against every certificate. How many
+    the network sees at once, `batch_size`, fixes which noise is drawn.
     """
     logits_fn, image = traced(logits_fn), jnp.asarray(image, jnp.float32)
     rows = min(batch_size, n)
@@ -96,9 +85,7 @@ def votes(
 
 
 @functools.partial(jax.jit, static_argnames="rows")
-def _vote(
-    i, counts: jax.Array, key: jax.Array, logits_fn, image: jax.Array, sigma, n, *, rows: int
-) -> jax.Array:
+def _vote(i, counts, key, logits_fn, image, sigma, n, *, rows: int) -> jax.Array:
     """Add the votes of the i-th batch of the n copies; the last batch may have copies too many."""
     noise = jax.random.normal(jax.random.fold_in(key, i), (rows, *image.shape))
     logits = logits_fn(image[None] + sigma * noise)
@@ -110,8 +97,7 @@ def _vote(
 def lower_bound(count: int, n: int, alpha: float) -> float:
     """Return what a probability exceeds with confidence 1 - alpha, after `count` of `n` successes.
 
-    One-sided and exact: Clopper & Pearson, "The use of confidence or fiducial limits illustrated in
-    the case of the binomial", Biometrika 26, 1934.
+    One-sided and exact: Clopper & Pearson, "The use of confidence or fiducial limits", 1934.
     """
     return float(beta.ppf(alpha, count, n - count + 1)) if count else 0.0
 
@@ -130,11 +116,7 @@ def largest_radius(sigma: float, n: int, alpha: float) -> float:
 
 
 def trained_sigma(metadata: dict[str, Any]) -> Any:
-    """Return the noise that a network was trained with, as its model file says, else 0.25.
-
-    It is "sigma" of the metadata or of their config's adversary. The file may be a stranger's: let
-    `check` judge the value.
-    """
+    """Return the noise in training, as a model file says, unchecked, or 0.25 if it says none."""
     place = _noise(metadata)
     return DEFAULT_SIGMA if place is None else place.get("sigma")
 
@@ -145,7 +127,7 @@ def trained_with_noise(metadata: dict[str, Any]) -> bool:
 
 
 def _noise(metadata: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the part of the metadata that holds sigma, if any."""
+    """Return what holds sigma, if anything: the metadata or their config's adversary."""
     config = metadata.get("config")
     adversary = config.get("adversary") if isinstance(config, dict) else None
     if isinstance(adversary, dict) and adversary.get("method") in ("noise", "smoothadv"):
@@ -182,35 +164,17 @@ def attack(
     steps: int,
     copies: int = 64,
 ) -> jax.Array:
-    """Try to change a certified prediction by a change shorter than the certified radius.
+    """Return a certified image, changed by less than its radius to change the prediction.
 
-    PGD against the mean of the network's probabilities over noisy copies, the same ones at every
+    PGD against the mean of the network's probabilities over noisy `copies`, the same ones at every
     step: Salman et al., "Provably Robust Deep Learning via Adversarially Trained Smoothed
     Classifiers", NeurIPS 2019, equation 6 (https://arxiv.org/abs/1906.04584).
-
-    Args:
-        image: float32 [H, W, C] in [0, 1], of which `certificate` is; it comes back changed.
-        sigma: of the noise, as for `certify`.
-        steps, copies: of PGD, and how many noisy copies its steps see.
     """
     noise_key, start_key = jax.random.split(key)
     image = jnp.asarray(image, jnp.float32)
     noise = sigma * jax.random.normal(noise_key, (copies, *image.shape))
-    smoothed = Partial(_mean_vote, traced(logits_fn), noise)
+    smoothed = Partial(losses.smoothed_log, traced(logits_fn), noise=noise[:, None])
     eps = 0.999 * certificate.radius  # the ball is open, and float32 rounds
     size = {"eps": eps, "step_size": step_size(eps, steps), "steps": steps, "norm": l2}
     label = jnp.array([certificate.prediction])
     return pgd(start_key, smoothed, image[None], label, objective=margin, **size)[0]
-
-
-def _mean_vote(logits_fn: LogitsFn, noise: jax.Array, images: jax.Array) -> jax.Array:
-    """Return the log of the mean probabilities [B, classes] of images [B, H, W, C] over noise."""
-    return losses.smoothed_log(logits_fn, images, noise[:, None])
-
-
-def broken(
-    key: jax.Array, logits_fn: LogitsFn, attacked: Images, certificate: Certified, **options
-) -> bool:
-    """Return whether another class is certain for an attacked image; `options` as for `certify`."""
-    prediction = certify(key, logits_fn, attacked, **options).prediction
-    return prediction not in (certificate.prediction, ABSTAIN)

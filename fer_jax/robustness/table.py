@@ -4,6 +4,7 @@ What is measured of a network is kept in WORK/NAME-HASH, so that a stopped run g
 """
 
 import shlex
+from argparse import Namespace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,6 @@ CONSTANT = "constant"  # the name of the last row
 ENOUGH = 0.9  # of a measure's images, for a table of what is known so far
 LARGEST = 8 / 255  # eps at which gradients are looked at, or a fraction that leaves some accuracy
 COLUMNS = ["model", "attacked", "measure", "value", "n", "low", "high", "sha256", "command"]
-VALUE = "{value:.3f}"
-INTERVAL = "{low:.3f} to {high:.3f}, {n:,}"
 NOTE = """\
 All figures lie in [0, 1]. Clean accuracy, macro recall and calibration error are of the whole test
 set (PublicTest and PrivateTest). The attacks see a random sample of it, the same images for every
@@ -49,41 +48,13 @@ robust accuracy, a certified one a lower bound.
 """
 
 
-class Request(NamedTuple):
-    """What to measure, with the names of `scripts/robustness_table.py`'s options.
-
-    Attributes:
-        models: model files by the names of their rows; empty: the shipped one, "standard".
-        n, queries: test images to attack, and queries of AutoAttack's Square.
-        certify, copies: test images to certify, and noisy copies for each certificate.
-        so_far: measure nothing, tell what is known.
-        data, work, out: folders.
-    """
-
-    models: dict[str, Path]
-    n: int
-    queries: int
-    certify: int
-    copies: int
-    so_far: bool
-    data: Path
-    work: Path
-    out: Path
-
-
 class Network(NamedTuple):
-    """What a row of the table is about.
-
-    Attributes:
-        attacked: what the attacks see, in words.
-        digest: sha256 of the model file; empty for the constant classifier.
-        sigma: noise of the smoothed classifier; None: nothing is certified.
-    """
+    """What a row of the table is about."""
 
     subject: Subject
-    attacked: str
-    digest: str
-    sigma: float | None
+    attacked: str  # what the attacks see, in words
+    digest: str  # sha256 of the model file; empty for the constant classifier
+    sigma: float | None  # noise of the smoothed classifier; None: nothing is certified
 
 
 class Row(NamedTuple):
@@ -95,35 +66,37 @@ class Row(NamedTuple):
     journal: Journal
 
 
-def run(request: Request) -> None:
-    """Measure what is not known yet; write table.csv, table.md, masking.json and robustness.png.
+def run(args: Namespace) -> None:
+    """Measure as the options of `scripts/robustness_table.py` say; write and print the table.
 
     Raises:
         InputError: before anything is measured, for what would be refused after hours of attacks.
     """
     needed = smoothing.smallest_n(scorecard.ALPHA)
-    if request.copies < needed:
+    if args.copies < needed:
         rule = f"must be at least {needed} to certify anything with alpha {scorecard.ALPHA:g}"
-        raise InputError(f"--copies {rule}, received {request.copies}")
-    files.require_folder(request.out)
-    models = request.models or {"standard": default_model_path()}
+        raise InputError(f"--copies {rule}, received {args.copies}")
+    files.require_folder(args.out)
+    models = args.models or {"standard": default_model_path()}
     networks = {name: load(path) for name, path in models.items()}
-    fer = data.load(request.data)
+    fer = data.load(args.data)
     test = fer.test
-    data.sample(test, request.certify, "--certify")
-    sample = data.sample(test, request.n)
-    networks[CONSTANT] = constant(fer.train.labels)
-    rows = [make_row(name, network, fer, request) for name, network in networks.items()]
+    data.sample(test, args.certify, "--certify")
+    sample = data.sample(test, args.n)
+    counts = np.bincount(fer.train.labels, minlength=labels.NUM_CLASSES)
+    floor = scorecard.constant(counts / len(fer.train.labels))
+    # sigma: any noise is as good
+    networks[CONSTANT] = Network(floor, "constant classifier", "", sigma=1.0)
+    rows = [make_row(name, network, fer, args) for name, network in networks.items()]
     parts, gradients = [], {}
     for row in rows:
-        if not request.so_far:
+        if not args.so_far:
             fill(row, test)
-        parts.append(figures(row, test, request.so_far))
-        others = [other for other in rows if other.name not in (row.name, CONSTANT)]
-        other = others[0] if others else None
-        gradients[row.name] = gradient(row, other, test, None if request.so_far else sample)
+        parts.append(figures(row, test, args.so_far))
+        other = next((each for each in rows if each.name not in (row.name, CONSTANT)), None)
+        gradients[row.name] = gradient(row, other, test, None if args.so_far else sample)
     table = pd.concat(parts, ignore_index=True)
-    write(table.assign(command=command_of(request, models)), gradients, request.out)
+    write(table.assign(command=command_of(args, models)), gradients, args.out)
 
 
 def load(path: Path) -> Network:
@@ -150,23 +123,13 @@ def load(path: Path) -> Network:
     return Network(subject, "base classifier", files.digest(path), sigma)
 
 
-def constant(train_labels: np.ndarray) -> Network:
-    """Return the classifier that gives every image the training set's class frequencies."""
-    counts = np.bincount(train_labels, minlength=labels.NUM_CLASSES)
-    subject = scorecard.constant(counts / len(train_labels))
-    return Network(subject, "constant classifier", "", sigma=1.0)  # any noise is as good
-
-
-def make_row(name: str, network: Network, fer: Fer2013, request: Request) -> Row:
+def make_row(name: str, network: Network, fer: Fer2013, args: Namespace) -> Row:
     """Open a network's row, whose journal refuses findings of other settings (`InputError`)."""
-    n, queries, copies = request.n, request.queries, request.copies
-    measures = [*scorecard.attack_measures(n, queries), scorecard.corruption_measure(n)]
-    if network.sigma is not None:
-        measures.append(scorecard.certified_measure(request.certify, network.sigma, copies))
-    settings = {"model": network.digest, "data": fer.digest}
-    settings |= {"n": n, "queries": queries, "copies": copies}
-    folder = request.work / f"{name}-{network.digest[:8]}"
-    return Row(name, network, measures, Journal(folder, settings, ("measure", "row", "value")))
+    sizes = args.n, args.queries, network.sigma, args.certify, args.copies
+    settings = {"model": network.digest, "data": fer.digest, "n": args.n, "queries": args.queries}
+    folder = args.work / f"{name}-{network.digest[:8]}"
+    journal = Journal(folder, settings | {"copies": args.copies}, ("measure", "row", "value"))
+    return Row(name, network, scorecard.measures(*sizes), journal)
 
 
 def fill(row: Row, test: Split) -> None:
@@ -189,8 +152,8 @@ def fill(row: Row, test: Split) -> None:
 def figures(row: Row, test: Split, so_far: bool) -> pd.DataFrame:
     """Return one network's figures, long form.
 
-    The journal may know more images than this request asks for; with `so_far` it may know fewer,
-    too. The sample is in the order of the test set: its first part is no random one.
+    The journal may know more images than are asked for; with `so_far` it may know fewer, too. The
+    sample is in the order of the test set: its first part is no random one.
     """
     subject, found = row.network.subject, row.journal.table
     known = []
@@ -210,10 +173,9 @@ def figures(row: Row, test: Split, so_far: bool) -> pd.DataFrame:
 
 
 def gradient(row: Row, other: Row | None, test: Split, sample: np.ndarray | None) -> dict[str, Any]:
-    """Return what was found of this network with this other one's images, or look now: minutes.
+    """Return what was found of this network with images of the other, or look now: minutes.
 
-    `sample` holds the test rows, of which some are looked at; None: return what was found before,
-    with whatever other network.
+    `sample` holds test rows; None: return what was found before, with whatever other network.
     """
     path = row.journal.path.with_name("gradient.json")
     known = files.read_json(path) if path.exists() else {"found": {"says": "not checked yet."}}
@@ -225,17 +187,8 @@ def gradient(row: Row, other: Row | None, test: Split, sample: np.ndarray | None
     return known["found"]
 
 
-def look_at_gradient(
-    subject: Subject, other: Row | None, test: Split, sample: np.ndarray
-) -> dict[str, Any]:
-    """Look for signs of a masked gradient on some of the test rows `sample`.
-
-    Args:
-        other: the row of the network that makes the images that transfer.
-
-    Returns:
-        The signs in words ("says"), and the figures behind them.
-    """
+def look_at_gradient(subject: Subject, other: Row | None, test: Split, sample) -> dict[str, Any]:
+    """Return signs of a masked gradient in words ("says"), and the figures behind them."""
     options = {"key": jax.random.key(0), "largest": LARGEST}
     options["surrogate"] = other.network.subject.logits_fn if other else None
     try:
@@ -252,7 +205,7 @@ def look_at_gradient(
     return {"says": text, "transfer_from": other and other.name, **found._asdict()}
 
 
-def command_of(request: Request, models: dict[str, Path]) -> str:
+def command_of(args: Namespace, models: dict[str, Path]) -> str:
     """Return the command for these figures, run from the top, without `data` and `out`."""
     root = files.root().resolve()
 
@@ -263,9 +216,9 @@ def command_of(request: Request, models: dict[str, Path]) -> str:
     words = ["python", "scripts/robustness_table.py", "--models"]
     words += [f"{name}={own(path)}" for name, path in models.items()]
     for name in ("n", "queries", "certify", "copies"):
-        words += [f"--{name}", str(getattr(request, name))]
-    if request.so_far:
-        words += ["--so-far", "--work", own(request.work)]
+        words += [f"--{name}", str(getattr(args, name))]
+    if args.so_far:
+        words += ["--so-far", "--work", own(args.work)]
     return shlex.join(words)
 
 
@@ -279,26 +232,25 @@ def write(table: pd.DataFrame, gradients: dict[str, dict[str, Any]], out: Path) 
         temporary.write_text(document(table, says))
     figure = plots.accuracy_over_eps(curves(table), "Accuracy under AutoAttack, Linf")
     plots.save(figure, out / "robustness.png")
-    print(markdown(texts(table, VALUE)), *says, sep="\n")
+    print(markdown(texts(table, "{value:.3f}")), *says, sep="\n")
     print(f"wrote {out}/table.csv, table.md, masking.json, robustness.png")
 
 
 def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return accuracy under AutoAttack by eps (Linf), of each network."""
-    levels = pd.DataFrame(
-        {"clean": 0.0, **scorecard.AUTOATTACK}.items(), columns=["measure", "eps"]
-    )
+    eps = {"clean": 0.0, **scorecard.AUTOATTACK}
+    levels = pd.DataFrame(eps.items(), columns=["measure", "eps"])
     accuracies = levels.merge(table, on="measure").rename(columns={"value": "accuracy"})
     return {str(model): rows for model, rows in accuracies.groupby("model", sort=False)}
 
 
 def document(table: pd.DataFrame, says: list[str]) -> str:
     """Return table.md: figures, intervals, networks, their gradients, and the command."""
-    columns = ["model", "attacked", "sha256"]
-    networks = pd.DataFrame(table.drop_duplicates("model")[columns]).replace("", "-")
+    networks = table.drop_duplicates("model")[["model", "attacked", "sha256"]].replace("", "-")
     networks = networks.rename(columns={"sha256": "sha256 of its file"})
-    parts = [markdown(texts(table, VALUE)), "Intervals (95 %) and the number of images:\n"]
-    parts += [markdown(texts(table, INTERVAL)), "Networks:\n", markdown(networks), NOTE]
+    intervals = texts(table, "{low:.3f} to {high:.3f}, {n:,}")
+    parts = [markdown(texts(table, "{value:.3f}")), "Intervals (95 %) and the number of images:\n"]
+    parts += [markdown(intervals), "Networks:\n", markdown(networks), NOTE]
     parts += ["Signs of masked gradients:\n", "".join(f"- {line}\n" for line in says)]
     return "\n".join([*parts, f"Made by `{table['command'].iloc[0]}`.\n"])
 

@@ -12,7 +12,7 @@ from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
 from fer_jax.predict import Predictor
-from fer_jax.robustness import hack_rate
+from fer_jax.robustness import bench
 
 ARCHITECTURE = {"family": "vgg", "stages": [[4]], "dropout": 0.0}
 
@@ -32,8 +32,8 @@ def run(load_script, monkeypatch, tmp_path):
     halves = Split(images[:10], happy), Split(images[10:], sad)
     fer = fer2013.bundle(Split(images[:1], happy[:1]), *halves)
     monkeypatch.setattr(data, "load", lambda directory: fer)
-    monkeypatch.setattr(hack_rate, "LEVELS", (1, 64))
-    monkeypatch.setattr(hack_rate, "TOGETHER", 4)
+    monkeypatch.setattr(bench, "LEVELS", (1, 64))
+    monkeypatch.setattr(bench, "TOGETHER", 4)
 
     def call(*arguments):
         common = ["--model", tmp_path / "model.pkl", "--out", tmp_path / "out", "--steps", 3]
@@ -47,7 +47,7 @@ def run(load_script, monkeypatch, tmp_path):
 def test_a_row_per_method_and_eps_counts_the_images_that_the_network_is_sure_of(
     run, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(hack_rate, "SURE", float(np.sort(run.happy)[3]))  # four of the ten are not
+    monkeypatch.setattr(bench, "SURE", float(np.sort(run.happy)[3]))  # four of the ten are not
     assert run() == 0
     table = pd.read_csv(tmp_path / "out" / "success.csv")
     assert list(table["method"]) == ["pgd", "pgd", "apgd", "apgd"]
@@ -73,7 +73,7 @@ def test_it_takes_no_more_than_asked_and_refuses_what_it_cannot_count(
     assert "unknown emotion 'joy': the network tells angry, " in capsys.readouterr().err
     with pytest.raises(SystemExit):
         run("--target", "happy")
-    monkeypatch.setattr(hack_rate, "SURE", 0.0)
-    monkeypatch.setattr(hack_rate, "METHODS", ("pgd",))
+    monkeypatch.setattr(bench, "SURE", 0.0)
+    monkeypatch.setattr(bench, "HACKED_BY", ("pgd",))
     assert run("--images", 5) == 0
     assert (pd.read_csv(tmp_path / "out" / "success.csv")["images"] == 5).all()

@@ -1,4 +1,4 @@
-from pathlib import Path
+from argparse import Namespace
 
 import pandas as pd
 
@@ -18,9 +18,7 @@ def test_what_a_small_eps_breaks_stays_broken():
 
 def request(**changed):
     options = {"attack": "pgd", "norm": "l2", "eps": [0.1], "n": 1, "steps": 3, "restarts": 2}
-    options |= {"queries": 7, "surrogate": None, "check_masking": False, "seed": 0}
-    folders = {"data": Path("data"), "model": None, "out": Path("out")}
-    return bench.Request(**(options | folders | changed))
+    return Namespace(**(options | {"queries": 7} | changed))
 
 
 def test_stages_are_those_of_autoattack_or_the_attack_itself():

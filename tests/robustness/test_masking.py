@@ -73,7 +73,7 @@ def test_the_telling_eps_is_the_first_that_leaves_enough(monkeypatch):
     images, labels = np.zeros((10, 48, 48), np.uint8), np.zeros(10, int)
     left, asked = {8: 0, 4: 1, 2: 2, 1: 3, 0.5: 8, 0.25: 8}, []  # of the eight that are right alone
 
-    def broken_by(stages, logits_fn, images, labels, *, key, norm, eps, batch_size):
+    def broken_by(stages, logits_fn, images, labels, *, key, norm, eps):
         asked.append(round(255 * eps, 6))
         robust = left[asked[-1]]
         return np.array([-1, -1] + [1] * robust + [0] * (8 - robust))

@@ -33,7 +33,7 @@ def faces():
 
 
 def named(name):
-    return next(m for m in scorecard.attack_measures(10, queries=1) if m.name == name)
+    return next(m for m in scorecard.measures(10, queries=1) if m.name == name)
 
 
 def run(measure, faces, alive=None, subject=None):
@@ -73,10 +73,11 @@ def test_a_constant_is_not_attacked(faces):
     floor = scorecard.constant(np.array([0.1, 0.1, 0.1, 0.4, 0.1, 0.1, 0.1]))
     labels = np.array([3, 4, 3, 0, 3])
     right = [1, 0, 1, 0, 1]
-    for measure in scorecard.attack_measures(5):
+    for measure in scorecard.measures(5):
         found = run(measure, (faces[0], labels), subject=floor)
         assert np.isnan(found).all() if measure.name == scorecard.HACKED else (found == right).all()
-    radii = run(scorecard.certified_measure(5, 0.25, 100), (faces[0], labels), subject=floor)
+    radius = scorecard.measures(5, sigma=0.25, certify=5, copies=100)[-1]
+    radii = run(radius, (faces[0], labels), subject=floor)
     np.testing.assert_array_equal(radii > 0.5, np.array(right) == 1)
 
 

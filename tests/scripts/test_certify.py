@@ -10,7 +10,7 @@ from fer_jax.data import Split, fer2013
 from fer_jax.evaluation import metrics
 from fer_jax.models import model_file
 from fer_jax.models.model_file import ModelFile
-from fer_jax.robustness import certify, smoothing
+from fer_jax.robustness import bench, smoothing
 
 ARCHITECTURE = {"family": "vgg", "stages": [[2], [3]], "dropout": 0.0}
 
@@ -102,7 +102,7 @@ def test_an_attack_breaks_certificates_that_claim_too_much(run, tmp_path, monkey
 
 def test_abstentions_and_wrong_predictions_count_as_errors():
     columns = {"label": [1, 1, 2, 2], "prediction": [1, -1, 2, 3], "radius": [0.5, 0.0, 0.2, 0.9]}
-    table = certify.tabulate(pd.DataFrame(columns), np.array([0.0, 0.2, 0.5, 0.51]))
+    table = bench.certified_accuracy(pd.DataFrame(columns), np.array([0.0, 0.2, 0.5, 0.51]))
     assert table["certified"].tolist() == [2, 2, 1, 0] and table["accuracy"].tolist() == [
         0.5,
         0.5,

@@ -76,28 +76,23 @@ def run(run_script, fer, monkeypatch, tmp_path, asked):
 
         return outcome
 
-    def certified(n, sigma, copies):
-        return scorecard.Measure(
-            scorecard.RADIUS, lambda key, subject, images, labels: np.full(len(images), sigma), n
-        )
+    def measures(n, queries, sigma, certify, copies):
+        radius = lambda key, subject, images, labels: np.full(len(images), sigma)
+        certified = scorecard.Measure(scorecard.RADIUS, radius, certify)
+        corruptions = scorecard.Measure("corruptions", spare("weather", 5), n)
+        return [*attacks, corruptions, *([certified] if sigma is not None else [])]
 
     def look(logits_fn, images, labels, *, key, eps, surrogate, **options):
         constant = logits_fn.func is scorecard.constant(np.ones(7)).logits_fn.func
         return HONEST._replace(flat=float(constant), transfer=surrogate and 0.5)
 
-    measures = [
+    attacks = [
         scorecard.Measure("AutoAttack 2/255", spare("small", 6), 30, together=10),
         scorecard.Measure(
             "AutoAttack 8/255", spare("large", 99), 30, together=10, smaller="AutoAttack 2/255"
         ),
     ]
-    monkeypatch.setattr(scorecard, "attack_measures", lambda n, queries: measures)
-    monkeypatch.setattr(
-        scorecard,
-        "corruption_measure",
-        lambda n: scorecard.Measure("corruptions", spare("weather", 5), n),
-    )
-    monkeypatch.setattr(scorecard, "certified_measure", certified)
+    monkeypatch.setattr(scorecard, "measures", measures)
     monkeypatch.setattr(masking, "telling_eps", lambda *args, **options: EPS)
     monkeypatch.setattr(masking, "measure", look)
 
