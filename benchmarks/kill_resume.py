@@ -1,12 +1,10 @@
-"""Kill a training run again and again, resume it, and compare its weights with those of a run that
-was left alone.
+"""Kill a training run again and again, and compare its weights with those of one left alone.
 
     python benchmarks/kill_resume.py --kills 20
 
-Every kill is SIGKILL at a random moment; every second one waits for a file of a new save to appear,
-and strikes within it. Compared bit for bit are the last checkpoints (weights, averages, best
-weights, optimiser, counters, key) and the model files. The run is experiments/smoke.py on random
-faces, in a temporary folder.
+Every kill is SIGKILL at a random moment; every second one waits for a file of a new save to appear.
+Compared bit for bit are the last checkpoints and the model files. The run is experiments/smoke.py
+on random faces, in a temporary folder.
 """
 
 import argparse
@@ -47,32 +45,27 @@ def compare(folder: Path, kills: int, epochs: int, moments: random.Random) -> in
     share = (time.time() - began - start) / kills
     within = 0
     for i in tqdm(range(kills), desc="kills", disable=None):
-        # A machine that is quicker now must not end the run before its last kill: no kill waits for
-        # more than its share.
+        # a machine that is quicker now must not end the run: no kill waits for more than its share
         seconds, limit = start + moments.uniform(0.1, 1.0) * share, (i + 1) * (epochs - 2) // kills
         within += kill_once(folder, epochs, seconds, limit, inside_save=i % 2 == 1)
     finish(folder, "killed", epochs)
-    same = all(map(np.array_equal, leaves(folder, "whole"), leaves(folder, "killed")))
+    same = all(map(np.array_equal, leaves(folder / "whole"), leaves(folder / "killed")))
     verdict = "bit-identical" if same else "DIFFERENT"
     print(f"{kills} kills, {within} of them within a save: the runs are {verdict}")
     return 0 if same else 1
 
 
-def finish(folder: Path, name: str, epochs: int) -> None:
-    if command(folder, name, epochs).wait() != 0:
-        raise SystemExit(f"the run failed: {(folder / f'{name}.log').read_text()[-1000:]}")
-
-
 def kill_once(folder: Path, epochs: int, seconds: float, limit: int, inside_save: bool) -> bool:
-    """Start or resume the run and kill it after `seconds` or `limit` epochs, or in the next save.
+    """Start or resume the run; kill it after `seconds` or `limit` epochs, or in the next save.
 
-    Returns:
-        Whether that was within a save.
+    Return whether that was within a save.
     """
     workdir = folder / "killed"
     left_over = saving(workdir)  # by earlier kills
     process, deadline = command(folder, "killed", epochs), time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < deadline and epochs_done(workdir) < limit:
+    history = workdir / "history.csv"
+    done = lambda: len(history.read_text().splitlines()) - 1 if history.exists() else 0
+    while process.poll() is None and time.monotonic() < deadline and done() < limit:
         time.sleep(0.001)
     while process.poll() is None and inside_save and not saving(workdir) - left_over:
         time.sleep(0.001)
@@ -90,26 +83,20 @@ def saving(workdir: Path) -> set[Path]:
     return {path for pattern in SAVING for path in workdir.glob(pattern)}
 
 
-def epochs_done(workdir: Path) -> int:
-    history = workdir / "history.csv"
-    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
-
-
-def leaves(folder: Path, name: str) -> list[np.ndarray]:
+def leaves(workdir: Path) -> list[np.ndarray]:
     """Return every array of a run's last checkpoint and of its model file, in a fixed order."""
     import jax
     import jax.numpy as jnp
 
-    from fer_jax import config as configs
     from fer_jax import data, files
+    from fer_jax.config import from_dict
     from fer_jax.models import model_file
     from fer_jax.training import step, stopping
-    from fer_jax.training.checkpoint import Checkpoints
+    from fer_jax.training.workdir import Checkpoints
 
-    workdir = folder / name
-    config = configs.from_dict(files.read_json(workdir / "config.json"))
+    config = from_dict(files.read_json(workdir / "config.json"))
     drawn = {"seed": config.seed, "holdout": config.holdout}
-    splits, _ = data.training_data(folder / "data", config.protocol, **drawn)
+    splits, _ = data.training_data(workdir.parent / "data", config.protocol, **drawn)
     optimizer = step.make_optimizer(config, config.epochs, 1)
     state = step.make_state(config, optimizer, jnp.asarray(splits.targets))
     with Checkpoints(workdir / "checkpoints") as checkpoints:
@@ -119,7 +106,12 @@ def leaves(folder: Path, name: str) -> list[np.ndarray]:
     state = dataclasses.replace(state, key=jax.random.key_data(state.key))
     model = model_file.load(workdir / "model.pkl")
     tree = (state, progress, model.variables, model.temperature)
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    return list(map(np.asarray, jax.tree.leaves(tree)))
+
+
+def finish(folder: Path, name: str, epochs: int) -> None:
+    if command(folder, name, epochs).wait() != 0:
+        raise SystemExit(f"the run failed: {(folder / f'{name}.log').read_text()[-1000:]}")
 
 
 def command(folder: Path, name: str, epochs: int) -> subprocess.Popen:

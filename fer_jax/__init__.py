@@ -1,7 +1,5 @@
-"""Facial-expression recognition and adversarial robustness in JAX/Flax, trained from scratch on
-FER-2013.
+"""Facial-expression recognition and adversarial robustness in JAX/Flax, trained on FER-2013.
 
-import fer_jax
 probabilities = fer_jax.Predictor()(faces)   # uint8 [N,48,48] -> float32 [N,7]
 """
 

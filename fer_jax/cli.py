@@ -21,24 +21,11 @@ from types import FrameType
 from fer_jax import files, runtime
 from fer_jax.errors import InputError
 
-# `fer-jax NAME` runs this script of scripts/.
-COMMANDS = {
-    "train": "train",
-    "predict": "predict",
-    "live": "predict_live_stream",
-    "hack": "hack_the_cnn",
-    "analyse": "analyse_video",
-    "preprocess": "preprocess",
-    "attack-bench": "attack_bench",
-    "certify": "certify",
-    "corruption-bench": "corruption_bench",
-    "robustness-table": "robustness_table",
-    "compare-runs": "compare_runs",
-    "describe-model": "describe_model",
-    "download-data": "download_data",
-    "prepare-data": "prepare_data",
-    "inspect-data": "inspect_data",
-}
+# `fer-jax NAME` runs scripts/NAME.py, or the script that has a longer name.
+COMMANDS = ("train", "predict", "live", "hack", "analyse", "preprocess", "attack-bench", "certify")
+COMMANDS += ("corruption-bench", "robustness-table", "compare-runs", "describe-model")
+COMMANDS += ("download-data", "prepare-data", "inspect-data")
+_LONGER = {"live": "predict_live_stream", "hack": "hack_the_cnn", "analyse": "analyse_video"}
 
 
 def main() -> int:
@@ -53,40 +40,35 @@ def main() -> int:
         return 2
     packaged = Path(__file__).parent / "scripts"
     folder = packaged if packaged.is_dir() else files.root() / "scripts"
-    sys.argv[:2] = [f"fer-jax {name}"]
-    runpy.run_path(str(folder / f"{COMMANDS[name]}.py"), run_name="__main__")
-    return 0  # not reached: a script ends in sys.exit
+    script = runpy.run_path(str(folder / f"{_LONGER.get(name, name.replace('-', '_'))}.py"))
+    sys.argv[:2] = [f"fer-jax {name}"]  # argparse prints it
+    return run(script["main"], training=name == "train")
 
 
 def run(main: Callable[[], int | None], training: bool = False) -> int:
-    """Call `main`; its exit code, 2 after an `InputError` or a failed read or write, 128 + N after
-    signal N.
-    """
+    """Return `main`'s exit code, 2 after bad input or failed input/output, 128 + N by signal N."""
     runtime.configure(training)
     try:
         with _signals_raised(), _warnings_in_one_line():
             code = main() or 0
         sys.stdout.flush()
         return code
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     # `... | head` closed our output: point stdout elsewhere so that its last flush is quiet
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except InputError as error:
+        line, code = f"error: {error}", 2
     except OSError as error:
-        print(
-            f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr
-        )
-        return 2
+        line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
     except KeyboardInterrupt as interrupt:
-        print(_with_notes("interrupted", interrupt), file=sys.stderr)
-        return 130
+        line, code = _with_notes("interrupted", interrupt), 130
     except _Stopped as stopped:
-        with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP tells
-            print(_with_notes(f"ended by {stopped.number.name}", stopped), file=sys.stderr)
-        return 128 + stopped.number
+        (number,) = stopped.args
+        line, code = _with_notes(f"ended by {number.name}", stopped), 128 + number
+    with contextlib.suppress(OSError):  # the terminal may be gone: that is what SIGHUP tells
+        print(line, file=sys.stderr)
+    return code
 
 
 def _with_notes(text: str, error: BaseException) -> str:
@@ -111,21 +93,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_eps(text: str) -> float:
-    """A command line's eps: a number above 0, or a fraction such as 2/255.
-
-    Raises:
-        argparse.ArgumentTypeError: anything else.
-    """
+    """Return a command line's eps: a number above 0, or a fraction such as 2/255."""
     numerator, _, denominator = text.partition("/")
-    try:
-        value = float(numerator) / float(denominator or 1)
-    except (ValueError, ZeroDivisionError):
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(
-            f"must be a number above 0 or a fraction such as 2/255, got {text!r}"
-        )
-    return value
+    divisor = _number(denominator or "1") or math.nan
+    eps = _number(numerator) / divisor
+    return _checked(eps, text, 0 < eps < math.inf, "a number above 0 or a fraction such as 2/255")
 
 
 def parse_source(text: str) -> int | str:
@@ -134,28 +106,22 @@ def parse_source(text: str) -> int | str:
 
 
 def parse_period(text: str) -> float:
-    """Return a command line's period in seconds.
-
-    Raises:
-        argparse.ArgumentTypeError: not a finite number, or below 0.001.
-    """
+    """Return a command line's period in seconds."""
     period = _number(text)
-    if not 0.001 <= period < math.inf:
-        rule = "must be a finite number of seconds above 0, at least 0.001"
-        raise argparse.ArgumentTypeError(f"{rule}, got {text!r}")
-    return period
+    rule = "a finite number of seconds above 0, at least 0.001"
+    return _checked(period, text, 0.001 <= period < math.inf, rule)
 
 
 def parse_probability(text: str) -> float:
-    """Return a command line's probability.
-
-    Raises:
-        argparse.ArgumentTypeError: not a number from 0 to 1.
-    """
+    """Return a command line's probability."""
     probability = _number(text)
-    if not 0 <= probability <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
-    return probability
+    return _checked(probability, text, 0 <= probability <= 1, "a number from 0 to 1")
+
+
+def _checked(value: float, text: str, fits: bool, rule: str) -> float:
+    if not fits:
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text!r}")
+    return value
 
 
 def _number(text: str) -> float:
@@ -167,17 +133,12 @@ def _number(text: str) -> float:
 
 
 class _Stopped(BaseException):
-    """Somebody wants the process to end; nothing that handles errors is to swallow it."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        super().__init__(number)
-        self.number = number
+    """The signal that is to end the process; nothing that handles errors is to swallow it."""
 
 
 @contextmanager
 def _signals_raised() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what runs here as Ctrl-C does: files are closed, temporary ones
-    removed.
+    """SIGTERM and SIGHUP end what runs here as Ctrl-C does: files are closed, temporary ones go.
 
     Later ones do not disturb that. Signals that somebody handles or ignores (nohup) stay theirs;
     only the main thread may handle any.
@@ -208,9 +169,7 @@ def _signals_raised() -> Iterator[None]:
 
 @contextmanager
 def _warnings_in_one_line() -> Iterator[None]:
-    """A warning about somebody's data is for them to read: without the line of our code that raised
-    it.
-    """
+    """A warning about somebody's data is for them to read, without a line of our code."""
     usual = warnings.formatwarning
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:

@@ -5,9 +5,9 @@ config = load("experiments/vgg.py", ["epochs=5", "optimizer.learning_rate=0.05"]
 
 import ast
 import dataclasses
-import importlib.util
 import itertools
 import math
+import runpy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,7 +50,7 @@ class Augment:
 
 @dataclass(frozen=True)
 class Adversary:
-    """Who changes the training images before the network sees them; see `training.adversary`."""
+    """Who changes the training images before the network sees them; see `training.losses`."""
 
     method: Literal["none", "fgsm", "pgd", "trades", "noise", "smoothadv"] = "none"
     norm: Literal["linf", "l2"] = "linf"
@@ -74,6 +74,9 @@ class EarlyStopping:
     rate_below: float = within(0, 1, 0.1)  # counted once the rate is below this share of its peak
 
 
+Protocol = Literal["train-only", "kaggle", "ferplus-majority", "ferplus-probability"]
+
+
 @dataclass(frozen=True)
 class Config:
     """A whole run. `model` is an architecture as `fer_jax.models.create` takes it."""
@@ -82,9 +85,7 @@ class Config:
     model: dict[str, Any]
     epochs: int = within(1, 10_000)
     batch_size: int = within(2, 65_536, 128)
-    protocol: Literal["train-only", "kaggle", "ferplus-majority", "ferplus-probability"] = (
-        "train-only"
-    )
+    protocol: Protocol = "train-only"
     holdout: float = within(1e-3, 0.5, 0.1)  # share of the training rows that train-only holds out
     seed: int = 0
     label_smoothing: float = within(0, 0.999, 0.1)
@@ -109,45 +110,25 @@ _RESOLUTIONS = "(share, side) pairs with shares rising from 0 and sides in 16..4
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Return the `config` of an experiment file, with some of its values replaced.
 
-    The file is Python and is executed: load only what you would run.
-
-    Args:
-        overrides: KEY=VALUE, with dotted keys; the values are Python literals or bare words.
-
-    Raises:
-        InputError: no such file, no `config` in it, an unknown key, a value of another type or out
-            of its range.
+    The file is Python and is executed: load only what you would run. Overrides are KEY=VALUE, with
+    dotted keys; the values are Python literals or bare words. What does not fit is an InputError.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such config file")
-    spec = importlib.util.spec_from_file_location("_fer_jax_experiment", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise InputError(f"{path}: a config is a Python file that ends in .py")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        config = runpy.run_path(str(path)).get("config")
     except Exception as error:  # whatever the user's file raises, in one line
         raise InputError(f"{path}: {type(error).__name__}: {error}") from None
-    config = getattr(module, "config", None)
     if not isinstance(config, Config):
         kind = type(config).__name__
         raise InputError(f"{path}: defines no `config = Config(...)`, found {kind}")
+    values = to_dict(config)
     for override in overrides:
-        config = _override(config, override)
-    return check(config)
-
-
-def check(config: Config) -> Config:
-    """Return `config` itself, if every value has its type, lies in its range and fits the others.
-
-    Raises:
-        InputError: naming the key, the rule and the value.
-    """
-    _check_fields(config, "")
-    for key, rule in _misfits(config):
-        raise InputError(f"config key {key} must be {rule}")
-    return config
+        _override(values, override)
+    return from_dict(values)
 
 
 def _misfits(config: Config) -> Iterator[tuple[str, str]]:
@@ -190,31 +171,49 @@ def to_dict(config: Config) -> dict[str, Any]:
 def from_dict(values: dict[str, Any]) -> Config:
     """Return the inverse of `to_dict`, also after a round trip through JSON (lists for tuples).
 
-    Raises:
-        InputError: an unknown or missing key, or a value that `check` refuses.
+    Every value must have its type, lie in its range and fit the others: InputError names the key.
     """
-    return check(_build(Config, values, ""))
+    config = _build(Config, values, "")
+    for key, rule in _misfits(config):
+        raise InputError(f"config key {key} must be {rule}")
+    return config
 
 
 def _build(kind: type, values: dict[str, Any], prefix: str) -> Any:
-    kinds: dict[str, Any] = {each.name: each.type for each in dataclasses.fields(kind)}
-    if unknown := sorted(set(values) - set(kinds)):
-        known = ", ".join(sorted(kinds))
-        raise InputError(f"unknown config key {prefix + unknown[0]}: known are {known}")
-    built = {}
-    for key, value in values.items():
-        if dataclasses.is_dataclass(kinds[key]) and isinstance(value, dict):
-            value = _build(kinds[key], value, f"{prefix}{key}.")
-        elif key in ("resolutions", "teachers") and isinstance(value, list):
-            value = tuple(tuple(part) if isinstance(part, list) else part for part in value)
-        built[key] = value
+    known = {each.name: each for each in dataclasses.fields(kind)}
+    if unknown := sorted(set(values) - set(known)):
+        rule = f"known are {', '.join(sorted(known))}"
+        raise InputError(f"unknown config key {prefix + unknown[0]}: {rule}")
+    built = {key: _fitting(known[key], value, prefix + key) for key, value in values.items()}
     try:
         return kind(**built)
     except TypeError as error:
         raise InputError(f"config: {error}") from None
 
 
-def _override(config: Any, override: str) -> Any:
+def _fitting(each: dataclasses.Field, value: Any, key: str) -> Any:
+    """Return the value of a field, if it has its type and lies in its range."""
+    kind: Any = get_origin(each.type) or each.type
+    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+        return _build(kind, value, f"{key}.")
+    if kind is tuple and isinstance(value, list):
+        value = tuple(tuple(part) if isinstance(part, list) else part for part in value)
+    if dataclasses.is_dataclass(kind):
+        rule, fits = f"{kind.__name__}(...)", False
+    elif kind is Literal:
+        rule, fits = f"one of {get_args(each.type)}", value in get_args(each.type)
+    elif "within" in each.metadata and _is_a(value, kind):
+        low, high = each.metadata["within"]
+        rule, fits = f"in [{low}, {high}]", math.isfinite(value) and low <= value <= high
+    else:
+        rule, fits = f"of type {kind.__name__}", _is_a(value, kind)
+    if not fits:
+        raise InputError(f"config key {key} must be {rule}, received {value!r}")
+    return value
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Replace one of a config's values; `from_dict` and `models.create` know the keys."""
     key, separator, text = override.partition("=")
     if not separator:
         raise InputError(f"--set takes key=value, received {override!r}")
@@ -223,46 +222,14 @@ def _override(config: Any, override: str) -> Any:
     # what literal_eval raises of odd texts
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
-    return _replaced(config, key.split("."), value, key)
-
-
-def _replaced(node: Any, path: list[str], value: Any, key: str) -> Any:
-    head, *rest = path
-    # an architecture, which may leave out what has a default: `models.create` checks its keys
-    if isinstance(node, dict):
-        old = node.get(head)
-    elif head in (known := [field.name for field in dataclasses.fields(node)]):
-        old = getattr(node, head)
-    else:
-        raise InputError(f"unknown config key {key}: known are {', '.join(known)}")
-    if rest:
-        if not (dataclasses.is_dataclass(old) or isinstance(old, dict)):
-            raise InputError(f"unknown config key {key}: {head} has no parts")
-        value = _replaced(old, rest, value, key)
-    elif isinstance(old, float) and type(value) is int:
+    *path, last = key.split(".")
+    for name in path:
+        values = values.setdefault(name, {})
+        if not isinstance(values, dict):
+            raise InputError(f"unknown config key {key}: {name} has no parts")
+    if isinstance(values.get(last), float) and type(value) is int:
         value = float(value)
-    if isinstance(node, dict):
-        return {**node, head: value}
-    return dataclasses.replace(node, **{head: value})
-
-
-def _check_fields(node: Any, prefix: str) -> None:
-    for each in dataclasses.fields(node):
-        value = getattr(node, each.name)
-        kind: Any = get_origin(each.type) or each.type
-        low, high = each.metadata.get("within", (0, 0))
-        if dataclasses.is_dataclass(each.type):
-            rule, fits = f"{kind.__name__}(...)", isinstance(value, kind)
-        elif kind is Literal:
-            rule, fits = f"one of {get_args(each.type)}", value in get_args(each.type)
-        elif "within" in each.metadata and _is_a(value, kind):
-            rule, fits = f"in [{low}, {high}]", math.isfinite(value) and low <= value <= high
-        else:
-            rule, fits = f"of type {kind.__name__}", _is_a(value, kind)
-        if not fits:
-            raise InputError(f"config key {prefix}{each.name} must be {rule}, received {value!r}")
-        if dataclasses.is_dataclass(each.type):
-            _check_fields(value, f"{prefix}{each.name}.")
+    values[last] = value
 
 
 def _is_a(value: Any, kind: type) -> bool:

@@ -4,10 +4,7 @@ import sys
 
 
 def printable(text: str) -> str:
-    """Return `text` in one line, with what does not print escaped.
-
-    The names of files may hold line breaks, terminal commands and bytes that are no text.
-    """
+    """Return `text` in one line: names of files may hold line breaks and terminal commands."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -17,10 +14,7 @@ def note(text: object) -> None:
 
 
 class InputError(ValueError):
-    """Bad input, which `cli.run` turns into exit code 2.
-
-    The message names the file (and the row), the rule and the value received, in one line.
-    """
+    """Bad input: a line with file (and row), rule and value; `cli.run` makes it exit code 2."""
 
     def __init__(self, message: str):
         super().__init__(printable(message))

@@ -20,10 +20,9 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def root() -> Path:
-    """Return the folder of data, results and runs: the checkout of this package, or where we are.
+    """Return the folder of data, results and runs: the checkout, or where we are without one.
 
-    Relative inside the checkout, so that printed paths stay short; an installed wheel has no
-    checkout and uses the working directory.
+    Relative inside the checkout, so that printed paths stay short.
     """
     if not (_CHECKOUT / "pyproject.toml").is_file():
         return Path()
@@ -36,8 +35,8 @@ def root() -> Path:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path of the same suffix beside `path`, which it becomes on success.
 
-    An error deletes it. It is on the disk before it is renamed, so that not even a power cut leaves
-    half a file. A system error that names no file (a full disk, at a write) is given `path`'s name.
+    It is on the disk before it is renamed: not even a power cut leaves half a file. A system error
+    that names no file (a full disk, at a write) is given `path`'s name.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,14 +66,17 @@ def appearing_in(folder: Path, earlier: Iterable[Path] = ()) -> Iterator[Path]:
     They take the place of the `earlier` files, of which those that were not made again are deleted.
     The hidden folder lies in `folder`, or where that will be made: on an error there is to be none.
     """
-    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=existing) as work:
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=_existing(folder)) as work:
         yield Path(work)
         folder.mkdir(parents=True, exist_ok=True)
         made = {path.replace(folder / path.name).name for path in list(Path(work).iterdir())}
     for path in earlier:
         if path.name not in made:
             path.unlink()
+
+
+def _existing(folder: Path) -> Path:
+    return next(each for each in (folder, *folder.absolute().parents) if each.exists())
 
 
 def digest(path: Path) -> str:
@@ -90,11 +92,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file.
-
-    Raises:
-        InputError: it is no JSON, or something else than an object.
-    """
+    """Return the JSON object in a file; anything else is an InputError."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -105,14 +103,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def require_folder(folder: Path) -> None:
-    """Check that files can be made in `folder`, which exists or can be made; leave nothing behind.
-
-    Raises:
-        InputError: they cannot.
-    """
-    existing = Path(folder)
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    """Check that files can be made in `folder`, or it itself with them; leave nothing behind."""
+    existing = _existing(Path(folder))
     if not existing.is_dir():
         raise InputError(f"{folder}: must be a folder to write to, but {existing} is a file")
     try:
@@ -122,14 +114,7 @@ def require_folder(folder: Path) -> None:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Check that `folder`, which exists, has `needed` bytes free.
-
-    Asked before a long write: libraries that write from threads of their own report a full disk in
-    many ways.
-
-    Raises:
-        InputError: it has not.
-    """
+    """Check that `folder` has `needed` bytes free: libraries report a full disk in many ways."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         size = f"{needed / 2**20:,.0f} MiB of free disk space"

@@ -1,9 +1,6 @@
 """Label sets: what the outputs of a network mean, in the order of a data set's integer labels.
 
->>> names("fer2013")[3]
-'happy'
->>> index("Sad")
-4
+names("fer2013")[3]   # "happy"
 """
 
 from fer_jax.errors import InputError
@@ -13,21 +10,13 @@ NUM_CLASSES = len(EMOTIONS)
 # FER+ (Barsoum et al. 2016, https://arxiv.org/abs/1608.01041): our seven in our order, so that the
 # first seven columns compare directly, then its eighth.
 FERPLUS_EMOTIONS = (*EMOTIONS, "contempt")
-LABEL_SETS: dict[str, tuple[str, ...]] = {
-    "fer2013": EMOTIONS,
-    "ferplus": FERPLUS_EMOTIONS,
-    "mnist": tuple("0123456789"),
-}
+LABEL_SETS = {"fer2013": EMOTIONS, "ferplus": FERPLUS_EMOTIONS, "mnist": tuple("0123456789")}
 # Of the emotions alone: pleasant (1), unpleasant (-1) or neither by itself (0, as a surprise).
 VALENCE = (-1, -1, -1, 1, -1, 0, 0, -1)
 
 
 def names(label_set: str) -> tuple[str, ...]:
-    """Return the names in a label set, by its own name: a key of `LABEL_SETS`.
-
-    Raises:
-        InputError: no label set has this name.
-    """
+    """Return the names in a label set, by its own name: a key of `LABEL_SETS`."""
     if label_set not in LABEL_SETS:
         known = ", ".join(LABEL_SETS)
         raise InputError(f"unknown label set {label_set!r}: expected one of {known}")
@@ -35,11 +24,7 @@ def names(label_set: str) -> tuple[str, ...]:
 
 
 def index(name: str) -> int:
-    """Return the FER-2013 label of an emotion's English name, in any case.
-
-    Raises:
-        InputError: the name is not one of the seven.
-    """
+    """Return the FER-2013 label of an emotion's English name, in any case."""
     emotion = name.strip().lower()
     if emotion not in EMOTIONS:
         raise InputError(f"unknown emotion {name!r}: expected one of {', '.join(EMOTIONS)}")

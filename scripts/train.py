@@ -30,12 +30,8 @@ def parse_arguments() -> argparse.Namespace:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
     text = "start each with the same arguments but for --process"
     add = parser.add_argument_group("several processes", text).add_argument
-    add(
-        "--coordinator",
-        default="",
-        metavar="HOST:PORT",
-        help="where process 0 listens to the others",
-    )
+    text = "where process 0 listens to the others"
+    add("--coordinator", default="", metavar="HOST:PORT", help=text)
     add("--processes", type=int, default=1, metavar="N", help="how many there are")
     add("--process", type=int, default=0, metavar="I", help="which one this is, from 0")
     return parser.parse_args()
@@ -43,10 +39,10 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    from fer_jax.training.runs import Processes, train
+    from fer_jax.training.runs import train
 
-    processes = Processes(args.coordinator, args.processes, args.process)
-    train(args.config, args.set, args.data, args.extra, args.workdir, args.resume, processes)
+    processes = (args.coordinator, args.processes, args.process)
+    train(args.config, args.set, args.data, args.extra, args.workdir, args.resume, *processes)
 
 
 if __name__ == "__main__":

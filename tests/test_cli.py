@@ -63,6 +63,23 @@ def test_a_warning_is_one_line_without_our_source():
     assert warnings.formatwarning is usual
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_a_command_is_named_in_its_help(monkeypatch, capsys, name):
+    prepared = []
+    monkeypatch.setattr(cli.runtime, "configure", prepared.append)
+    monkeypatch.setattr(sys, "argv", ["/bin/fer-jax", name, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 0 and prepared == [name == "train"]
+    assert capsys.readouterr().out.startswith(f"usage: fer-jax {name} [-h]")
+
+
+def test_an_unknown_command_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["fer-jax", "dance"])
+    assert cli.main() == 2
+    assert capsys.readouterr().err.startswith("error: unknown command 'dance': known are train, ")
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1/0", "nan", "inf", "", "1/2/3"])
 def test_eps_must_be_a_positive_number_or_fraction(text):
     with pytest.raises(argparse.ArgumentTypeError, match="must be a number above 0 or a fraction"):

@@ -14,7 +14,8 @@ def experiment(tmp_path):
     path = tmp_path / "tiny.py"
     path.write_text(
         "from fer_jax.config import Config\n"
-        "config = Config(name='tiny', model={'family': 'vgg', 'stages': [[4]], 'dropout': 0.1}, epochs=2)\n"
+        "model = {'family': 'vgg', 'stages': [[4]], 'dropout': 0.1}\n"
+        "config = Config(name='tiny', model=model, epochs=2)\n"
     )
     return path
 
@@ -120,15 +121,8 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_self_distillation_and_mixup_exclude_each_other():
+    both = {"self_distillation": 0.5, "augment": {"mixup": 0.2}}
     with pytest.raises(
         InputError, match=r"self_distillation must be 0 where augment\.mixup is used"
     ):
-        config.check(
-            config.Config(
-                name="x",
-                model={},
-                epochs=1,
-                self_distillation=0.5,
-                augment=config.Augment(mixup=0.2),
-            )
-        )
+        config.from_dict({"name": "x", "model": {}, "epochs": 1, **both})

@@ -64,6 +64,6 @@ def test_the_commands_of_a_wheel_work_outside_a_checkout(installed, tmp_path):
     command = installed / "fer-jax"
     table = describe.layer_table(load_model().architecture)
     assert output(tmp_path, command, "describe-model") == f"{table}\n"
-    assert output(tmp_path, command, "predict", "--help").startswith("usage: ")
+    assert output(tmp_path, command, "predict", "--help").startswith("usage: fer-jax predict ")
     assert "commands: train, predict, live" in output(tmp_path, command)
     assert not list(tmp_path.iterdir())

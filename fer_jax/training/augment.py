@@ -7,45 +7,35 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from fer_jax.config import Augment
 
 
 def augment(
-    key: jax.Array,
-    faces: jax.Array,
-    targets: jax.Array,
-    settings: Augment,
-    side: int,
-    field: float = 1.0,
-) -> tuple[jax.Array, jax.Array]:
-    """Return views, float32 [B, side, side, 1] in [0, 1], and their targets, float32 [B, C].
+    key: Array, faces: Array, targets: Array, settings: Augment, side: int, field: float = 1.0
+) -> tuple[Array, Array]:
+    """Return views of faces uint8 [B, H, H], float32 [B, side, side, 1] in [0, 1], and targets.
 
     One flip, shift, zoom and rotation as a single bilinear resampling (border pixels repeat), then
-    contrast and brightness about the image's mean, then erasing, then mixup of the batch with
-    itself.
-
-    Args:
-        faces: uint8 [B, H, H]; `targets` are float32 [B, C].
-        field: side of the central square that a view shows before it is moved, 1 for all of it.
+    contrast and brightness about the image's mean, erasing, and mixup of the batch with itself.
+    `field` is the side of the central square that a view shows before it is moved, 1 for all of it.
     """
     keys = jax.random.split(key, 4)
-    rows, columns = _grid(keys[0], faces.shape, settings, side, field)
-    images = _resample(faces.astype(jnp.float32) / 255, rows, columns)
+    grid = _grid(keys[0], faces.shape, settings, side, field)
+    images = _resample(faces.astype(jnp.float32) / 255, *grid)
     images = _relight(keys[1], images, settings)
     images = _erase(keys[2], images, settings.erase) if settings.erase else images
     images = images[..., None]
     return _mixup(keys[3], images, targets, settings.mixup) if settings.mixup else (images, targets)
 
 
-def _uniform(key: jax.Array, n: int, reach: float) -> jax.Array:
+def _uniform(key: Array, n: int, reach: float) -> Array:
     """[n, 1, 1] in +-reach."""
     return jax.random.uniform(key, (n, 1, 1), minval=-1.0) * reach
 
 
-def _grid(
-    key: jax.Array, shape: tuple[int, ...], settings: Augment, side: int, field: float
-) -> tuple[jax.Array, jax.Array]:
+def _grid(key: Array, shape: tuple, settings: Augment, side: int, field: float):
     """Row and column of each pixel of the view in its source image, [B, side, side] each."""
     n, height = shape[:2]
     keys = jax.random.split(key, 5)
@@ -62,7 +52,7 @@ def _grid(
     return (rows + 0.5) * height - 0.5, (columns + 0.5) * height - 0.5
 
 
-def _resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+def _resample(images: Array, rows: Array, columns: Array) -> Array:
     """Bilinear values of images [B, H, W] at the coordinates; outside, the nearest border pixel."""
     n, height, width = images.shape
     flat = images.reshape(n, -1)
@@ -72,7 +62,7 @@ def _resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arr
     down, right = rows - top, columns - left
     first = (top * width + left).reshape(n, -1)
 
-    def at(offset: int) -> jax.Array:
+    def at(offset: int) -> Array:
         return jnp.take_along_axis(flat, first + offset, axis=1, mode="clip").reshape(rows.shape)
 
     upper = at(0) * (1 - right) + at(1) * right
@@ -80,7 +70,7 @@ def _resample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Arr
     return upper * (1 - down) + lower * down
 
 
-def _relight(key: jax.Array, images: jax.Array, settings: Augment) -> jax.Array:
+def _relight(key: Array, images: Array, settings: Augment) -> Array:
     contrast_key, brightness_key = jax.random.split(key)
     mean = images.mean(axis=(1, 2), keepdims=True)
     contrast = 1 + _uniform(contrast_key, len(images), settings.contrast)
@@ -88,11 +78,8 @@ def _relight(key: jax.Array, images: jax.Array, settings: Augment) -> jax.Array:
     return jnp.clip((images - mean) * contrast + mean + brightness, 0, 1)
 
 
-def _erase(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
-    """Uniform noise over one rectangle, 2-20 % of the area, aspect 0.3 to 3.3.
-
-    Source: Zhong et al., "Random Erasing", AAAI 2020 (https://arxiv.org/abs/1708.04896).
-    """
+def _erase(key: Array, images: Array, probability: float) -> Array:
+    """Noise over a rectangle, 2-20 % of the area, aspect 0.3 to 3.3 (arxiv.org/abs/1708.04896)."""
     n, side, _ = images.shape
     keys = jax.random.split(key, 5)
     area = jax.random.uniform(keys[0], (n, 1, 1), minval=0.02, maxval=0.2) * side**2
@@ -106,13 +93,8 @@ def _erase(key: jax.Array, images: jax.Array, probability: float) -> jax.Array:
     return jnp.where(inside & chosen, jax.random.uniform(keys[4], images.shape), images)
 
 
-def _mixup(
-    key: jax.Array, images: jax.Array, targets: jax.Array, alpha: float
-) -> tuple[jax.Array, jax.Array]:
-    """Each image blended with the one before it in the batch, by a share of its own.
-
-    Source: Zhang et al., "mixup", ICLR 2018 (https://arxiv.org/abs/1710.09412).
-    """
+def _mixup(key: Array, images: Array, targets: Array, alpha: float) -> tuple[Array, Array]:
+    """Blend each image with the one before it in the batch (https://arxiv.org/abs/1710.09412)."""
     share = jax.random.beta(key, alpha, alpha, (len(images), 1))
     by_pixel = share[:, :, None, None]
     mixed = by_pixel * images + (1 - by_pixel) * jnp.roll(images, 1, axis=0)

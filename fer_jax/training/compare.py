@@ -1,7 +1,7 @@
 """What training runs reached: a table of several, and learning curves, from their folders.
 
 A run's folder is what `loop.fit` writes: config.json, and from the first epoch on run.json and
-history.csv.
+history.csv. One that holds no run or a damaged one is an InputError.
 """
 
 import itertools
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+from flax.traverse_util import flatten_dict
 
 from fer_jax import files, plots
 from fer_jax.errors import InputError
@@ -32,16 +33,11 @@ class Run(NamedTuple):
 
 
 def compare(folders: Iterable[Path], picture: Path | None = None, csv: Path | None = None) -> None:
-    """Print a table of runs, and write it and their curves, if asked.
-
-    Raises:
-        InputError: a folder holds no run or a damaged one, or a file's kind is not known.
-    """
+    """Print a table of runs, and write it and their curves, if asked."""
     _require_kind(picture, _PICTURES)
     _require_kind(csv, (".csv",))
     unique = {folder.resolve(): folder for folder in folders}
-    names = {path.name for path in unique}
-    plain = len(names) == len(unique)  # folder names alone tell the runs apart
+    plain = len({path.name for path in unique}) == len(unique)  # names alone tell the runs apart
     runs = [read(folder, path.name if plain else str(folder)) for path, folder in unique.items()]
     rows = table(runs)
     print(rows.T.to_string(max_colwidth=32))
@@ -50,52 +46,37 @@ def compare(folders: Iterable[Path], picture: Path | None = None, csv: Path | No
             rows.to_csv(temporary, index_label="run")
         print(f"wrote {csv}")
     if picture:
-        curves = {
-            run.label: (run.history, run.metadata["best_epoch"]) for run in runs if run.metadata
-        }
-        if not curves:
-            rule = "nothing to draw, none of the runs has finished an epoch"
-            raise InputError(f"{picture}: {rule}")
+        begun = [run for run in runs if run.metadata]
+        if not begun:
+            raise InputError(f"{picture}: nothing to draw, none of the runs has finished an epoch")
+        curves = {run.label: (run.history, run.metadata["best_epoch"]) for run in begun}
         plots.save(plots.compared_runs(curves), picture)
         print(f"wrote {picture}")
 
 
 def draw_curves(folders: Sequence[Path], picture: Path | None = None) -> None:
-    """Draw the learning curves of one training, whose parts were run one after the other.
-
-    Args:
-        folders: of its runs, in order.
-        picture: learning_curves.png in the last folder by default.
-
-    Raises:
-        InputError: a folder holds no log or a damaged one, or the picture's kind is not known.
-    """
+    """Draw the learning curves of one training, whose parts were run one after the other."""
     picture = picture or folders[-1] / "learning_curves.png"
     _require_kind(picture, _PICTURES)
     parts = [read_history(folder, _CURVES) for folder in folders]
-    lengths = [int(part["epoch"].to_numpy().max()) for part in parts]
-    *restarts, _ = itertools.accumulate(lengths)
+    ends = list(itertools.accumulate(int(part["epoch"].max()) for part in parts))
+    before = [0, *ends[:-1]]
     moved = [
-        part.assign(epoch=part["epoch"] + before)
-        for part, before in zip(parts, [0, *restarts], strict=True)
+        part.assign(epoch=part["epoch"] + begin) for part, begin in zip(parts, before, strict=True)
     ]
     history = pd.concat(moved, ignore_index=True)
-    best_epoch = _read_metadata(folders[-1], parts[-1])["best_epoch"] + sum(lengths[:-1])
-    plots.save(plots.learning_curves(history, best_epoch, restarts), picture)
+    best_epoch = _read_metadata(folders[-1], parts[-1])["best_epoch"] + before[-1]
+    plots.save(plots.learning_curves(history, best_epoch, ends[:-1]), picture)
     print(f"{picture}: {len(history)} epochs, restored epoch {best_epoch}")
 
 
 def read(folder: Path, label: str) -> Run:
-    """Read the run in `folder`, finished or not.
-
-    Raises:
-        InputError: the folder holds no run, or a damaged one.
-    """
+    """Read the run in `folder`, finished or not."""
     path = folder / "config.json"
     if not path.is_file():
         rule = "scripts/train.py writes config.json, run.json and history.csv"
         raise InputError(f"{folder}: no run there: {rule}")
-    config = _flat(files.read_json(path))
+    config = flatten_dict(files.read_json(path), sep=".")
     for key, kind in _CONFIG.items():
         if not isinstance(config.get(key), kind):
             rule = f"{key} must be of type {kind.__name__}"
@@ -116,13 +97,15 @@ def table(runs: Sequence[Run]) -> pd.DataFrame:
 
 def _summary(run: Run) -> dict[str, Any]:
     """What a run reached and what it was made from; "" for what it has not got yet."""
+    done, epochs = len(run.history), run.config["epochs"]
     best_epoch = run.metadata.get("best_epoch", "")
     best = run.history[run.history["epoch"] == best_epoch]
     minutes = round(run.history["seconds"].sum() / 60)
+    ended = "stopped early" if run.metadata.get("stopped") else "unfinished"
     return {
         **{key: run.config[key] for key in ("name", "protocol", "seed")},
-        "state": _state(run),
-        "epochs done": f"{len(run.history)} of {run.config['epochs']}",
+        "state": "finished" if done >= epochs else ended,
+        "epochs done": f"{done} of {epochs}",
         "best epoch": best_epoch,
         "hold-out accuracy": "".join(f"{value:.4f}" for value in best["holdout_accuracy"]),
         "hold-out loss": "".join(f"{value:.4f}" for value in best["holdout_loss"]),
@@ -130,12 +113,6 @@ def _summary(run: Run) -> dict[str, Any]:
         "git revision": run.metadata.get("git_revision", ""),
         "data digest": str(run.metadata.get("data_digest", ""))[:12],
     }
-
-
-def _state(run: Run) -> str:
-    if len(run.history) >= run.config["epochs"]:
-        return "finished"
-    return "stopped early" if run.metadata.get("stopped") else "unfinished"
 
 
 def _read_metadata(folder: Path, history: pd.DataFrame) -> dict[str, Any]:
@@ -149,15 +126,6 @@ def _read_metadata(folder: Path, history: pd.DataFrame) -> dict[str, Any]:
         rule = "best_epoch must be one of the log's epochs"
         raise InputError(f"{path}: {rule}, received {best_epoch!r}")
     return metadata
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"optimizer": {"momentum": 0.9}} as {"optimizer.momentum": 0.9}."""
-    leaves = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        leaves |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return leaves
 
 
 def _require_kind(path: Path | None, kinds: tuple[str, ...]) -> None:

@@ -1,10 +1,9 @@
 """Ctrl-C and SIGTERM while a network trains: an answer within seconds, and no half-saved epoch.
 
 with interrupts.answered("go on with --resume"):
-    for epoch in range(epochs):
-        train(epoch)                     # ends here, at once or with the process
-        with interrupts.deferred():
-            save(epoch)                  # but not here
+    train(epoch)                         # ends here, at once or with the process
+    with interrupts.deferred():
+        save(epoch)                      # but not here
 """
 
 import os
@@ -62,11 +61,10 @@ def _watch(reader: socket.socket, leaving: threading.Event, advice: str) -> None
 @contextmanager
 def deferred() -> Iterator[None]:
     """Hold SIGINT and SIGTERM back until the block has ended."""
-    waiting: list[int] = []
-    before = {}
+    waiting, before = [], {}
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.getsignal(number) for number in _NUMBERS}
-        before = {number: old for number, old in before.items() if callable(old)}
+        handlers = {number: signal.getsignal(number) for number in _NUMBERS}
+        before = {number: old for number, old in handlers.items() if callable(old)}
     for number in before:
         signal.signal(number, lambda number, _: waiting.append(number))
     try:

@@ -13,9 +13,8 @@ import jax
 import numpy as np
 import pandas as pd
 
-from fer_jax import config as configs
 from fer_jax import files
-from fer_jax.config import Config
+from fer_jax.config import Config, to_dict
 from fer_jax.data import Digest
 from fer_jax.errors import InputError
 from fer_jax.evaluation.metrics import confusion
@@ -23,44 +22,35 @@ from fer_jax.training.stopping import Progress, Row
 
 HISTORY, RUN = "history.csv", "run.json"
 _VERSIONS = ("fer_jax", "jax", "jaxlib", "flax", "optax", "numpy")
+_NAMES = {"loss": "loss", "accuracy": "acc", "precision": "precision", "recall": "recall"}
+_NAMES |= {"f1": "F1", "robust_accuracy": "robust acc"}
 
 
 def line(row: Row, best: bool) -> str:
     """Return an epoch's figures for the terminal; a star marks the best one so far."""
-    names = {"loss": "loss", "accuracy": "acc", "precision": "precision", "recall": "recall"}
-    names |= {"f1": "F1", "robust_accuracy": "robust acc"}
-    holdout = [
-        f"{name} {row[f'holdout_{key}']:.3f}"
-        for key, name in names.items()
-        if f"holdout_{key}" in row
-    ]
+    figures = {name: row.get(f"holdout_{key}") for key, name in _NAMES.items()}
+    holdout = [f"{name} {each:.3f}" for name, each in figures.items() if each is not None]
     train = f"train loss {row['train_loss']:.3f} acc {row['train_accuracy']:.3f}"
     end = f"rate {row['lr']:.2g}  {row['seconds']:.0f} s{'  *' if best else ''}"
     return f"epoch {row['epoch']:3d}  {train}  hold-out {' '.join(holdout)}  {end}"
 
 
 def write_history(workdir: Path, history: Sequence[Row]) -> None:
-    """Write history.csv, one row per epoch, whole or not at all."""
+    """Write history.csv, one row per epoch."""
     with files.replacing(workdir / HISTORY) as temporary:
         pd.DataFrame(history).to_csv(temporary, index=False, float_format="%.6g")
 
 
 def read_history(folder: Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a run's history.csv: one row per epoch, with these columns as numbers and all others.
-
-    Raises:
-        InputError: it is missing, damaged, or empty.
-    """
-    path, columns = folder / HISTORY, list(columns)
+    """Read a run's history.csv: one row per epoch, with these columns as numbers and all others."""
+    path, numbers = folder / HISTORY, dict.fromkeys(columns, float)
     if not path.is_file():
         raise InputError(f"{path}: no training log there; scripts/train.py writes one")
     try:
-        history = pd.read_csv(path)
-        numbers = {name: int if name == "epoch" else float for name in columns}
-        history = history.astype(numbers)
+        history = pd.read_csv(path).astype(numbers | {"epoch": int})
     # pandas' parser errors are ValueErrors, a missing column is a KeyError
     except (ValueError, KeyError) as error:
-        rule = f"a training log needs numbers in columns {', '.join(columns)}"
+        rule = f"a training log needs numbers in columns {', '.join(numbers)}"
         raise InputError(f"{path}: {rule}: {str(error).splitlines()[0]}") from None
     if history.empty:
         raise InputError(f"{path}: a training log needs at least one epoch, received none")
@@ -68,14 +58,8 @@ def read_history(folder: Path, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def resumed_history(workdir: Path, done: int) -> list[Row]:
-    """Read the rows of the `done` epochs that a resumed run has behind it.
-
-    Raises:
-        InputError: the log is damaged, or not of these epochs.
-    """
-    if not done:
-        return []
-    rows = read_history(workdir, ["epoch"]).to_dict("records")[:done]
+    """Read the rows of the `done` epochs that a resumed run has behind it."""
+    rows = read_history(workdir, ["epoch"]).to_dict("records")[:done] if done else []
     if [row["epoch"] for row in rows] != list(range(1, done + 1)):
         rule = f"must have a row for each of the {done} epochs of the newest checkpoint"
         raise InputError(f"{workdir / HISTORY}: {rule}")
@@ -87,17 +71,14 @@ def origin(
 ) -> dict[str, Any]:
     """Return the metadata that a run has from its first epoch on.
 
-    Args:
-        digest: of the data.
-        init_sha256: of the model file that it starts from, "" without.
-        teachers: the sha256 of each.
-        earlier: run.json of the sitting before, whose code is named, too; empty at the start.
+    They name the sha256 of the model file that it starts from ("" without) and of its teachers, and
+    the code of all sittings: `earlier` is run.json of the one before, empty at the start.
     """
     revisions = [*str(earlier.get("git_revision", "")).split(", "), _git_revision()]
     return {
         "name": config.name,
         "protocol": config.protocol,
-        "config": json.loads(json.dumps(configs.to_dict(config))),
+        "config": json.loads(json.dumps(to_dict(config))),
         "data_digest": str(digest),
         "git_revision": ", ".join(dict.fromkeys(filter(None, revisions))),
         "init_sha256": init_sha256,
@@ -133,11 +114,7 @@ def tensorboard(directory: Path) -> Iterator[Any]:
 
 
 def to_tensorboard(writer: Any, row: Row, labels: np.ndarray, logits: np.ndarray) -> None:
-    """Write an epoch's scalars, and the hold-out's confusion matrix (rows the true class).
-
-    Args:
-        labels: int [N], of the hold-out; `logits` [N, C] are the network's.
-    """
+    """Write an epoch's scalars, and the hold-out's confusion matrix (rows the true class)."""
     for name, value in row.items():
         if name != "epoch":
             writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
@@ -149,7 +126,7 @@ def to_tensorboard(writer: Any, row: Row, labels: np.ndarray, logits: np.ndarray
 
 
 def _git_revision() -> str:
-    """Return the commit of our checkout, "+" appended if it has changes; "" outside a checkout."""
+    """The commit of our checkout, "+" appended if it has changes; "" outside a checkout."""
     here = Path(__file__).resolve().parent
     command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
     try:

@@ -25,22 +25,18 @@ from fer_jax.errors import InputError
 from fer_jax.evaluation import calibration
 from fer_jax.evaluation.logits import predict_logits
 from fer_jax.evaluation.summary import summary
-from fer_jax.models import model_file
-from fer_jax.models.model_file import ModelFile
-from fer_jax.training import adversary, interrupts, log, losses, starts, step, stopping
-from fer_jax.training import workdir as workdirs
-from fer_jax.training.checkpoint import Checkpoints, exists
+from fer_jax.models.layers import on_cpu
+from fer_jax.models.model_file import ModelFile, save
+from fer_jax.training import interrupts, log, losses, starts, step, stopping
 from fer_jax.training.parallel import Devices
-from fer_jax.training.step import State
-from fer_jax.training.stopping import Progress, Row
+from fer_jax.training.workdir import Checkpoints, claim, has_checkpoint, locked
 from fer_jax.types import IMAGE_SIZE
 
 # a loss or a weight beyond this is lost, and a model file cannot hold it
 LARGEST = float(np.finfo(np.float16).max)
 EVALUATED_TOGETHER = 256  # images
 TRAINING_SAMPLE = 1024  # rows of the training split on which its learning curve is measured
-# rows of the hold-out that a CPU attacks after each epoch, in 8 % of its time
-ATTACKED_SAMPLE = 512
+ATTACKED_SAMPLE = 512  # rows of the hold-out that a CPU attacks each epoch, in 8 % of its time
 NO_DIGEST = Digest("")
 
 
@@ -52,40 +48,27 @@ class Result(NamedTuple):
 
 
 def fit(
-    config: Config,
-    splits: Protocol,
-    workdir: Path,
-    resume: bool = False,
-    digest: Digest = NO_DIGEST,
+    config: Config, splits: Protocol, workdir: Path, resume=False, digest: Digest = NO_DIGEST
 ) -> Result:
     """Train until the last epoch or until early stopping, logging and checkpointing every epoch.
 
     Files in `workdir`: config.json, history.csv, run.json, model.pkl (best weights so far),
-    checkpoints/, tensorboard/.
-
-    Args:
-        splits: `train` is trained on, `select` chooses the epoch; `report` is not touched.
-        resume: go on from the newest checkpoint in `workdir`.
-        digest: of the data, to be kept with the model.
-
-    Raises:
-        InputError: the workdir holds another run or is in use, config and data do not fit together,
-            or the loss is not finite.
+    checkpoints/ (from the newest of which a run resumes), tensorboard/. Of `splits`, `report` is
+    not touched. An InputError says what does not fit together, or that the loss is not finite.
     """
     devices = Devices()
     check(config, splits, devices)
     teachers = [starts.read_teacher(path, config, digest) for path in config.teachers]
-    begun = resume and exists(workdir / "checkpoints")
-    start = (
-        starts.read(config.init_from, config, digest) if config.init_from and not begun else None
-    )
+    begun = resume and has_checkpoint(workdir / "checkpoints")
+    wanted = config.init_from and not begun
+    start = starts.read(config.init_from, config, digest) if wanted else None
     hashes = [teacher.sha256 for teacher in teachers]
     with ExitStack() as stack:
         refused = None
         if devices.leads:  # the others must not wait for one that has given up
             try:
-                stack.enter_context(workdirs.locked(workdir))
-                workdirs.claim(workdir, config, resume, digest, hashes)
+                stack.enter_context(locked(workdir))
+                claim(workdir, config, resume, digest, hashes)
             except (InputError, OSError) as error:
                 refused = error
         if not devices.agree(refused is None):
@@ -98,17 +81,12 @@ def fit(
 
 
 def check(config: Config, splits: Protocol, devices: Devices) -> None:
-    """Check the settings that need the network, the data or the number of devices.
-
-    Raises:
-        InputError: naming the key, the rule and the value.
-    """
+    """Check the settings that need the network, the data or the number of devices."""
     model, rows, batch = models.create(config.model), len(splits.train.labels), config.batch_size
     if rows < batch:
         raise InputError(f"batch_size must be at most the {rows} training rows, is {batch}")
-    if batch % devices.count:
-        rule = f"batch_size must be a multiple of the {devices.count} devices"
-        raise InputError(f"{rule}, is {batch}")
+    if batch % (count := devices.count):
+        raise InputError(f"batch_size must be a multiple of the {count} devices, is {batch}")
     if model.channels != 1:
         raise InputError(f"the model must take grey images, of 1 channel, takes {model.channels}")
     if (classes := splits.targets.shape[1]) != model.classes:
@@ -116,11 +94,11 @@ def check(config: Config, splits: Protocol, devices: Devices) -> None:
         raise InputError(f"{rule}, is {model.classes}")
     sides = [side for _, side in config.resolutions]
     if max(sides) > model.crop:
-        rule = f"resolutions must not exceed the network's crop of {model.crop}"
-        raise InputError(f"{rule}, received {max(sides)}")
+        rule = f"must not exceed the network's crop of {model.crop}"
+        raise InputError(f"resolutions {rule}, received {max(sides)}")
     if min(sides) < model.smallest_side:
-        rule = f"resolutions must be at least the network's smallest side, {model.smallest_side}"
-        raise InputError(f"{rule}, received {min(sides)}")
+        rule = f"must be at least the network's smallest side, {model.smallest_side}"
+        raise InputError(f"resolutions {rule}, received {min(sides)}")
 
 
 def side_at(config: Config, epoch: int) -> int:
@@ -148,11 +126,11 @@ class _Run:
         targets = losses.smooth(jnp.asarray(splits.targets), config.label_smoothing)
         self.faces, self.targets = devices.replicate((jnp.asarray(splits.train.images), targets))
         self.sample = _sample(splits.train, config.seed, TRAINING_SAMPLE)
-        expensive = jax.default_backend() == "cpu" and config.adversary.method != "noise"
+        expensive = on_cpu() and config.adversary.method != "noise"
         attacked = _sample(splits.select, config.seed, ATTACKED_SAMPLE)
         self.attacked = attacked if expensive else splits.select
         self.side = 0  # of the views that `self.step` is compiled for
-        self.history: list[Row] = []
+        self.history: list[stopping.Row] = []
 
     def run(self, start: starts.Source | None) -> Result:
         """Go from the newest checkpoint, or from the `start`, to the end."""
@@ -164,10 +142,9 @@ class _Run:
             progress = self.devices.replicate(stopping.begin(state.ema))
             state, progress = checkpoints.restore((state, progress))
             self._require_space(state, progress)  # now, not after the first epoch
-            done = int(progress.epoch)
-            self.history = log.resumed_history(self.workdir, done)
+            self.history = log.resumed_history(self.workdir, int(progress.epoch))
             why = stopping.stopped(config, progress, self.history)
-            with self._bar(done) as bar:
+            with self._bar() as bar:
                 while len(self.history) < config.epochs and not why:
                     state, progress, logits = self._turn(state, progress, bar)
                     why = stopping.stopped(config, progress, self.history)
@@ -187,31 +164,26 @@ class _Run:
                     bar.write(f"early stopping: {why}")
         return Result(self._model(progress, why), pd.DataFrame(self.history))
 
-    def _require_space(self, state: State, progress: Progress) -> None:
+    def _require_space(self, state: step.State, progress: stopping.Progress) -> None:
         """For one more checkpoint, beside those that are kept, and a model file."""
         size = sum(leaf.nbytes for leaf in jax.tree.leaves((state, progress)))
         files.require_space(self.workdir, 2 * size + 2**20)
 
-    def _turn(
-        self, state: State, progress: Progress, bar: tqdm
-    ) -> tuple[State, Progress, np.ndarray]:
+    def _turn(self, state: step.State, progress: stopping.Progress, bar: tqdm):
         """Train for one epoch, evaluate, log, judge; also the hold-out's logits."""
-        began, epoch = time.perf_counter(), len(self.history)
-        state, loss = self._train(state, epoch, bar)
-        row, logits = self._evaluate(state, epoch)
+        began = time.perf_counter()
+        state, loss = self._train(state, len(self.history), bar)
+        row, logits = self._evaluate(state)
         progress = stopping.judge(self.config, progress, row, state.ema)
-        progress = self.devices.replicate(progress)
         self.history.append(row | {"step_loss": loss, "seconds": time.perf_counter() - began})
-        return state, progress, logits
+        return state, self.devices.replicate(progress), logits
 
-    def _train(self, state: State, epoch: int, bar: tqdm) -> tuple[State, float]:
+    def _train(self, state: step.State, epoch: int, bar: tqdm) -> tuple[step.State, float]:
         """Pass over the training rows in an order of the epoch's; also the mean training loss."""
         config, side, devices = self.config, side_at(self.config, epoch), self.devices
         if side != self.side:
-            self.side = side
-            self.step = step.make_step(
-                config, self.optimizer, side, self.total, devices, self.teachers
-            )
+            run = (self.total, devices, self.teachers)
+            self.side, self.step = side, step.make_step(config, self.optimizer, side, *run)
         order = np.random.default_rng((config.seed, epoch)).permutation(len(self.targets))
         order = order[: self.steps_per_epoch * config.batch_size].astype(np.int32)
         seen = []
@@ -232,56 +204,54 @@ class _Run:
     def _finite(self, value: float, epoch: int, steps: int, name: str = "loss") -> float:
         if not value <= LARGEST:  # also refuses NaN
             rate = self.config.optimizer.learning_rate
-            raise InputError(
-                f"training diverged: the {name} is {value} in epoch {epoch + 1}, step {steps}; "
-                f"start again with a lower optimizer.learning_rate (now {rate})"
-            )
+            where = f"training diverged: the {name} is {value} in epoch {epoch + 1}, step {steps}"
+            advice = f"start again with a lower optimizer.learning_rate (now {rate})"
+            raise InputError(f"{where}; {advice}")
         return value
 
-    def _evaluate(self, state: State, epoch: int) -> tuple[Row, np.ndarray]:
+    def _evaluate(self, state: step.State) -> tuple[stopping.Row, np.ndarray]:
         """Judge averaged weights on plain images: the training sample and the whole hold-out."""
-        select, count = self.splits.select, self.devices.count
+        select, count, adversaries = self.splits.select, self.devices.count, self.config.adversary
         logits_fn = lambda images: self.apply(state.ema, self.devices.split(images))
         batch_size = -(-EVALUATED_TOGETHER // count) * count
         train = predict_logits(logits_fn, self.sample.images, batch_size)
         train = summary(train, self.sample.labels)
         logits = predict_logits(logits_fn, select.images, batch_size)
-        row = {"epoch": epoch + 1, "lr": step.learning_rate(self.config, state, self.total)}
+        rate = step.learning_rate(self.config, state, self.total)
+        row = {"epoch": len(self.history) + 1, "lr": rate}
         row |= {"train_loss": train["loss"], "train_accuracy": train["accuracy"]}
         row |= {f"holdout_{name}": each for name, each in summary(logits, select.labels).items()}
-        if self.config.adversary.method != "none":
-            row["holdout_robust_accuracy"] = adversary.robust_accuracy(
-                self.config.adversary, Partial(self.apply, state.ema), *self.attacked
-            )
+        if adversaries.method != "none":
+            network = Partial(self.apply, state.ema)
+            robust = losses.robust_accuracy(adversaries, network, *self.attacked)
+            row["holdout_robust_accuracy"] = robust
         row["temperature"] = calibration.fit_temperature(logits, select.labels)
         return row, logits
 
-    def _bar(self, done: int) -> tqdm:
-        """One bar for the whole run, in units of a full-size step, so that the time left is true
-        for growing views.
-        """
+    def _bar(self) -> tqdm:
+        """One bar for the whole run; its unit, a full-size step, serves growing views, too."""
         sides = [side_at(self.config, epoch) for epoch in range(self.config.epochs)]
         costs = [self.steps_per_epoch * _cost(side) for side in sides]
+        done = sum(costs[: len(self.history)])
         disable = None if self.devices.leads else True  # None: where there is no terminal
         form = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-        return tqdm(total=sum(costs), initial=sum(costs[:done]), bar_format=form, disable=disable)
+        return tqdm(total=sum(costs), initial=done, bar_format=form, disable=disable)
 
-    def _save(self, progress: Progress, why: str) -> None:
+    def _save(self, progress: stopping.Progress, why: str) -> None:
         """Write history, metadata and, after a better epoch, the model (kernels as float16)."""
         log.write_history(self.workdir, self.history)
         files.write_json(self.workdir / log.RUN, self._metadata(progress, why))
         if int(progress.best_epoch) == int(progress.epoch):
             path = self.workdir / "model.pkl"
-            model_file.save(path, self._model(progress, why), dtype="float16")
+            save(path, self._model(progress, why), dtype="float16")
 
-    def _model(self, progress: Progress, why: str) -> ModelFile:
-        metadata = self._metadata(progress, why)
-        temperature = metadata["best"]["temperature"]
-        variables = jax.device_get(progress.best)
-        return ModelFile(self.config.model, variables, metadata, temperature, self.splits.labels)
-
-    def _metadata(self, progress: Progress, why: str) -> dict[str, Any]:
+    def _metadata(self, progress: stopping.Progress, why: str) -> dict[str, Any]:
         return self.origin | log.outcome(progress, self.history, why)
+
+    def _model(self, progress: stopping.Progress, why: str) -> ModelFile:
+        metadata = self._metadata(progress, why)
+        variables, temperature = jax.device_get(progress.best), metadata["best"]["temperature"]
+        return ModelFile(self.config.model, variables, metadata, temperature, self.splits.labels)
 
 
 def _cost(side: int) -> float:

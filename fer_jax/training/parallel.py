@@ -1,12 +1,10 @@
 """Every device takes its share of each batch; several processes train as one computer.
 
-devices = Devices()
 state = devices.replicate(state)                    # the same on every device
 state, loss = step(state, devices.split(rows))      # each device has its part of the rows
 
 A jitted function means the same whatever the number of devices: sums over a batch, those of batch
-norm included, go over all of it. Only the order of additions, and so the rounding, depends on the
-devices.
+norm included, go over all of it. Only their order, and so the rounding, depends on the devices.
 """
 
 import re
@@ -21,15 +19,7 @@ from fer_jax.errors import InputError
 
 
 def join(coordinator: str, processes: int, process: int) -> None:
-    """Make this process one of several that share their devices, before anything else uses jax.
-
-    Args:
-        coordinator: HOST:PORT at which process 0 can be reached by the others.
-        process: the number of this one, from 0.
-
-    Raises:
-        InputError: numbers or an address that make no sense.
-    """
+    """Make this process one of several that share their devices, before anything else uses jax."""
     if not re.fullmatch(r".+:\d+", coordinator):
         raise InputError(f"coordinator must be HOST:PORT, received {coordinator!r}")
     if not 0 <= process < processes:
@@ -45,9 +35,9 @@ class Devices:
         self.count = mesh.size
         self.leads = jax.process_index() == 0  # the process that prints and writes
         self.everywhere = NamedSharding(mesh, PartitionSpec())
+        self.by_rows = NamedSharding(mesh, PartitionSpec("batch"))
         # one function: each would compile anew
         self._copy = jax.jit(lambda tree: tree, out_shardings=self.everywhere)
-        self.by_rows = NamedSharding(mesh, PartitionSpec("batch"))
 
     def replicate(self, tree: Any) -> Any:
         """Return the arrays in `tree`, equal in every process, as all devices hold them whole."""

@@ -12,37 +12,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import Array
 
 from fer_jax import models
 from fer_jax.config import Config
 from fer_jax.models.layers import training_dtype
 from fer_jax.models.model_file import ModelFile
 from fer_jax.training import losses, starts
-from fer_jax.training.adversary import make_loss
 from fer_jax.training.augment import augment
 from fer_jax.training.parallel import Devices
 from fer_jax.types import IMAGE_SIZE, Variables
 
-# What remains of a belief when its row is seen again: temporal ensembling, Laine & Aila, ICLR 2017
-# (https://arxiv.org/abs/1610.02242).
+# What remains of a belief when its row is seen again: Laine & Aila (arxiv.org/abs/1610.02242).
 BELIEF_MEMORY = 0.7
 
 Optimizer = optax.GradientTransformationExtraArgs
-Step = Callable[["State", jax.Array, jax.Array, jax.Array], tuple["State", jax.Array]]
+Step = Callable[["State", Array, Array, Array], tuple["State", Array]]
 
 
 @flax.struct.dataclass
 class State:
     """What a step changes. Randomness is `fold_in(key, step)`, so a resumed run repeats it."""
 
-    step: jax.Array
+    step: Array
     params: Any
     batch_stats: Any  # empty for a network that has none
     ema: Variables  # averages of both: what is evaluated and delivered
     opt_state: Any
-    key: jax.Array
-    # [N, C], mean probabilities given to each training row; without distillation one idle row
-    beliefs: jax.Array
+    key: Array
+    beliefs: Array  # [N, C], mean probabilities given to each training row; else one idle row
 
 
 def make_schedule(config: Config, steps: int) -> optax.Schedule:
@@ -68,13 +66,9 @@ def make_optimizer(config: Config, steps: int, steps_per_epoch: int) -> Optimize
         optax.add_decayed_weights(settings.weight_decay, mask=kernels),
         optax.sgd(make_schedule(config, steps), settings.momentum, nesterov=True),
     ]
-    if settings.schedule == "plateau":
-        reduced = optax.contrib.reduce_on_plateau(
-            factor=settings.plateau_factor,
-            patience=settings.plateau_patience,
-            accumulation_size=steps_per_epoch,
-        )
-        chain.append(reduced)  # last, where `learning_rate` looks for its factor
+    if settings.schedule == "plateau":  # last, where `learning_rate` looks for its factor
+        waiting = {"patience": settings.plateau_patience, "accumulation_size": steps_per_epoch}
+        chain.append(optax.contrib.reduce_on_plateau(settings.plateau_factor, **waiting))
     return optax.with_extra_args_support(optax.chain(*chain))
 
 
@@ -87,13 +81,11 @@ def learning_rate(config: Config, state: State, steps: int) -> float:
 
 
 def make_state(
-    config: Config, optimizer: Optimizer, targets: jax.Array, start: starts.Source | None = None
+    config: Config, optimizer: Optimizer, targets: Array, start: starts.Source | None = None
 ) -> State:
-    """Return the state before the first step.
+    """Return the state before the first step, with the weights of `start` or random ones.
 
-    Args:
-        targets: [N, C], of the training rows: the first beliefs.
-        start: the network whose weights are taken; random ones by the config's seed without.
+    `targets` [N, C], of the training rows, are the first beliefs.
     """
     model = models.create(config.model)
     init_key, run_key = jax.random.split(jax.random.key(config.seed))
@@ -120,46 +112,37 @@ def make_step(
     devices: Devices,
     teachers: Sequence[ModelFile] = (),
 ) -> Step:
-    """Return the jitted update `(state, faces, targets, rows) -> (state, loss)`.
+    """Return the jitted update, for views of `side` pixels in a run of `steps`.
 
     It takes faces uint8 [N, 48, 48], targets [N, C] and the batch's rows [B], and donates the
     state. Over the run the targets come to trust the network's own beliefs, linearly up to
     `config.self_distillation`. A share `config.teaching` of them is the mean probabilities that the
-    teachers give the very views that the network is shown: Beyer et al., "Knowledge distillation: A
-    good teacher is patient and consistent", CVPR 2022 (https://arxiv.org/abs/2106.05237).
-
-    Args:
-        side: of the views, in pixels.
-        steps: in the whole run.
+    teachers give the very views: Beyer et al., CVPR 2022 (https://arxiv.org/abs/2106.05237).
     """
     dtype = training_dtype()
     model = models.create(config.model, dtype)
-    gradient = jax.value_and_grad(make_loss(model.apply, config.adversary), has_aux=True)
+    gradient = jax.value_and_grad(losses.make_loss(model.apply, config.adversary), has_aux=True)
     taught_by = [models.create(teacher.architecture, dtype).apply for teacher in teachers]
 
-    def opinion(weights: list[Variables], images: jax.Array) -> jax.Array:
+    def opinion(weights: list[Variables], images: Array) -> Array:
         probabilities = []
         for apply, variables, teacher in zip(taught_by, weights, teachers, strict=True):
             logits: Any = apply(variables, images)
             probabilities.append(jax.nn.softmax(logits.astype(jnp.float32) / teacher.temperature))
         return jnp.stack(probabilities).mean(axis=0)
 
-    def step(
-        state: State, faces: jax.Array, known: jax.Array, rows: jax.Array, weights: list[Variables]
-    ) -> tuple[State, jax.Array]:
+    def step(state: State, faces: Array, known: Array, rows: Array, weights: list[Variables]):
         augment_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         targets, beliefs = known[rows], state.beliefs
         if config.self_distillation:
             trust = config.self_distillation * state.step / steps
             targets = losses.blend(targets, beliefs[rows], trust)
-        images, targets = augment(
-            augment_key, faces[rows], targets, config.augment, side, model.crop / IMAGE_SIZE
-        )
+        field = model.crop / IMAGE_SIZE
+        images, targets = augment(augment_key, faces[rows], targets, config.augment, side, field)
         if teachers:
             targets = losses.blend(targets, opinion(weights, images), config.teaching)
-        (loss, (batch_stats, logits)), grads = gradient(
-            state.params, state.batch_stats, loss_key, images, targets
-        )
+        batch = (loss_key, images, targets)
+        (loss, (batch_stats, logits)), grads = gradient(state.params, state.batch_stats, *batch)
         if config.self_distillation:
             seen = jax.nn.softmax(logits.astype(jnp.float32))
             remembered = BELIEF_MEMORY * beliefs[rows] + (1 - BELIEF_MEMORY) * seen

@@ -1,6 +1,5 @@
 """Which epoch is the best so far, and whether a run goes on."""
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,33 +36,19 @@ def begin(weights: Variables) -> Progress:
 
 
 def judge(config: Config, progress: Progress, row: Row, weights: Variables) -> Progress:
-    """Return the progress after the epoch of `row`: keep its weights if they are the best so far.
-
-    An epoch that is no better is counted, once the learning rate has come down.
-    """
-    epoch, settings = jnp.int32(row["epoch"]), config.early_stopping
+    """Return the progress after the epoch of `row`: its weights are kept if they are the best."""
+    epoch, monitor = jnp.int32(row["epoch"]), config.early_stopping.monitor
+    value = row["epoch"] if monitor == "last" else row[f"holdout_{monitor}"]
     # as `best_value` is kept, so that an equal epoch is no better one
-    value = float(np.float32(_monitored(settings.monitor, row)))
-    if value > float(progress.best_value) + settings.min_delta:
+    value = float(np.float32(-value if monitor == "loss" else value))
+    if value > float(progress.best_value) + config.early_stopping.min_delta:
         best = jax.tree.map(jnp.copy, weights)  # the next step donates the state's own
         return Progress(epoch, best, jnp.float32(value), epoch, jnp.zeros((), jnp.int32))
-    waited = jnp.int32(int(progress.waited) + counts(config, row))
-    return dataclasses.replace(progress, epoch=epoch, waited=waited)
-
-
-def _monitored(monitor: str, row: Row) -> float:
-    if monitor == "last":
-        return row["epoch"]
-    return -row["holdout_loss"] if monitor == "loss" else row[f"holdout_{monitor}"]
-
-
-def counts(config: Config, row: Row) -> bool:
-    """Whether an epoch that is no better brings the end nearer."""
-    optimizer = config.optimizer
-    if optimizer.schedule == "plateau":
-        return True
-    low = row["lr"] < config.early_stopping.rate_below * optimizer.learning_rate
-    return low and row["epoch"] > optimizer.warmup * config.epochs
+    # one that is no better brings the end nearer, once the learning rate has come down
+    low = row["lr"] < config.early_stopping.rate_below * config.optimizer.learning_rate
+    fallen = low and row["epoch"] > config.optimizer.warmup * config.epochs
+    counts = fallen or config.optimizer.schedule == "plateau"
+    return progress.replace(epoch=epoch, waited=jnp.int32(int(progress.waited) + counts))
 
 
 def stopped(config: Config, progress: Progress, history: Sequence[Row]) -> str:
@@ -78,8 +63,7 @@ def overfitted(history: Sequence[Row]) -> str:
     """Return in words whether the last epoch shows catastrophic overfitting, else "".
 
     That is a collapse of the robust accuracy within an epoch or two, while the training loss goes
-    on falling: Wong et al., "Fast is better than free", ICLR 2020, section 5.4
-    (https://arxiv.org/abs/2001.03994).
+    on falling: Wong et al., ICLR 2020, section 5.4 (https://arxiv.org/abs/2001.03994).
     """
     values = [row.get("holdout_robust_accuracy", 0.0) for row in history]
     if not values or max(values) < _LEARNED or values[-1] >= _COLLAPSE * max(values):

@@ -9,7 +9,7 @@ import pytest
 
 from fer_jax.data import Split, fer2013, npz
 from fer_jax.training import interrupts
-from fer_jax.training.checkpoint import exists
+from fer_jax.training.workdir import has_checkpoint
 
 GO_ON = "the same command with --resume goes on"
 
@@ -93,7 +93,7 @@ def test_a_workdir_is_one_processs_until_that_is_gone(train, tmp_path):
     assert errors(err) == [f"error: {tmp_path / 'run'}: {rule}"]
     first.kill()
     first.wait()
-    assert exists(tmp_path / "run" / "checkpoints")
+    assert has_checkpoint(tmp_path / "run" / "checkpoints")
     until(train("--resume"), "epoch")
 
 

@@ -147,7 +147,7 @@ def test_adversarial_training_keeps_the_most_robust_epoch(splits, tmp_path, tiny
 
 def test_a_run_ends_when_it_overfits_catastrophically(splits, tmp_path, monkeypatch, capsys, tiny):
     values = iter([0.4, 0.1])
-    monkeypatch.setattr(train.adversary, "robust_accuracy", lambda *_: next(values))
+    monkeypatch.setattr(train.losses, "robust_accuracy", lambda *_: next(values))
     result = train.fit(robust_run(tiny), splits, tmp_path / "w")
     assert len(result.history) == 2 and result.model.metadata["best_epoch"] == 1
     assert (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_jax.errors import InputError
-from fer_jax.training.checkpoint import KEPT, Checkpoints
+from fer_jax.training.workdir import KEPT, Checkpoints
 
 
 def tree(seed):
@@ -80,7 +80,7 @@ def test_a_damaged_checkpoint_of_many_arrays_is_refused_without_a_traceback(tmp_
     """
     code = (
         "import sys, jax.numpy as jnp\n"
-        "from fer_jax.training.checkpoint import Checkpoints\n"
+        "from fer_jax.training.workdir import Checkpoints\n"
         "from fer_jax.errors import InputError\n"
         "tree = {str(i): jnp.ones((50, 50)) for i in range(20)}\n"
         "with Checkpoints(sys.argv[1]) as checkpoints:\n"
