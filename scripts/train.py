@@ -39,10 +39,9 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_arguments()
-    from fer_jax.training.runs import train
+    from fer_jax.training.loop import train
 
-    processes = (args.coordinator, args.processes, args.process)
-    train(args.config, args.set, args.data, args.extra, args.workdir, args.resume, *processes)
+    train(args)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ result.model    # a ModelFile with the best epoch's weights
 
 import sys
 import time
+from argparse import Namespace
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,8 @@ from jax.tree_util import Partial
 from tqdm import tqdm
 
 from fer_jax import files, models
-from fer_jax.config import Config
-from fer_jax.data import Digest, Protocol, Split
+from fer_jax.config import Config, load
+from fer_jax.data import Digest, Protocol, Split, training_data
 from fer_jax.errors import InputError
 from fer_jax.evaluation import calibration
 from fer_jax.evaluation.logits import predict_logits
@@ -28,7 +29,7 @@ from fer_jax.evaluation.summary import summary
 from fer_jax.models.layers import on_cpu
 from fer_jax.models.model_file import ModelFile, save
 from fer_jax.training import interrupts, log, losses, starts, step, stopping
-from fer_jax.training.parallel import Devices
+from fer_jax.training.parallel import Devices, join
 from fer_jax.training.workdir import Checkpoints, claim, has_checkpoint, locked
 from fer_jax.types import IMAGE_SIZE
 
@@ -78,6 +79,31 @@ def fit(
         origin = log.origin(config, digest, init, hashes, earlier)
         run = _Run(config, splits, workdir, devices, [each.model for each in teachers], origin)
         return run.run(start)
+
+
+def train(args: Namespace) -> None:
+    """Train as the options of scripts/train.py say, and print what came of it.
+
+    For programs only: see `interrupts`.
+    """
+    if args.coordinator:
+        join(args.coordinator, args.processes, args.process)
+    elif (args.processes, args.process) != (1, 0):
+        raise InputError("--processes and --process need --coordinator HOST:PORT")
+    config = load(args.config, args.set)
+    drawn = {"seed": config.seed, "holdout": config.holdout, "votes": config.votes}
+    splits, digest = training_data(args.data, config.protocol, extra=args.extra, **drawn)
+    workdir = args.workdir or files.root() / "runs" / config.name
+    if args.process == 0:
+        rows = f"{len(splits.train.labels):,} training rows"
+        print(f"{config.name}: {rows}, {len(splits.select.labels):,} to select on")
+    advice = f"{workdir} keeps the finished epochs; the same command with --resume goes on"
+    with interrupts.answered(advice):
+        result = fit(config, splits, workdir, args.resume, digest)
+    if args.process == 0:
+        best = result.model.metadata["best"]
+        accuracy = f"hold-out accuracy {best['holdout_accuracy']:.4f}"
+        print(f"best epoch {best['epoch']}: {accuracy}; wrote {workdir / 'model.pkl'}")
 
 
 def check(config: Config, splits: Protocol, devices: Devices) -> None:

@@ -65,16 +65,19 @@ def claim(workdir: Path, config: Config, resume: bool, digest: Digest, teachers:
         earlier = to_dict(from_dict(files.read_json(path)))
         if keys := sorted(key for key in wanted if earlier[key] != wanted[key]):
             raise InputError(f"{path}: the run was started with other values of {', '.join(keys)}")
-    if path.exists() and (workdir / RUN).exists():  # an epoch has ended
-        metadata = files.read_json(workdir / RUN)
-        begun = f"{workdir / RUN}: the run was started"
-        if (before := Digest.parse(metadata.get("data_digest"))) != digest:
-            hashes = f"sha256 {before.faces[:12]}..., now {digest.faces[:12]}..."
-            raise InputError(f"{begun} on other data, {hashes}")
-        if metadata.get("teachers_sha256", []) != teachers:
-            now = ", ".join(config.teachers)
-            raise InputError(f"{begun} with other teachers than {now} are now")
+        if (workdir / RUN).exists():  # an epoch has ended
+            _check_origin(workdir / RUN, digest, teachers, config.teachers)
     files.write_json(path, wanted)
+
+
+def _check_origin(path: Path, digest: Digest, hashes: list[str], teachers: tuple) -> None:
+    metadata = files.read_json(path)
+    if (before := Digest.parse(metadata.get("data_digest"))) != digest:
+        known = f"sha256 {before.faces[:12]}..., now {digest.faces[:12]}..."
+        raise InputError(f"{path}: the run was started on other data, {known}")
+    if metadata.get("teachers_sha256", []) != hashes:
+        now = ", ".join(teachers)
+        raise InputError(f"{path}: the run was started with other teachers than {now} are now")
 
 
 def has_checkpoint(directory: Path) -> bool:
