@@ -288,4 +288,4 @@ def _sample(split: Split, seed: int, size: int) -> Split:
     """Up to `size` rows, always the same."""
     n = len(split.labels)
     rows = np.random.default_rng(seed).choice(n, min(size, n), replace=False)
-    return Split(split.images[rows], split.labels[rows])
+    return split.at(rows)
