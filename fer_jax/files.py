@@ -7,6 +7,7 @@ with files.replacing(Path("metrics.json")) as temporary:
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -40,14 +41,10 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.parent / f".{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    temporary.touch(exist_ok=False)  # not mkstemp, which makes private files
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp made it private; a result is an ordinary file
         with temporary.open("r+b") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -32,7 +32,6 @@ except ImportError:  # Windows
 
     _lock = lambda file: msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # pyright: ignore
 
-Tree = TypeVar("Tree")
 KEPT = 2  # checkpoints
 
 
@@ -112,7 +111,7 @@ class Checkpoints(AbstractContextManager):
         except (OSError, ValueError, RuntimeError) as error:
             raise self._failed("save", epoch, error) from None
 
-    def restore(self, tree: Tree) -> Tree:
+    def restore(self, tree: Any) -> Any:
         """Return the newest, in the structure, shapes and types of `tree`; without one, `tree`."""
         epoch = self.latest
         if epoch is None:
