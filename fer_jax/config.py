@@ -104,6 +104,7 @@ class Config:
     early_stopping: EarlyStopping = field(default_factory=EarlyStopping)
 
 
+_PARTS = (Optimizer, Augment, Adversary, EarlyStopping)
 _RESOLUTIONS = "(share, side) pairs with shares rising from 0 and sides in 16..48"
 
 
@@ -194,11 +195,12 @@ def _build(kind: type, values: dict[str, Any], prefix: str) -> Any:
 def _fitting(each: dataclasses.Field, value: Any, key: str) -> Any:
     """Return the value of a field, if it has its type and lies in its range."""
     kind: Any = get_origin(each.type) or each.type
-    if dataclasses.is_dataclass(kind) and isinstance(value, dict):
+    nested = kind in _PARTS
+    if nested and isinstance(value, dict):
         return _build(kind, value, f"{key}.")
     if kind is tuple and isinstance(value, list):
         value = tuple(tuple(part) if isinstance(part, list) else part for part in value)
-    if dataclasses.is_dataclass(kind):
+    if nested:
         rule, fits = f"{kind.__name__}(...)", False
     elif kind is Literal:
         rule, fits = f"one of {get_args(each.type)}", value in get_args(each.type)

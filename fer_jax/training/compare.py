@@ -59,7 +59,7 @@ def draw_curves(folders: Sequence[Path], picture: Path | None = None) -> None:
     picture = picture or folders[-1] / "learning_curves.png"
     _require_kind(picture, _PICTURES)
     parts = [read_history(folder, _CURVES) for folder in folders]
-    ends = list(itertools.accumulate(int(part["epoch"].max()) for part in parts))
+    ends = list(itertools.accumulate(int(part["epoch"].to_numpy().max()) for part in parts))
     before = [0, *ends[:-1]]
     moved = [
         part.assign(epoch=part["epoch"] + begin) for part, begin in zip(parts, before, strict=True)

@@ -1,5 +1,6 @@
 """Which epoch is the best so far, and whether a run goes on."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,8 @@ def judge(config: Config, progress: Progress, row: Row, weights: Variables) -> P
     low = row["lr"] < config.early_stopping.rate_below * config.optimizer.learning_rate
     fallen = low and row["epoch"] > config.optimizer.warmup * config.epochs
     counts = fallen or config.optimizer.schedule == "plateau"
-    return progress.replace(epoch=epoch, waited=jnp.int32(int(progress.waited) + counts))
+    waited = jnp.int32(int(progress.waited) + counts)
+    return dataclasses.replace(progress, epoch=epoch, waited=waited)
 
 
 def stopped(config: Config, progress: Progress, history: Sequence[Row]) -> str:
