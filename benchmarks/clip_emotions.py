@@ -19,18 +19,23 @@ from fer_jax.video.watch import watch
 
 
 def main() -> None:
-    arguments = parse_arguments()
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--spans", type=parse_span, nargs="*", default=[], metavar="FIRST-LAST")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="default: the shipped model")
+    faces.add_detector(parser)
+    arguments = parser.parse_args()
     from fer_jax.predict import Predictor  # brings JAX, which `cli.run` has set up by now
 
-    name, emotions = arguments.video.name, []
-    predictor = Predictor(arguments.model)
+    name, predictor = arguments.video.name, Predictor(arguments.model)
     detector = faces.detector(arguments.detector, arguments.detector_model)
     with Video(arguments.video) as video:
         looks = watch(video, predictor, detector, every=0, real_time=False)
-        for event in tqdm(looks, name, unit="frame", leave=False, disable=None):
-            emotions.append(event.predictions[0].emotion if event.predictions else "no face")
-    seen = 1 - emotions.count("no face") / len(emotions)
-    print(f"{name}: {len(emotions)} frames, a face in {seen:.2%} ({detector.name})")
+        seen = [event.predictions for event in tqdm(looks, name, unit="frame", disable=None)]
+    emotions = [people[0].emotion if people else "no face" for people in seen]
+    share = 1 - emotions.count("no face") / len(emotions)
+    print(f"{name}: {len(emotions)} frames, a face in {share:.2%} ({detector.name})")
     for first, last in arguments.spans:
         span = Counter(emotions[first : last + 1])
         shares = [f"{emotion} {count / span.total():.1%}" for emotion, count in span.most_common()]
@@ -42,16 +47,6 @@ def parse_span(text: str) -> tuple[int, int]:
     if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
         raise argparse.ArgumentTypeError(f"must be FIRST-LAST, received {text!r}")
     return int(first), int(last)
-
-
-def parse_arguments() -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("video", type=Path)
-    parser.add_argument("--spans", type=parse_span, nargs="*", default=[], metavar="FIRST-LAST")
-    parser.add_argument("--model", type=Path, metavar="FILE", help="default: the shipped model")
-    faces.add_detector(parser)
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """The live stream end to end: speed, latency, memory over a long video, and a failing network.
 
-    python benchmarks/stream.py                                  all four; 12 minutes
-    python benchmarks/stream.py speed latency --detector yunet
-    python benchmarks/stream.py faults --seconds 600
+    python benchmarks/stream.py                            all four; 12 minutes
+    python benchmarks/stream.py latency --detector yunet
 
 speed    decode, detect, crop, predict and draw each frame of a 1280x720 recording, one by one
 latency  from the moment a frame leaves a local MJPEG server, 30 a second, to its printed line
@@ -18,6 +17,7 @@ The picture is the shipped clip, scaled, with the shipped model. Linux, for what
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -30,13 +30,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from tqdm import tqdm
 
 from fer_jax import cli, faces, labels
-from fer_jax.errors import InputError
 from fer_jax.video import overlay, watch
 from fer_jax.video.capture import Video
 from fer_jax.video.record import VideoFile
@@ -48,12 +47,11 @@ RATE = 30  # frames per second of the synthetic sources
 WARM_UP = 20  # looks that are not counted
 # frames per second, milliseconds, and a share of memory
 LEAST_RATE, MOST_LATENCY, MOST_GROWTH = 30, 100, 0.05
-# descriptors or threads more than before: a connection that is just being replaced, and its decoder
-SPARE = 4
+SPARE = 4  # descriptors or threads of a connection that is just being replaced, and its decoder
 # a frame's number is written into its upper row: a square of so many pixels per bit
 _BIT, _BITS = 32, 10
 
-NAMES = "|".join(name.capitalize() for name in labels.EMOTIONS)
+NAMES = "|".join(labels.EMOTIONS).title()
 EMOTION = rf"(?:no face|(?:person \d+ : )?(?:{NAMES}) , (?:100|\d?\d)%)"
 LINE = re.compile(rf"Reading video stream \.\.\.|Preprocessing \.\.\.|\d\d:\d\d:\d\ds : {EMOTION}|")
 MESSAGE = re.compile(r"http://\S+: (dropped, .*|back after .* s)")
@@ -62,28 +60,25 @@ MESSAGE = re.compile(r"http://\S+: (dropped, .*|back after .* s)")
 def main() -> int:
     arguments = parse_arguments()
     parts = {"speed": speed, "latency": latency, "memory": memory, "faults": faults}
-    if unknown := set(arguments.parts) - parts.keys():
-        raise InputError(f"parts must be among {', '.join(parts)}, received {', '.join(unknown)}")
+    chosen = parts if arguments.part == "all" else [arguments.part]
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = [parts[part](arguments, Path(folder)) for part in arguments.parts or parts]
-    return max(outcomes)
+        return max(parts[part](arguments, Path(folder)) for part in chosen)
 
 
 def parse_arguments() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parser.add_argument("parts", nargs="*", metavar="speed|latency|memory|faults")
+    parts = ("speed", "latency", "memory", "faults", "all")
+    parser.add_argument("part", nargs="?", choices=parts, default="all")
     faces.add_detector(parser)
-    text = "of speed and latency (default: 300)"
-    parser.add_argument("--frames", type=int, default=300, help=text)
+    parser.add_argument("--frames", type=int, default=300, help="of speed and latency")
     parser.add_argument("--minutes", type=float, default=30, help="of the long video (default: 30)")
     parser.add_argument("--seconds", type=float, default=600, help="of faults (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     return parser.parse_args()
 
 
-def load(arguments: argparse.Namespace) -> tuple[watch.Predictor, Any]:
-    """Return the shipped network and the detector that was asked for."""
+def load(arguments: argparse.Namespace) -> tuple[watch.Predictor, faces.Detector]:
     from fer_jax.predict import Predictor  # brings JAX, which `cli.run` has set up by now
 
     return Predictor(), faces.detector(arguments.detector, arguments.detector_model)
@@ -93,7 +88,7 @@ def pictures(size: tuple[int, int], count: int) -> list[np.ndarray]:
     """Return the clip's first frames, each with its number in the corner, on black of that size."""
     width, height = size
     with Video(CLIP) as video:
-        originals = [frame for _, (_, frame) in zip(range(count), video.frames(), strict=False)]
+        originals = [frame for _, frame in itertools.islice(video.frames(), count)]
     half = round(height * originals[0].shape[1] / originals[0].shape[0]) // 2
     drawn = np.zeros((len(originals), height, width, 3), np.uint8)
     for number, frame in enumerate(originals):
@@ -123,35 +118,37 @@ def speed(arguments: argparse.Namespace, folder: Path) -> int:
     path, count = folder / "speed.mp4", arguments.frames + WARM_UP
     write_video(path, pictures((1280, 720), 60), count)
     predictor, detector = load(arguments)
-    emotions = predictor.emotions
-    stages = ("decode", "detect", "crop", "predict", "draw")
-    moments, detected = [], 0  # a row of six for each frame
+    moments: list[float] = []  # six for each frame
+    detected = 0
+
+    def lap() -> None:
+        moments.append(time.perf_counter())
+
     with Video(path) as video:
         frames = video.frames()
         for index in range(count):
             if index == WARM_UP:
                 burnt = time.process_time()
-            row = [time.perf_counter()]
+            lap()
             _, frame = next(frames)
-            row.append(time.perf_counter())
+            lap()
             boxes = detector(frame)
-            row.append(time.perf_counter())
+            lap()
             crops = [faces.crop(frame, box) for box in boxes]
-            row.append(time.perf_counter())
+            lap()
             rows = predictor(np.stack(crops)) if crops else []
-            row.append(time.perf_counter())
+            lap()
             pairs = zip(rows, boxes, strict=True)
             seen = [watch.Prediction("happy", float(p.max()), p, box) for p, box in pairs]
-            overlay.draw(frame, seen, emotions, status="00:00:00")
-            row.append(time.perf_counter())
-            moments.append(row)
+            overlay.draw(frame, seen, predictor.emotions, status="00:00:00")
+            lap()
             detected += bool(boxes)
     # on a busy machine the only figure to compare
     cpu = 1000 * (time.process_time() - burnt) / arguments.frames
-    counted = np.array(moments[WARM_UP:])
+    counted = np.reshape(moments, (count, 6))[WARM_UP:]
     rate = arguments.frames / (counted[-1, -1] - counted[0, 0])
-    means = zip(stages, 1000 * np.diff(counted).mean(axis=0), strict=True)
-    spent = ", ".join(f"{stage} {mean:.1f}" for stage, mean in means)
+    means = 1000 * np.diff(counted).mean(axis=0)
+    spent = "decode {:.1f}, detect {:.1f}, crop {:.1f}, predict {:.1f}, draw {:.1f}".format(*means)
     share = f"a face in {detected / count:.0%}"
     print(f"speed: {rate:.0f} frames/s at 1280x720 with {detector.name} ({share})")
     print(f"speed: ms a frame: {spent}; CPU time of all cores {cpu:.1f}")
@@ -163,12 +160,7 @@ Fault = Callable[[Any, bytes], bytes | None]
 
 
 class Mjpeg(ThreadingHTTPServer):
-    """A server of an endless MJPEG stream at `RATE`, on a free local port.
-
-    Attributes:
-        sent: the time.monotonic() at which the newest frame of each number was sent.
-        refusing: the time.monotonic() until which no one is served.
-    """
+    """A server of an endless MJPEG stream at `RATE`, on a free local port."""
 
     daemon_threads = True
 
@@ -176,8 +168,8 @@ class Mjpeg(ThreadingHTTPServer):
         encode = faces.opencv().imencode
         self.pictures = [encode(".jpg", picture)[1].tobytes() for picture in shown]
         self.fault = fault
-        self.sent: dict[int, float] = {}
-        self.refusing = 0.0
+        self.sent: dict[int, float] = {}  # when the newest frame of each number was sent
+        self.refusing = 0.0  # until then no one is served; both by time.monotonic()
         self.closing = threading.Event()
         super().__init__(("127.0.0.1", 0), Connection)
         self.url = f"http://127.0.0.1:{self.server_port}/video.mjpg"
@@ -222,10 +214,7 @@ class Connection(BaseHTTPRequestHandler):
 
 
 def latency(arguments: argparse.Namespace, folder: Path) -> int:
-    """Print the milliseconds from sending a frame to its printed line.
-
-    Returns 1 if their 95th percentile is above 100.
-    """
+    """Print the milliseconds from sending a frame to its line; return 1 if 5 % exceed 100."""
     predictor, detector = load(arguments)
     late: list[float] = []
     server = Mjpeg(pictures((1280, 720), 120))
@@ -246,17 +235,16 @@ def latency(arguments: argparse.Namespace, folder: Path) -> int:
 
 
 def memory(arguments: argparse.Namespace, folder: Path) -> int:
-    """Print the script's peak resident memory over a long recording.
+    """Print the script's peak memory over a long recording; return 1 if it is 5 % above minute 1's.
 
-    Returns 1 if it is 5 % more than that of its first minute. Both in one process: from start to
-    start the memory that the compiler leaves behind varies by more.
+    Both in one process: from start to start what the compiler leaves behind varies by more.
     """
     path, table = folder / "long.mp4", folder / "faces.csv"
     write_video(path, pictures((320, 240), 300), round(60 * RATE * arguments.minutes))
     process = start(arguments, folder, path, "--fast", "--csv", table, stdout=subprocess.DEVNULL)
     first_minute = peak = 0.0
     while process.poll() is None:
-        peak = max(peak, usage(process.pid).memory)
+        peak = max(peak, usage(process.pid)[0])
         if reached(table) < 60:
             first_minute = peak
         time.sleep(0.05)
@@ -274,12 +262,7 @@ def reached(table: Path) -> float:
     return float(rows[-1].split(",")[0]) if rows else 0.0
 
 
-class Usage(NamedTuple):
-    """What a process holds."""
-
-    memory: float  # MiB, resident
-    descriptors: int
-    threads: int
+Usage = tuple[float, int, int]  # what a process holds: resident MiB, descriptors, threads
 
 
 def faults(arguments: argparse.Namespace, folder: Path) -> int:
@@ -287,8 +270,7 @@ def faults(arguments: argparse.Namespace, folder: Path) -> int:
     injected: Counter[str] = Counter()
     usages: list[Usage] = []
     server = Mjpeg(pictures((640, 480), 120), injector(random.Random(arguments.seed), injected))
-    limits = ["--every", "0.2", "--max-seconds", arguments.seconds]
-    words = [*limits, "--csv", folder / "faces.csv"]
+    words = ["--every", 0.2, "--max-seconds", arguments.seconds, "--csv", folder / "faces.csv"]
     with (
         server.serving(),
         (folder / "out.txt").open("w") as out,
@@ -317,52 +299,46 @@ def judge(returncode: int, usages: list[Usage], injected: dict[str, int], folder
     bad = [line for line in lines if not LINE.fullmatch(line)]
     strange = [line for line in messages if not MESSAGE.fullmatch(line)]
     third = len(usages) // 3
-    before = most(usages[third : 2 * third + 1])
-    after = most(usages[-third - 1 :])
-    growth = after.memory / before.memory - 1
-    kept = max(after.descriptors - before.descriptors, after.threads - before.threads)
+    memory, descriptors, threads = np.max(usages[third : 2 * third + 1], axis=0)
+    after = np.max(usages[-third - 1 :], axis=0)
+    growth = after[0] / memory - 1
     looks = sum(" : " in line for line in lines)
     returns = sum("back after" in line for line in messages)
-    kinds = dict(injected)
-    held = f"{before.descriptors} descriptors and {before.threads} threads"
-    print(f"faults: {kinds}; exit code {returncode}, {looks} looks, {returns} reconnections")
+    held = f"{descriptors:.0f} descriptors and {threads:.0f} threads"
+    print(
+        f"faults: {dict(injected)}; exit code {returncode}, {looks} looks, {returns} reconnections"
+    )
     print(f"faults: {len(bad)} malformed lines, {len(strange)} strange messages {strange[:3]}")
-    print(f"faults: memory {growth:+.1%}; at most {held}, then {after[1]} and {after[2]}")
-    leaks = growth > MOST_GROWTH or kept > SPARE
+    print(f"faults: memory {growth:+.1%}; at most {held}, then {after[1]:.0f} and {after[2]:.0f}")
+    leaks = growth > MOST_GROWTH or max(after[1] - descriptors, after[2] - threads) > SPARE
     return int(returncode != 0 or bool(bad) or bool(strange) or leaks or looks == 0)
-
-
-def most(usages: list[Usage]) -> Usage:
-    """Return the most of each kind."""
-    return Usage(*map(max, zip(*usages, strict=True)))
 
 
 def injector(moments: random.Random, injected: Counter[str]) -> Fault:
     """Return a fault every two seconds or so, counted by its kind."""
+    kinds = ("drop", "stall", "corrupt", "cut", "noise", "headers", "refuse")
 
     def fault(connection: Connection, picture: bytes) -> bytes | None:
         if moments.random() > 0.5 / RATE:
             return picture
-        kind = moments.choice(["drop", "stall", "corrupt", "cut", "noise", "headers", "refuse"])
+        kind = moments.choice(kinds)
         injected[kind] += 1
         if kind == "stall":  # sometimes shorter than the reader's patience, sometimes longer
             connection.server.closing.wait(moments.uniform(0.5, 8))
-            return picture
-        if kind == "corrupt":
+        elif kind == "headers":
+            connection.wfile.write(b"\r\n--frame\r\nContent-Length: many\r\n\r\n")
+        elif kind == "corrupt":
             broken = bytearray(picture)
             for _ in range(50):
                 broken[moments.randrange(len(broken))] = moments.randrange(256)
-            return bytes(broken)
-        if kind == "cut":
-            return picture[: moments.randrange(len(picture))]
-        if kind == "noise":
-            return moments.randbytes(2000)
-        if kind == "headers":
-            connection.wfile.write(b"\r\n--frame\r\nContent-Length: many\r\n\r\n")
-            return picture
-        if kind == "refuse":
+            picture = bytes(broken)
+        elif kind == "cut":
+            picture = picture[: moments.randrange(len(picture))]
+        elif kind == "noise":
+            picture = moments.randbytes(2000)
+        elif kind == "refuse":
             connection.server.refusing = time.monotonic() + moments.uniform(0.5, 6)
-        return None
+        return None if kind in ("drop", "refuse") else picture
 
     return fault
 
@@ -374,25 +350,20 @@ def start(
     command = [sys.executable, SCRIPT, "--source", source, "--detector", arguments.detector, *words]
     if arguments.detector_model:
         command += ["--detector-model", arguments.detector_model]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | cache | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return subprocess.Popen(list(map(str, command)), env=environment, **streams)
 
 
 def usage(pid: int) -> Usage:
-    """Return what a process holds by now; nothing once it is gone."""
+    """Return what a process holds by now; zeros once it is gone."""
     with contextlib.suppress(OSError):
         process = Path(f"/proc/{pid}")
         status = (process / "status").read_text()
         memory, threads = (re.search(rf"{name}:\s+(\d+)", status) for name in ("VmRSS", "Threads"))
         if memory and threads:
-            descriptors = len(list((process / "fd").iterdir()))
-            return Usage(int(memory[1]) / 1024, descriptors, int(threads[1]))
-    return Usage(0.0, 0, 0)
+            return int(memory[1]) / 1024, len(list((process / "fd").iterdir())), int(threads[1])
+    return 0.0, 0, 0
 
 
 if __name__ == "__main__":
