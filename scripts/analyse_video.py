@@ -26,23 +26,20 @@ def main() -> int:
     arguments = parse_arguments()
     files.require_folder(arguments.out)
     detector = faces.detector(arguments.detector, arguments.detector_model)
-    from fer_jax.video import report
+    from fer_jax.video.report import analyse_all
 
-    paths, folder = arguments.files, arguments.out
-    return report.analyse_all(paths, folder, detector, arguments.every, arguments.model)
+    return analyse_all(arguments.files, arguments.out, detector, arguments.every, arguments.model)
 
 
 def parse_arguments() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
-    parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="a recording")
-    seconds = {"metavar": "SECONDS", "type": cli.parse_period, "default": 1.0}
-    parser.add_argument("--every", **seconds, help="default: 1")
-    folder = {"metavar": "FOLDER", "type": Path, "default": Path("reports")}
-    parser.add_argument("--out", **folder, help="default: reports")
+    add = parser.add_argument
+    add("files", metavar="FILE", type=Path, nargs="+", help="a recording")
+    add("--every", metavar="SECONDS", type=cli.parse_period, default=1.0, help="default: 1")
+    add("--out", metavar="FOLDER", type=Path, default=Path("reports"), help="default: reports")
     faces.add_detector(parser)
-    text = "default: the model that comes with the code"
-    parser.add_argument("--model", metavar="FILE", help=text)
+    add("--model", metavar="FILE", help="default: the model that comes with the code")
     return parser.parse_args()
 
 

@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parse_arguments()
     from fer_jax.video import live
 
-    live.run(live.Settings(**vars(arguments)))
+    live.run(arguments)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -49,20 +49,14 @@ def parse_arguments() -> argparse.Namespace:
     add("--every", **seconds, default=1.0, help="default: 1")
     add("--model", metavar="FILE", help="default: the model that comes with the code")
     faces.add_detector(parser)
-    text = "read a recording as fast as possible, not in real time"
-    add("--fast", action="store_true", help=text)
-    text = "a window with boxes, names and probabilities"
-    add("--display", action="store_true", help=text)
-    text = "write what the window shows: .mp4 or .avi"
-    add("--save", metavar="FILE", type=Path, help=text)
-    text = "write a row per face and look; without a face its time"
-    add("--csv", metavar="FILE", type=Path, help=text)
-    text = "average probabilities over time, with this time constant"
-    add("--smooth", **seconds, default=0.0, help=text)
+    add("--fast", action="store_true", help="read a recording as fast as possible")
+    add("--display", action="store_true", help="a window with boxes, names and probabilities")
+    add("--save", metavar="FILE", type=Path, help="write what the window shows: .mp4 or .avi")
+    add("--csv", metavar="FILE", type=Path, help="write a row per face and look")
+    add("--smooth", **seconds, default=0.0, help="average over time, with this time constant")
     text = "from 0 to 1: say `uncertain` below it (default: 0)"
     add("--min-confidence", metavar="P", type=cli.parse_probability, default=0.0, help=text)
-    text = "number the people even while there is only one"
-    add("--all-faces", action="store_true", help=text)
+    add("--all-faces", action="store_true", help="number the people even while there is only one")
     add("--max-seconds", **seconds, default=math.inf, help="stop after so much video")
     text = "also say what each face shows with a perturbation that is to make it this"
     add("--hack", metavar="EMOTION", type=str.lower, help=text)

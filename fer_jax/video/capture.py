@@ -24,23 +24,19 @@ Look = tuple[float, faces.Frame]  # the moment in seconds; BGR uint8 [H, W, 3]
 
 # Each failed grab in a recording is a packet that does not decode: a minute's worth is its end.
 _BROKEN_FRAMES = 1500
-# A live source may fail so often in a row, unless that takes longer than `_HICCUP_SECONDS`.
-_HICCUPS, _HICCUP_SECONDS = 10, 1.0
-# What a remote recording may lack at its end: containers round their length, and sound may outlast
-# the picture.
+_HICCUPS, _HICCUP_SECONDS = 10, 1.0  # failures in a row of a live source, unless they take longer
+# A remote recording may lack so much: containers round lengths, and sound outlasts the picture.
 _SHORT_SECONDS = 3.0
 _IDLE_SECONDS = 0.1
-# Sound with a cover states the 90 kHz clock as its rate; so do videos without a constant one, which
-# have more frames.
+# Sound with a cover states the 90 kHz clock as its rate; so do videos without a constant one.
 _NO_RATE = 1000.0
 
 
 class Video:
-    """An open camera, recording or network stream: close it, or the camera stays busy.
+    """An open camera, recording or network stream: a context manager.
 
     A live source is read by a thread of its own from the moment it opens, so nothing ever waits in
-    a buffer; of what it reads one frame is kept, the newest. A recording is read by whoever asks
-    for its frames. It is a context manager.
+    a buffer; one frame is kept, the newest. A recording is read by whoever asks for its frames.
 
     Attributes:
         name: the source as the user knows it, without a password.
@@ -50,11 +46,7 @@ class Video:
     """
 
     def __init__(self, source: Source) -> None:
-        """Open a camera by its index, a file or a URL, and fetch the first frame.
-
-        Raises:
-            InputError: it does not exist, cannot be read, is not a video or gives no frame.
-        """
+        """Open a source and fetch the first frame; refuse (InputError) what has none."""
         cv2 = pictures.opencv()
         camera = isinstance(source, int)
         self.name = f"camera {source}" if camera else re.sub("//[^/]*@", "//", str(source))
@@ -65,8 +57,7 @@ class Video:
             self._refuse(opening.why_no_frame(source))
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
-        # a guess for files that do not say
-        self.rate = rate if math.isfinite(rate) and rate > 0 else 25.0
+        self.rate = rate if 0 < rate < math.inf else 25.0  # a guess for files that do not say
         endless = self._remote and count <= 0 and not opening.has_length(str(source))
         self.live = camera or endless
         self.duration = count / self.rate if count > 0 and not self.live else None
@@ -80,25 +71,24 @@ class Video:
     def frames(self, every: float = 0.0, idle: Idle | None = None) -> Iterator[Look]:
         """Yield the first frame of each `every` seconds to the end of the video; 0 gives all.
 
-        Moments are seconds that increase: positions in a recording, of a live source what has
-        passed since it was opened, counted from the clock's time then. A video can be read once.
-        Frames that are not due are grabbed but never converted. A live source gives the newest
-        frame each time it is asked, and skips what came in between.
+        Moments increase: positions in a recording; of a live source the clock's time when it was
+        opened, and what has passed since. A live source gives the newest frame each time it is
+        asked, and skips what came in between. A video can be read once.
         """
         if self._newest is not None:
             yield from self._newest.frames(every, idle)
             return
-        for moment in times.sample(times.increasing(self._positions(), 1 / self.rate), every):
+        moments = times.increasing(self._positions(), 1 / self.rate)
+        for moment in filter(times.Periods(every), moments):
             if (frame := opening.retrieve(self._capture)) is not None:
                 yield moment, frame
 
     def clock_time(self, moment: float) -> float:
         """Return the time to print for a recent moment of `frames`.
 
-        Seconds since the epoch of a live source, whose clock may have been set, or the machine have
-        slept, since it was opened; of a recording its position.
+        Seconds since the epoch by the clock of now for a live source; of a recording its position.
         """
-        return moment + self._newest.clock_ahead() if self._newest is not None else moment
+        return moment if self._newest is None else moment + self._newest.clock_ahead()
 
     def close(self) -> None:
         if self._newest is not None:
@@ -130,10 +120,7 @@ class Video:
     def _resume(self, position: float) -> bool:
         """Open a recording anew whose server went away, and find the frame after `position`.
 
-        Returns False at the recording's end.
-
-        Raises:
-            InputError: the server does not return, or has no more although the recording is longer.
+        Returns False at the recording's end; raises InputError where the server has no more before.
         """
         cv2 = pictures.opencv()
         # of a variable rate the better measure
@@ -156,8 +143,8 @@ class Video:
                     more = self._grab()
                 if more:
                     return True
-        where = f"{position:.0f} s of {self.duration:.0f} s"
-        raise InputError(f"{self.name}: the connection was lost at {where}")
+        lost = f"the connection was lost at {position:.0f} s of {self.duration:.0f} s"
+        raise InputError(f"{self.name}: {lost}")
 
     def _grab(self) -> bool:
         """Go to the next frame that decodes; False at the recording's end, or its server's."""
@@ -174,7 +161,6 @@ class _Newest:
     """A thread that reads a live source without pause, and a slot for the newest frame.
 
     Only the thread touches the capture, and releases it: OpenCV's captures are not thread-safe.
-    Moments never jump: the clock's time when the source opened, and what has passed since.
     """
 
     def __init__(self, name: str, capture: Any, reopen: Callable[[], Any] | None) -> None:
@@ -189,13 +175,10 @@ class _Newest:
         self._thread.start()
 
     def frames(self, every: float, idle: Idle | None) -> Iterator[Look]:
-        first = None
+        periods = times.Periods(every)
         while (taken := self._take(idle)) is not None:
-            moment, _ = taken
-            first = moment if first is None else first
-            if every > 0:
-                period = math.floor((moment - first) / every + 1e-6)
-                self._due = first + (period + 1) * every - 1e-6
+            periods(taken[0])
+            self._due = periods.due
             yield taken
 
     def clock_ahead(self) -> float:

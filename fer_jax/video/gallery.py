@@ -1,8 +1,6 @@
 """Keep thumbnails of a recording's people: where each turned to another emotion, bounded in memory.
 
-gallery = Gallery()
-for event in watch(...):
-    gallery.see(event)
+gallery.see(event)  # each event of watch(...)
 turns = gallery.turns()  # by person
 """
 
@@ -19,10 +17,7 @@ _STRETCHES = 8  # thumbnails of a person
 
 
 class Stretch(NamedTuple):
-    """The time in which one person showed one emotion, but for slips.
-
-    A slip is a single look in between that shows another emotion.
-    """
+    """The time in which one person showed one emotion, but for single looks in between: slips."""
 
     emotion: str
     start: float  # seconds, of its first look
@@ -33,7 +28,7 @@ class Stretch(NamedTuple):
 
     def joined(self, look: "Stretch") -> "Stretch":
         """Return this stretch with a later one of the same emotion."""
-        surer = max(self, look, key=lambda one: one.confidence)
+        surer = self if self.confidence >= look.confidence else look
         return surer._replace(start=self.start, looks=self.looks + look.looks)
 
 
@@ -56,7 +51,6 @@ class _Person:
     steady: int = 0  # finished ones of more than one look
 
     def see(self, look: Stretch) -> None:
-        """Go on with `look`, a stretch of a single look."""
         self.looks += 1
         if look.emotion == self.current.emotion:
             self.current, self.slip = self.current.joined(look), None
@@ -68,7 +62,7 @@ class _Person:
             self.slip = look
 
     def turns(self) -> Turns:
-        """Return the turns; single looks are none, unless there is nothing else. Call it once."""
+        """Return the turns; single looks are none, unless there is nothing else."""
         self._finish()
         shown = [stretch for stretch in self.done if stretch.looks > 1] or self.done
         return Turns(sorted(shown, key=lambda stretch: stretch.start), self.steady or self.finished)
@@ -92,21 +86,16 @@ class Gallery:
         self._people: dict[int, _Person] = {}
 
     def see(self, event: Event) -> None:
-        """Add the faces of a look."""
         for one in event.predictions:
             thumbnail = _thumbnail(event.frame, one.box)
             look = Stretch(one.emotion, event.time, 1, one.probability, event.time, thumbnail)
             if one.person in self._people:
                 self._people[one.person].see(look)
-            else:
-                self._make_room()
-                self._people[one.person] = _Person(look)
-
-    def _make_room(self) -> None:
-        """Of twice as many people as are shown, forget the half seen least."""
-        if len(self._people) >= 2 * MAX_PEOPLE:
-            ranked = sorted(self._people.items(), key=lambda item: -item[1].looks)
-            self._people = dict(ranked[:MAX_PEOPLE])
+                continue
+            if len(self._people) >= 2 * MAX_PEOPLE:  # forget the half seen least
+                ranked = sorted(self._people.items(), key=lambda item: -item[1].looks)
+                self._people = dict(ranked[:MAX_PEOPLE])
+            self._people[one.person] = _Person(look)
 
     def turns(self) -> dict[int, Turns]:
         """Return the turns by person; call it once, at the end."""
@@ -119,8 +108,6 @@ def _thumbnail(frame: faces.Frame, box: faces.Face) -> bytes:
     side = round(1.5 * max(box.w, box.h))
     left, top = box.x + (box.w - side) // 2, box.y + (box.h - side) // 2
     cut = frame[max(top, 0) : top + side, max(left, 0) : left + side]
-    height, width = cut.shape[:2]
-    scale = _THUMBNAIL / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
+    height, width = (max(1, round(_THUMBNAIL * n / max(cut.shape[:2]))) for n in cut.shape[:2])
+    small = cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, 85))[1].tobytes()

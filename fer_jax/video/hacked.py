@@ -1,7 +1,6 @@
 """See each face also with one fixed perturbation that is to make it show an emotion.
 
-change = fit_perturbation(predictor, "sad", 8 / 255, Path("data"))
-predictor = Hacked(predictor, change)
+predictor = Hacked(predictor, fit_perturbation(predictor, "sad", 8 / 255, Path("data")))
 """
 
 import sys
@@ -32,31 +31,27 @@ class Hacked:
 
 
 def fit_perturbation(predictor: Predictor, emotion: str, eps: float, folder: Path) -> np.ndarray:
-    """Return one change for all faces, float32 [48, 48] in grey levels of 255.
+    """Return one change that is to make all faces show `emotion`: float32 [48, 48], grey levels.
 
-    Args:
-        emotion: what it is to make them show.
-        eps: its largest size, of pixels in [0, 1].
-        folder: of the training images, as for `faces_to_fit`.
-
-    Raises:
-        InputError: the network does not know the emotion, or the training images are broken.
+    Its largest size is `eps`, of pixels in [0, 1]. An emotion that the network does not know, or
+    broken training images in `folder`, are refused.
     """
     if emotion not in predictor.emotions:
         known = ", ".join(predictor.emotions)
         raise InputError(f"--hack: unknown emotion {emotion!r}: the network tells {known} apart")
     images, which = faces_to_fit(folder)
-    count = f"{len(images):,} {which}"
-    print(f"--hack: fitting a perturbation to {count} ...", file=sys.stderr, flush=True)
-    target, together = predictor.emotions.index(emotion), 32  # faces in a step
-    change = hack.fitted(predictor.logits_fn, images, target, eps=eps, batch_size=together)
-    return 255 * change[0, :, :, 0]
+    message = f"--hack: fitting a perturbation to {len(images):,} {which} ..."
+    print(message, file=sys.stderr, flush=True)
+    target = predictor.emotions.index(emotion)
+    return (
+        255 * hack.fitted(predictor.logits_fn, images, target, eps=eps, batch_size=32)[0, :, :, 0]
+    )
 
 
 def faces_to_fit(folder: Path) -> tuple[np.ndarray, str]:
-    """Return images, uint8 [N, 48, 48], and in words which they are.
+    """Return training images if there are any in `folder`, else the shipped faces: [N, 48, 48].
 
-    Training images if there are any in `folder`, else the faces that come with the code.
+    Beside them, in words, which they are.
     """
     if not data.any_in(folder):
         return hack_report.shipped_faces()[1], "shipped faces"

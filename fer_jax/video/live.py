@@ -1,13 +1,9 @@
-"""Say once a period what each face in front of a camera, or in a recording, shows.
-
-live.run(live.Settings(source="interview.mp4", fast=True, csv=Path("faces.csv")))
-"""
+"""Say once a period what each face in front of a camera, or in a recording, shows."""
 
 import contextlib
-import math
 import sys
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,69 +20,46 @@ CLIP = Path("results") / "preprocessing_test" / "input_video.mp4"
 EPS = 8 / 255
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What to look at, how, and what to keep; periods are in seconds."""
-
-    source: Source | None = None  # None: the first camera, else the clip that comes with the code
-    every: float = 1.0
-    model: str | None = None  # None: the model that comes with the code
-    detector: str = "auto"
-    detector_model: Path | None = None
-    fast: bool = False  # read a recording as fast as possible, not in real time
-    display: bool = False  # show a window
-    save: Path | None = None  # an annotated video
-    csv: Path | None = None
-    smooth: float = 0.0  # the time constant of the average over time
-    min_confidence: float = 0.0
-    all_faces: bool = False  # number the people even while there is only one
-    max_seconds: float = math.inf
-    hack: str | None = None  # an emotion that hacked faces are to show
-    eps: float | None = None  # of the hack: the largest change of pixels in [0, 1]; None: `EPS`
-
-
-def run(settings: Settings) -> None:
+def run(options: Namespace) -> None:
     """Print, keep and show what is seen until the stream or the user's patience ends.
 
-    Raises:
-        InputError: an output cannot be written, or the source, the model or the detector not read.
-        OSError: an output could not be written.
+    `options` are those of predict_live_stream.py, where they are described. An output that cannot
+    be written, or a source, model or detector that cannot be read, is refused.
     """
-    _check_outputs(settings)
+    _check_outputs(options)
     # the camera and the network take a second each to start
     with ThreadPoolExecutor(1) as background:
-        loading = background.submit(_load, settings)
-        with _open(settings.source) as video:
-            detector = faces.detector(settings.detector, settings.detector_model)
+        loading = background.submit(_load, options)
+        with _open(options.source) as video:
+            detector = faces.detector(options.detector, options.detector_model)
             predictor = loading.result()
             print("Reading video stream ...\n", flush=True)
-            _show(video, predictor, detector, settings)
+            _show(video, predictor, detector, options)
 
 
-def _check_outputs(settings: Settings) -> None:
+def _check_outputs(options: Namespace) -> None:
     """Refuse what can be known to go wrong later, before anything is opened."""
-    source = files.root() / CLIP if settings.source is None else settings.source
-    for path in filter(None, (settings.save, settings.csv)):
+    source = files.root() / CLIP if options.source is None else options.source
+    for path in filter(None, (options.save, options.csv)):
         record.require_writable(path, source)
-    if settings.save:
-        record.require_codec(settings.save)
-    if settings.save and settings.csv and settings.save.resolve() == settings.csv.resolve():
-        raise InputError(f"{settings.csv}: --save and --csv must be two files")
-    if settings.display:
+    if options.save:
+        record.require_codec(options.save)
+    if options.save and options.csv and options.save.resolve() == options.csv.resolve():
+        raise InputError(f"{options.csv}: --save and --csv must be two files")
+    if options.display:
         overlay.require_screen()
 
 
-def _load(settings: Settings) -> Predictor:
+def _load(options: Namespace) -> Predictor:
     """Return the compiled predictor, which with a hack gives two predictions for each face."""
-    # brings JAX: only here, beside the opening of the camera
-    from fer_jax import predict
+    from fer_jax import predict  # brings JAX: only here, beside the opening of the camera
 
-    predictor = predict.Predictor(settings.model)
-    if settings.hack is not None:
+    predictor = predict.Predictor(options.model)
+    if options.hack is not None:
         from fer_jax.video import hacked  # brings the attacks and the data set
 
-        eps, folder = settings.eps or EPS, files.root() / "data"
-        change = hacked.fit_perturbation(predictor, settings.hack, eps, folder)
+        eps, folder = options.eps or EPS, files.root() / "data"
+        change = hacked.fit_perturbation(predictor, options.hack, eps, folder)
         predictor = hacked.Hacked(predictor, change)
     predictor(np.zeros((1, 48, 48), np.uint8))  # compiles
     return predictor
@@ -105,28 +78,28 @@ def _open(source: Source | None) -> Video:
         return Video(clip)
 
 
-def _show(video: Video, predictor: Predictor, detector: faces.Detector, settings: Settings) -> None:
-    emotions, live, numbered = predictor.emotions, video.live, settings.all_faces
+def _show(video: Video, predictor: Predictor, detector: faces.Detector, options: Namespace) -> None:
+    emotions, live, numbered = predictor.emotions, video.live, options.all_faces
     with contextlib.ExitStack() as outputs:
         window = saved = table = None
-        if settings.display:
+        if options.display:
             window = outputs.enter_context(overlay.Window(video.name))
-        if settings.save:
-            saved = outputs.enter_context(record.VideoFile(settings.save, video.rate))
-        if settings.csv:
-            hacked = settings.hack is not None
-            table = outputs.enter_context(record.Table(settings.csv, emotions, hacked=hacked))
+        if options.save:
+            saved = outputs.enter_context(record.VideoFile(options.save, video.rate))
+        if options.csv:
+            hacked = options.hack is not None
+            table = outputs.enter_context(record.Table(options.csv, emotions, hacked=hacked))
         looks = watch(
             video,
             predictor,
             detector,
-            settings.every,
-            real_time=not settings.fast,
+            options.every,
+            real_time=not options.fast,
             # looks a second apart have no average
-            each_frame=bool(window or saved or settings.smooth),
-            smooth=settings.smooth,
-            min_confidence=settings.min_confidence,
-            max_seconds=settings.max_seconds,
+            each_frame=bool(window or saved or options.smooth),
+            smooth=options.smooth,
+            min_confidence=options.min_confidence,
+            max_seconds=options.max_seconds,
             idle=window.wait if window else None,
         )
         for event in looks:
@@ -139,8 +112,9 @@ def _show(video: Video, predictor: Predictor, detector: faces.Detector, settings
                 continue
             status = time_of_day(event.time, live=live)
             status += f"  {window.rate():.0f} frames/s" if window else ""
-            seen = event.predictions
-            drawn = overlay.draw(event.frame, seen, emotions, numbered=numbered, status=status)
+            drawn = overlay.draw(
+                event.frame, event.predictions, emotions, numbered=numbered, status=status
+            )
             if saved:
                 saved.write(event.moment, drawn)
             if window and not window.show(drawn):

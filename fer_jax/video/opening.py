@@ -18,8 +18,7 @@ Source = int | str | Path  # the index of a camera, a file, or a URL
 
 # A network stream that is silent for so long has dropped. Ctrl-C and `Video.close` may wait for it.
 NETWORK_SECONDS = 5.0
-# How long a server may take to say how long its video is: a camera that serves one client at a time
-# never answers.
+# for a server's answer how long its video is: a camera that serves one client at a time gives none
 _QUESTION_SECONDS = 2.0
 _MAX_CAMERA = 99  # to OpenCV larger numbers mean other things
 # Pauses between attempts to reconnect, in seconds; then we give up.
@@ -28,16 +27,11 @@ _BACKOFF = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 
 def is_url(source: Source) -> bool:
     """Whether a source is a URL, not a path."""
-    pattern = "[a-z][a-z0-9+.-]+://"
-    return isinstance(source, str) and re.match(pattern, source, re.IGNORECASE) is not None
+    return isinstance(source, str) and re.match("(?i)[a-z][a-z0-9+.-]+://", source) is not None
 
 
 def open_capture(source: Source) -> Any:
-    """Return a `cv2.VideoCapture`, open or not.
-
-    Raises:
-        InputError: no such camera can be, or the file cannot be read. OpenCV would not say why.
-    """
+    """Return a `cv2.VideoCapture`, open or not; refuse what is no camera or cannot be read."""
     cv2 = pictures.opencv()
     if isinstance(source, int):
         if source > _MAX_CAMERA:
@@ -45,34 +39,31 @@ def open_capture(source: Source) -> Any:
             raise InputError(f"camera {source}: {rule}")
         return cv2.VideoCapture(source)
     if is_url(source):
-        patience = round(1000 * NETWORK_SECONDS)
         limits = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC)
-        settings = [value for limit in limits for value in (limit, patience)]
+        settings = [value for limit in limits for value in (limit, round(1000 * NETWORK_SECONDS))]
         return cv2.VideoCapture(source, cv2.CAP_FFMPEG, settings)
     try:
         with Path(source).open("rb") as file:
-            empty = not file.read(1)
+            if not file.read(1):
+                raise InputError(f"{source}: must be a camera or a video, but the file is empty")
     except OSError as error:
         raise InputError(f"{source}: cannot be read: {error.strerror or error}") from None
-    if empty:
-        raise InputError(f"{source}: must be a camera or a video, but the file is empty")
     pictures.require_utf8(source)
-    # FFmpeg by name: left to choose, OpenCV takes any file whose name holds digits for a sequence
-    # of pictures
+    # FFmpeg by name: else OpenCV takes a file whose name holds digits for a sequence of pictures
     return cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
 
 
 def retrieve(capture: Any) -> faces.Frame | None:
     """Return the frame that was grabbed, BGR uint8 [H, W, 3]; None if it does not decode."""
     whole, frame = capture.retrieve()
-    if not whole:
-        return None
-    cv2 = pictures.opencv()
-    return frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+    if whole and frame.ndim == 2:
+        cv2 = pictures.opencv()
+        return cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+    return frame if whole else None
 
 
 def why_no_frame(source: Source) -> str:
-    """Return the likely reason, as far as it can be told: OpenCV says none."""
+    """Return the likely reason: OpenCV says none."""
     if is_url(source):
         return "must be a camera or a video, but it does not answer, or not with a video"
     if not isinstance(source, int):
@@ -80,12 +71,11 @@ def why_no_frame(source: Source) -> str:
     device = Path(f"/dev/video{source}")
     if sys.platform == "linux" and not device.exists():
         return f"must be a camera that is connected, but there is no {device}"
-    question = "does another program use it?"
-    return f"must be a camera that is free and may be read, but it gives no frame: {question}"
+    free = "must be a camera that is free and may be read"
+    return f"{free}, but it gives no frame: does another program use it?"
 
 
 def has_second_frame(source: Source) -> bool:
-    """Whether a source has more than a single picture."""
     capture = open_capture(source)
     try:
         return capture.grab() and capture.grab()
@@ -94,10 +84,9 @@ def has_second_frame(source: Source) -> bool:
 
 
 def has_length(url: str) -> bool:
-    """Whether a web server states how long a video is.
+    """Whether a web server states how long a video is: then it is a recording, not a camera.
 
-    Then it is a recording, even if its container does not say. A camera's stream has no length, and
-    the length of a playlist is not that of the video.
+    The length of a playlist is not that of the video.
     """
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "fer_jax"})
     try:
@@ -107,18 +96,17 @@ def has_length(url: str) -> bool:
     # no web server, or one that answers no such question
     except (OSError, ValueError, http.client.HTTPException):
         return False
-    if "mpegurl" in kind or re.search(r"\.(?:m3u8|mpd)(?:$|[?#])", url, re.IGNORECASE):
-        return False
+    playlist = "mpegurl" in kind or re.search(r"(?i)\.(?:m3u8|mpd)(?:$|[?#])", url)
     is_video = kind.startswith("video/") or kind == "application/octet-stream"
-    return is_video and length.isdigit() and int(length) > 0
+    return is_video and not playlist and length.isdigit() and int(length) > 0
 
 
 def reconnect(
     name: str, capture: Any, reopen: Callable[[], Any], stop: threading.Event
 ) -> Any | None:
-    """Return a capture with a frame in place of one that gives no more, which is released.
+    """Return an open capture with a frame in place of `capture`, which is released.
 
-    None if there is none after several attempts, or once `stop` is set.
+    None after several attempts in vain, or once `stop` is set.
     """
     if stop.is_set():
         return None

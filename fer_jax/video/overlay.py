@@ -3,7 +3,6 @@
 annotated = overlay.draw(event.frame, event.predictions, predictor.emotions, status="00:00:07")
 with overlay.Window("live") as window:
     going_on = window.show(annotated)
-    going_on = window.wait()  # now and then, while no frame comes
 """
 
 import subprocess
@@ -18,22 +17,16 @@ from fer_jax.errors import InputError
 from fer_jax.faces import pictures
 from fer_jax.video.watch import Prediction, named
 
-Colour = tuple[int, int, int]  # BGR
+Colour = tuple[int, ...]  # BGR
 
-# Okabe and Ito's colours (https://jfly.uni-koeln.de/color), BGR: told apart by the colour-blind
-# too, and light enough for dark letters.
-COLOURS: tuple[Colour, ...] = (
-    (233, 180, 86),
-    (0, 159, 230),
-    (115, 158, 0),
-    (66, 228, 240),
-    (167, 121, 204),
-    (0, 94, 213),
-    (178, 114, 0),
-)
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color), told apart by the colour-blind too, and
+# light enough for dark letters.
+_HEX = ("56B4E9", "E69F00", "009E73", "F0E442", "CC79A7", "D55E00", "0072B2")
+COLOURS: list[Colour] = [tuple(bytes.fromhex(each)[::-1]) for each in _HEX]
 _DARK, _LIGHT = (20, 20, 20), (245, 245, 245)
-# a frame of so many rows is drawn in single pixels, one of twice as many in double ones
-_UNIT = 360
+_UNIT = (
+    360  # a frame of so many rows is drawn in single pixels, one of twice as many in double ones
+)
 _NAME_WIDTH, _BAR_WIDTH, _ROW, _LINE = 46, 50, 11, 14  # of panels and labels, in units
 _SILENT_SECONDS = 1.0  # without a frame, until the window says so
 _SCREEN_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1)"
@@ -52,24 +45,18 @@ def draw(
     numbered: bool = False,
     status: str = "",
 ) -> faces.Frame:
-    """Return a copy of a frame with each face's box, its emotion and a bar per probability.
+    """Return a copy of a frame, BGR uint8 [H, W, 3], with boxes, emotions and probabilities.
 
-    Below the box stands what the face shows when it is hacked, if it is. Faces are told apart by
-    colour, and by number if there are several. Nothing outside of boxes and panels changes.
-
-    Args:
-        frame: BGR uint8 [H, W, 3].
-        emotions: names of the probabilities.
-        numbered: number even a single face.
-        status: written into the upper left corner.
+    Below a box stands what the face shows when it is hacked, if it is. Faces are told apart by
+    colour, and by number if there are several, or `numbered`. `status` is written into the upper
+    left corner. Nothing outside of boxes and panels changes.
     """
     drawn = frame.copy()
     unit = _unit(frame)
-    numbered = numbered or len(predictions) > 1
     for one in predictions:
         _panel(drawn, one, emotions, unit)
     for one in predictions:
-        name = f"{one.person}: " if numbered else ""
+        name = f"{one.person}: " if numbered or len(predictions) > 1 else ""
         box, shade = one.box, colour(one.person)
         corners = (box.x, box.y), (box.x + box.w - 1, box.y + box.h - 1)
         pictures.opencv().rectangle(drawn, *corners, shade, 2 * unit)
@@ -96,7 +83,7 @@ def _panel(drawn: faces.Frame, one: Prediction, emotions: Sequence[str], unit: i
     ground[:] = ground // 4
     for row, (name, probability) in enumerate(zip(emotions, one.probabilities, strict=True)):
         top = y + (_ROW * row + 3) * unit
-        _write(drawn, name, x + 2 * unit, top + 6 * unit, 0.28, _LIGHT, unit)
+        _write(drawn, name, (x + 2 * unit, top + 6 * unit), 0.28, _LIGHT)
         start, length = x + _NAME_WIDTH * unit, round(float(probability) * _BAR_WIDTH * unit)
         drawn[top : top + 6 * unit, start : start + length] = colour(one.person)
 
@@ -109,22 +96,16 @@ def _label(drawn: faces.Frame, text: str, x: int, y: int, shade: Colour) -> None
     x = max(0, min(x, drawn.shape[1] - wide))
     y = max(0, min(y, drawn.shape[0] - high))
     drawn[y : y + high, x : x + wide] = shade
-    _write(drawn, text, x + 2 * unit, y + 10 * unit, 0.4, _DARK, unit)
+    _write(drawn, text, (x + 2 * unit, y + 10 * unit), 0.4, _DARK)
 
 
-def _write(
-    drawn: faces.Frame, text: str, x: int, y: int, size: float, ink: Colour, unit: int
-) -> None:
-    cv2 = pictures.opencv()
-    cv2.putText(drawn, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size * unit, ink, unit)
+def _write(drawn: faces.Frame, text: str, at: tuple[int, int], size: float, ink: Colour) -> None:
+    cv2, unit = pictures.opencv(), _unit(drawn)
+    cv2.putText(drawn, text, at, cv2.FONT_HERSHEY_SIMPLEX, size * unit, ink, unit)
 
 
 def require_screen() -> None:
-    """Refuse a machine that can show no window: OpenCV itself would end the process.
-
-    Raises:
-        InputError: it has no screen, or OpenCV no windows.
-    """
+    """Refuse (InputError) a machine that shows no window: OpenCV itself would end the process."""
     probe = subprocess.run([sys.executable, "-c", _SCREEN_PROBE], capture_output=True)
     if probe.returncode != 0:
         reason = "this machine has no screen, or an OpenCV without windows"
@@ -140,18 +121,12 @@ class Window:
         self._latest: tuple[float, faces.Frame] | None = None
 
     def show(self, frame: faces.Frame) -> bool:
-        """Show a frame, BGR uint8 [H, W, 3].
-
-        Returns False once the user has closed the window or pressed q or Escape.
-        """
+        """Show a frame; return False once the user closed the window or pressed q or Escape."""
         self._latest = time.monotonic(), frame
         return self._shown(frame)
 
     def wait(self) -> bool:
-        """Serve the user while no frame comes; after a second the last one says so.
-
-        Returns False as `show` does.
-        """
+        """Serve the user as `show` does while no frame comes; after a second the window says so."""
         if self._latest is None:
             return True
         moment, frame = self._latest

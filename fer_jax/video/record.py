@@ -1,12 +1,8 @@
 """Keep what a video shows: a table of every face, and the annotated video.
 
-with (
-    record.Table(Path("faces.csv"), predictor.emotions) as table,
-    record.VideoFile(Path("annotated.mp4"), 25.0) as video,
-):
+with record.Table(Path("faces.csv"), predictor.emotions) as table:
     for event in watch(...):
         table.write(event)
-        video.write(event.moment, overlay.draw(event.frame, event.predictions, predictor.emotions))
 """
 
 import contextlib
@@ -32,11 +28,7 @@ _MAX_RATE = 60.0  # frames per second: containers of variable rate state thousan
 
 
 def require_writable(path: Path, source: Source | None = None) -> None:
-    """Refuse, before any work is done, a file that cannot be written or that is the source itself.
-
-    Raises:
-        InputError: the rule that is broken.
-    """
+    """Refuse (InputError) a file that cannot be written, or that is the source itself."""
     if path.is_dir():
         raise InputError(f"{path}: must be a file to write, but is a folder")
     file = Path(source) if isinstance(source, str | Path) else None
@@ -53,19 +45,10 @@ def require_writable(path: Path, source: Source | None = None) -> None:
 class Table:
     """A CSV file with a row per face and look, whole after every row. A context manager.
 
-    Its columns, of which all but the time are empty for a look without a face:
-
-        time: seconds, since the epoch for a live source, since the beginning for a recording.
-        person: a number from 1.
-        x, y, w, h: the face's box in pixels.
-        a probability for each emotion, and with `hacked` for each of the hacked face.
-        emotion: the most likely one, or `uncertain`.
-        confidence: its probability.
-        valence (on demand): the probability of the pleasant emotions less that of the unpleasant
-            ones (`labels.VALENCE`), in [-1, 1].
-
-    Raises:
-        OSError: it cannot be written.
+    Its columns, of which all but the time are empty for a look without a face: `Event.time`, the
+    person's number, the box's x, y, w, h in pixels, a probability for each emotion (with `hacked`
+    also of the hacked face), the most likely emotion or `uncertain`, its probability as confidence,
+    and on demand the valence: P(pleasant) less P(unpleasant) by `labels.VALENCE`, in [-1, 1].
     """
 
     def __init__(
@@ -84,21 +67,18 @@ class Table:
 
     def write(self, event: Event) -> None:
         """Add the rows of an event, in the order of the people's numbers."""
-        time = f"{event.time:.3f}"
-        if not event.predictions:
-            self._rows.writerow([time, *self._empty])
-        for one in sorted(event.predictions, key=lambda one: one.person):
-            self._rows.writerow([time, *self._cells(one)])
+        people = sorted(event.predictions, key=lambda one: one.person)
+        for cells in map(self._cells, people) if people else [self._empty]:
+            self._rows.writerow([f"{event.time:.3f}", *cells])
 
-    def _cells(self, one: Prediction) -> list[Any]:
-        cells = [one.person, *one.box[:4], *_decimals(one.probabilities)]
-        if self._hacked:
-            cells += _decimals(one.hacked.probabilities if one.hacked else [])
-        cells += [one.emotion, *_decimals([one.probability])]
+    def _cells(self, one: Prediction) -> list[object]:
+        numbers = [*one.probabilities]
+        if self._hacked and one.hacked:
+            numbers += [*one.hacked.probabilities]
+        last = [one.probability]
         if self._valence:
-            weights = np.array(VALENCE[: len(one.probabilities)])
-            cells += _decimals([float(one.probabilities @ weights)])
-        return cells
+            last.append(one.probabilities @ np.array(VALENCE[: len(one.probabilities)]))
+        return [one.person, *one.box[:4], *_decimals(numbers), one.emotion, *_decimals(last)]
 
     def __enter__(self) -> Self:
         return self
@@ -107,7 +87,7 @@ class Table:
         self._file.close()
 
 
-def _decimals(values: Sequence[float] | np.ndarray) -> list[str]:
+def _decimals(values: Sequence[float]) -> list[str]:
     return [f"{value:.5f}" for value in values]
 
 
@@ -115,25 +95,18 @@ class VideoFile:
     """A video at a constant rate of frames that come when they come. A context manager.
 
     It is written under a temporary name and gets its own on leaving the context, also through
-    Ctrl-C: what is there by then plays. Without a frame there is no file. Frames after the first
-    are fitted to its size.
-
-    Raises:
-        InputError: the suffix is none of `CODECS`, or OpenCV cannot write such a video.
+    Ctrl-C. Without a frame there is no file. Frames are fitted to the first one's size. A video
+    that OpenCV cannot write, or not whole, is an InputError.
     """
 
     def __init__(self, path: Path, rate: float) -> None:
-        """`rate`: frames per second, at most 60."""
         require_codec(path)
         self._path, self._rate = path, min(rate, _MAX_RATE)
         self._stack = contextlib.ExitStack()
         self._writer: Any = None
 
     def write(self, moment: float, frame: faces.Frame) -> None:
-        """Add a frame, BGR uint8 [H, W, 3], that shows from `moment` seconds on.
-
-        Gaps go on showing the one before, for up to a minute.
-        """
+        """Add a frame that shows from `moment` on; gaps show the one before, for a minute."""
         if self._writer is None:
             self._open(frame)
             self._first, self._written, self._last = moment, 0, frame
@@ -175,8 +148,8 @@ class VideoFile:
         whole = capture.grab() and capture.get(cv2.CAP_PROP_FRAME_COUNT) >= self._written
         capture.release()
         if not whole:
-            reason = "the video could not be written whole: is the disk full?"
-            raise InputError(f"{self._path}: {reason}")
+            rule = "the video could not be written whole: is the disk full?"
+            raise InputError(f"{self._path}: {rule}")
 
     def __enter__(self) -> Self:
         return self
@@ -186,11 +159,7 @@ class VideoFile:
 
 
 def require_codec(path: Path) -> None:
-    """Refuse a video file that OpenCV cannot write.
-
-    Raises:
-        InputError: its suffix is none of `CODECS`, or OpenCV would crash on its path.
-    """
+    """Refuse (InputError) a name of none of `CODECS`, or one on which OpenCV would crash."""
     pictures.require_utf8(path)
     if path.suffix.lower() not in CODECS:
         endings = " or ".join(CODECS)

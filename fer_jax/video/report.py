@@ -1,11 +1,9 @@
 """Turn a recording into a report: a table of every face, pictures of people, a summary, a page.
 
-reader = Reader(Predictor(), faces.detector(), every=1.0, about="Model vgg.")
-summary = analyse("interview.mp4", Path("reports"), "interview", reader)
+exit_code = analyse_all([Path("interview.mp4")], Path("reports"), faces.detector())
 
-Frames are read one at a time, the table is written row by row, and the rest is made from it row by
-row: memory grows with the number of people, by a few kilobytes each, not with the length of the
-recording.
+The table is written row by row, and the rest is made from it row by row: memory grows with the
+number of people, by a few kilobytes each, not with the length of the recording.
 """
 
 import itertools
@@ -31,8 +29,7 @@ from fer_jax.video.record import Table
 from fer_jax.video.summary import Spacing, describe, measure_spacing, read_rows, summarise
 from fer_jax.video.watch import Event, Predictor, watch
 
-# a face seen in fewer looks is mostly a false alarm: it is in the table, but gets no picture
-MIN_LOOKS = 3
+_MIN_LOOKS = 3  # a face seen in fewer is mostly a false alarm: in the table, but not pictured
 # endings of a report's files, beside the pictures
 _ENDS = ("_faces.csv", "_summary.json", "_summary.txt", ".html")
 _BINS = 1200  # of a timeline: more than its pixels would only cost time and memory
@@ -56,14 +53,10 @@ def analyse_all(
     every: float = 1.0,
     model: str | None = None,
 ) -> int:
-    """Write a report of each recording, whatever becomes of the others; return the exit code.
+    """Write a report of each recording to `folder`; return the exit code.
 
-    Summaries go to the standard output, and failures, at the end, to the error output.
-
-    Args:
-        folder: where the reports go.
-        every: seconds from look to look.
-        model: a model file; None: the one that comes with the code.
+    Summaries go to the standard output; failures, which do not stop the rest, in the end to the
+    error output. `model` None is the file that comes with the code.
     """
     predictor = predict.Predictor(model)
     unknown = set(predictor.emotions) - set(FERPLUS_EMOTIONS)
@@ -79,13 +72,12 @@ def analyse_all(
             try:
                 summary = analyse(path, folder, name, reader, bar.update)
             except InputError as error:
-                failures.append(error)
+                failures.append(str(error))
             except OSError as error:
-                failures.append(InputError(f"{error.filename or path}: {error.strerror or error}"))
+                failures.append(f"{error.filename or path}: {error.strerror or error}")
             except (ValueError, pictures.opencv().error) as error:
                 # of a file that OpenCV opens but cannot digest
-                reason = " ".join(str(error).split())[:200]
-                failures.append(InputError(f"{path}: cannot be analysed: {reason}"))
+                failures.append(f"{path}: cannot be analysed: {' '.join(str(error).split())[:200]}")
             else:
                 page = printable(str(folder / name))
                 tqdm.write(f"{printable(str(path))}: {describe(summary)}  {page}.html")
@@ -98,24 +90,19 @@ def analyse_all(
 
 
 def analyse(
-    source: str | Path,
-    folder: Path,
-    name: str,
-    reader: Reader,
-    advance: Advance = lambda seconds: None,
+    source: Path, folder: Path, name: str, reader: Reader, advance: Advance = lambda seconds: None
 ) -> dict[str, Any]:
     """Read a recording once, write its report to `folder` and return the summary.
 
     It writes NAME_faces.csv (`record.Table`), NAME_personN.png, NAME_summary.json, NAME_summary.txt
     and NAME.html: all of them or, on an error, none. Pictures of people of an earlier report of the
-    same recording are removed.
-
-    Raises:
-        InputError: the recording cannot be read, or not one frame of it.
-        OSError: the report cannot be written.
+    same recording are removed. Without a frame that can be read there is an InputError.
     """
     emotions = reader.predictor.emotions
-    with files.appearing_in(folder, _earlier(folder, name, Path(source))) as work:
+    pictured = re.compile(re.escape(name) + r"_person\d+\.png")
+    own = folder.iterdir() if _is_of(folder, name, source) else ()
+    earlier = [path for path in own if pictured.fullmatch(path.name)]
+    with files.appearing_in(folder, earlier) as work:
         table = work / f"{name}_faces.csv"
         with Video(source) as video:
             looks = watch(video, reader.predictor, reader.detector, reader.every, real_time=False)
@@ -125,11 +112,11 @@ def analyse(
             raise InputError(f"{source}: must be a video, but not one of its frames can be decoded")
         spacing = measure_spacing(table, reader.every, frame)
         figures = summarise(table, emotions, spacing, duration)
-        summary = {"video": str(Path(source).resolve()), **figures}
+        summary = {"video": str(source.resolve()), **figures}
         files.write_json(work / f"{name}_summary.json", summary)
         (work / f"{name}_summary.txt").write_text(describe(summary))
         images = _draw_people(table, summary, emotions, spacing, work / name)
-        html = report_page.render(Path(source).name, summary, images, turns, reader.about)
+        html = report_page.render(source.name, summary, images, turns, reader.about)
         # a file name may be no Unicode
         (work / f"{name}.html").write_text(html, encoding="utf-8", errors="replace")
     return summary
@@ -142,8 +129,7 @@ def record(
     advance: Advance = lambda seconds: None,
 ) -> dict[int, Turns]:
     """Write a row for each face of each look to `path`; return the turns of those most seen."""
-    gallery = Gallery()
-    last = 0.0
+    gallery, last = Gallery(), 0.0
     with Table(path, emotions, valence=True) as table:
         for event in looks:
             advance(event.time - last)
@@ -159,16 +145,15 @@ def names(paths: Sequence[Path], folder: Path) -> list[str]:
     It is taken by another of the recordings, or by files in `folder`, unless they are the report of
     this very recording: so a report is replaced by its own video's next one only.
     """
-    taken: set[str] = set()
-    chosen = []
+    chosen: list[str] = []
     for path in paths:
-        name = path.stem
-        for number in itertools.count(2):
-            if name.casefold() not in taken and _is_free(folder, name, path):
+        taken = {name.casefold() for name in chosen}
+        numbered = (f"{path.stem}-{number}" for number in itertools.count(2))
+        for name in itertools.chain([path.stem], numbered):
+            used = any((folder / f"{name}{end}").exists() for end in _ENDS)
+            if name.casefold() not in taken and (not used or _is_of(folder, name, path)):
+                chosen.append(name)
                 break
-            name = f"{path.stem}-{number}"
-        taken.add(name.casefold())
-        chosen.append(name)
     return chosen
 
 
@@ -194,12 +179,6 @@ def _length(path: Path) -> float:
         return 0.0
 
 
-def _is_free(folder: Path, name: str, video: Path) -> bool:
-    """Whether no file of that name's report lies in `folder`, or the report of this very video."""
-    used = any((folder / f"{name}{end}").exists() for end in _ENDS)
-    return not used or _is_of(folder, name, video)
-
-
 def _is_of(folder: Path, name: str, video: Path) -> bool:
     """Whether a report of that name lies in `folder`, and is of this very video."""
     try:
@@ -209,24 +188,12 @@ def _is_of(folder: Path, name: str, video: Path) -> bool:
         return False  # none, or not ours
 
 
-def _earlier(folder: Path, name: str, video: Path) -> list[Path]:
-    """Return the pictures of an earlier report of the same recording."""
-    if not _is_of(folder, name, video):
-        return []
-    pattern = re.compile(re.escape(name) + r"_person\d+\.png")
-    return [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
-
-
 def _draw_people(
     table: Path, summary: Mapping[str, Any], emotions: Sequence[str], spacing: Spacing, stem: Path
 ) -> dict[int, bytes]:
-    """Write STEM_personN.png of each person who is seen often enough.
-
-    Returns their contents by person, most seen first.
-    """
+    """Write STEM_personN.png of those seen often enough; return the contents, most seen first."""
     span = spacing.start, spacing.start + summary["seconds"]
-    enough = min(MIN_LOOKS, spacing.looks)
-    most_seen = summary["people"][:MAX_PEOPLE]
+    enough, most_seen = min(_MIN_LOOKS, spacing.looks), summary["people"][:MAX_PEOPLE]
     people = [person["person"] for person in most_seen if person["looks"] >= enough]
     bin_width = summary["seconds"] / _BINS
     binned = bin_width > spacing.longest  # so a bin without a look is in a gap
@@ -247,16 +214,16 @@ def _curves(
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Return times [N] and probabilities [N, C] by person, in the order given.
 
-    With a `width` above 0 they are the means of bins, `width` seconds wide from `start` on; those
-    without a look are left out, the others' times are their beginnings.
+    With a `width` above 0 they are the beginnings and means of bins, `width` seconds wide from
+    `start` on; those without a look are left out.
     """
     # of probabilities, and their number
     sums: dict[int, dict[float, np.ndarray]] = {person: {} for person in people}
     for row in read_rows(table):
         if row.person in sums:
             moment = start + math.floor((row.time - start) / width) * width if width else row.time
-            bins, look = sums[row.person], np.append(row.probabilities, 1)
-            bins[moment] = bins[moment] + look if moment in bins else look
+            bins = sums[row.person]
+            bins[moment] = bins.get(moment, 0) + np.append(row.probabilities, 1)
     curves = {}
     for person, bins in sums.items():
         stacked = np.stack(list(bins.values()))

@@ -4,14 +4,14 @@ html = render("interview.mp4", summary, images={1: png}, turns={1: ...}, about="
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from fer_jax.plots import EMOTION_COLOURS
-from fer_jax.video.gallery import Stretch, Turns
+from fer_jax.video.gallery import Turns
 from fer_jax.video.summary import UNSURE
 
 _MOSTLY_UNSURE = """\
@@ -43,33 +43,27 @@ def render(
     Args:
         title: the recording's file name; anything may be in it.
         summary: as `summary.summarise` gives it.
-        images: PNG contents by person, in the order of the page; people without one are only
-            counted.
+        images: PNG contents by person, in the order of the page; others are only counted.
         turns: by person.
         about: the network, in a sentence or two.
     """
     people = {person["person"]: person for person in summary["people"]}
     shown = [_person(people[number], png, turns.get(number)) for number, png in images.items()]
+    unsure = summary["share_unsure"]
+    overview = {
+        "length": _duration(summary["seconds"]),
+        "looks": f"{summary['looks']:,}, every {summary['step']:.2g} s",
+        "without a face": f"{summary['share_without_face']:.1%}",
+        "people": f"{len(people)}",
+        "unsure looks": "none" if unsure is None else f"{unsure:.0%}",
+    }
     template = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=_text(title),
-        overview=_overview(summary),
+        overview=_figures(overview),
         people="".join(shown) + _others(len(people) - len(shown), bool(shown)),
         step=f"{round(summary['step'], 2):g}",
         about=_text(about),
-    )
-
-
-def _overview(summary: Mapping[str, Any]) -> str:
-    unsure = summary["share_unsure"]
-    return _figures(
-        {
-            "length": _duration(summary["seconds"]),
-            "looks": f"{summary['looks']:,}, every {summary['step']:.2g} s",
-            "without a face": f"{summary['share_without_face']:.1%}",
-            "people": f"{len(summary['people'])}",
-            "unsure looks": "none" if unsure is None else f"{unsure:.0%}",
-        }
     )
 
 
@@ -86,55 +80,41 @@ def _person(person: Mapping[str, Any], picture: bytes, turns: Turns | None) -> s
     when = f"{_clock(person['first'])} to {_clock(person['last'])}"
     drawn = "probabilities, valence and uncertainty over time; the figures are in the table below"
     image = f'<img alt="Person {number}: {drawn}" src="{_data("png", picture)}">'
-    parts = [
-        f'<section>\n<h2>Person {number}</h2>\n<p class="quiet">{when}</p>\n',
-        _figures(figures),
-        _MOSTLY_UNSURE if person["share_unsure"] > 0.5 else "",
-        f'<div class="wide">{image}</div>\n',
-        _strip(turns.stretches, turns.count) if turns else "",
-        _shares(person),
-        "</section>\n",
-    ]
-    return "".join(parts)
+    head = f'<section>\n<h2>Person {number}</h2>\n<p class="quiet">{when}</p>\n{_figures(figures)}'
+    head += _MOSTLY_UNSURE if person["share_unsure"] > 0.5 else ""
+    strip = _strip(turns) if turns else ""
+    return f'{head}<div class="wide">{image}</div>\n{strip}{_shares(person)}</section>\n'
 
 
-def _strip(stretches: Sequence[Stretch], count: int) -> str:
-    items = []
-    for stretch in stretches:
+def _strip(turns: Turns) -> str:
+    items = ""
+    for stretch in turns.stretches:
         name = _text(stretch.emotion + "?" * (stretch.confidence < UNSURE))
         looks = "1 look" if stretch.looks == 1 else f"{stretch.looks} looks"
         colour, jpeg = EMOTION_COLOURS[stretch.emotion], _data("jpeg", stretch.thumbnail)
         pictured = f"pictured at {_clock(stretch.surest)}: {stretch.confidence:.0%}"
-        items.append(
-            f'<li><img alt="face, {name}" style="border-color: {colour}" src="{jpeg}">'
-            f"<strong>{_clock(stretch.start)}</strong> {name}<br>"
-            f'<span class="quiet">{looks}, {pictured}</span></li>\n'
-        )
-    cap = f" Of {count:,}, the {len(stretches)} that lasted longest are shown."
-    text = _TURNS + (cap if count > len(stretches) else "")
+        items += f'<li><img alt="face, {name}" style="border-color: {colour}" src="{jpeg}">'
+        items += f"<strong>{_clock(stretch.start)}</strong> {name}<br>"
+        items += f'<span class="quiet">{looks}, {pictured}</span></li>\n'
+    text, shown = _TURNS, len(turns.stretches)
+    if turns.count > shown:
+        text += f" Of {turns.count:,}, the {shown} that lasted longest are shown."
     head = f'<h3>Turning points</h3>\n<p class="quiet">{text}</p>\n'
-    return f'{head}<ul class="strip">\n{"".join(items)}</ul>\n'
+    return f'{head}<ul class="strip">\n{items}</ul>\n'
 
 
 def _shares(person: Mapping[str, Any]) -> str:
-    rows = []
+    rows = ""
     for emotion, share in sorted(person["share"].items(), key=lambda item: -item[1]):
-        mean = person["mean_probability"][emotion]
-        bar = _bar(emotion, person["share_sure"][emotion], share)
-        rows.append(
-            f'<tr><th scope="row">{_text(emotion)}</th><td class="number">{share:.0%}</td>'
-            f'<td class="number">{mean:.0%}</td><td class="bar">{bar}</td></tr>\n'
-        )
-    return f"{_SHARES}{''.join(rows)}</table>\n"
-
-
-def _bar(emotion: str, sure: float, share: float) -> str:
-    bar = ""
-    for name, part in (("sure", sure), ("unsure", share - sure)):
-        if part > 0:
-            style = f"width: {100 * part:.1f}%; background: {EMOTION_COLOURS[emotion]}"
-            bar += f'<span class="{name}" style="{style}"></span>'
-    return bar
+        mean, sure = person["mean_probability"][emotion], person["share_sure"][emotion]
+        rows += f'<tr><th scope="row">{_text(emotion)}</th><td class="number">{share:.0%}</td>'
+        rows += f'<td class="number">{mean:.0%}</td><td class="bar">'
+        for name, part in (("sure", sure), ("unsure", share - sure)):
+            if part > 0:
+                style = f"width: {100 * part:.1f}%; background: {EMOTION_COLOURS[emotion]}"
+                rows += f'<span class="{name}" style="{style}"></span>'
+        rows += "</td></tr>\n"
+    return f"{_SHARES}{rows}</table>\n"
 
 
 def _others(count: int, some_shown: bool) -> str:
@@ -146,17 +126,14 @@ def _others(count: int, some_shown: bool) -> str:
 
 
 def _figures(figures: Mapping[str, str]) -> str:
-    items = [
-        f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>" for name, value in figures.items()
-    ]
-    return "\n".join(['<dl class="figures">', *items, "</dl>\n"])
+    items = "".join(
+        f"<div><dt>{name}</dt><dd>{_text(value)}</dd></div>\n" for name, value in figures.items()
+    )
+    return f'<dl class="figures">\n{items}</dl>\n'
 
 
 def _text(text: str) -> str:
-    """Return text escaped for HTML; what does not print becomes visible.
-
-    File names may hold line breaks and terminal commands.
-    """
+    """Return text escaped for HTML; what does not print (file names hold it) becomes visible."""
     return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 

@@ -5,8 +5,9 @@ summary = summarise(table_path, predictor.emotions, spacing)
 """
 
 import csv
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,21 +23,21 @@ class Row(NamedTuple):
     """A row of the table, less its box; of a look without a face `person` is 0, the rest empty."""
 
     time: float  # seconds
-    person: int
-    probabilities: np.ndarray  # float64 [C]
-    emotion: str
-    confidence: float
-    valence: float
+    person: int = 0
+    probabilities: np.ndarray = np.empty(0)  # float64 [C]
+    emotion: str = ""
+    confidence: float = 0.0
+    valence: float = 0.0
 
 
 class Spacing(NamedTuple):
-    """When the looks of a recording were taken: evenly, but for gaps in its own timestamps."""
+    """When the looks of a recording were taken, in seconds."""
 
-    start: float  # seconds
+    start: float
     end: float
     looks: int
-    step: float  # seconds, the mean from look to look where there is no gap
-    longest: float  # seconds; what is longer from look to look is a gap
+    step: float  # the mean from look to look where there is no gap
+    longest: float  # what is longer from look to look is a gap in the recording's own timestamps
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -49,19 +50,16 @@ def read_rows(path: Path) -> Iterator[Row]:
                 numbers = np.array(probabilities, float), emotion, float(confidence), float(valence)
                 yield Row(float(moment), int(person), *numbers)
             else:
-                yield Row(float(moment), 0, np.empty(0), "", 0.0, 0.0)
+                yield Row(float(moment))
 
 
 def measure_spacing(path: Path, every: float, frame: float) -> Spacing:
-    """Return the spacing of the looks in the table at `path`, of at least one row.
+    """Return the spacing of the looks in a table of at least one row.
 
-    A gap is longer than one and a half median steps, and longer than looks at the first frame of
-    each period can be apart: a period and a frame. The mean step, not the median: of 24 frames a
-    second and looks every 0.05 s, four in five steps have one frame, and one has two.
-
-    Args:
-        every: seconds from look to look, as asked for.
-        frame: seconds from frame to frame, as the recording states it; it may be wrong.
+    They were to be `every` seconds apart; frames are `frame` seconds apart by what the recording
+    states. A gap is longer than one and a half median steps, and than a period and a frame. The
+    mean step, not the median: of 24 frames a second and looks every 0.05 s, four in five steps have
+    one frame, and one has two.
     """
     moments = (row.time for row in read_rows(path))
     start = last = next(moments)
@@ -88,39 +86,36 @@ def summarise(
 
     A share is of looks; a time is a number of looks by the step from look to look. What lies
     between two looks is not seen: changes and runs are those at this rate, and a gap ends a run.
-
-    Args:
-        emotions: names of the probabilities.
-        spacing: of the same table.
-        duration: seconds, where the recording states it: its last look may stand for less than the
-            others.
+    The last look may stand for less, where the recording states its `duration` in seconds.
     """
-    people: dict[int, _Tally] = {}
-    unsure = seen = looks_with_face = 0
-    last = -1  # look with a face
-    for look, row in _numbered(read_rows(path), spacing.longest):
-        if not row.person:
-            continue
-        if row.person not in people:
-            people[row.person] = _Tally(row)
-        people[row.person].add(look, row)
-        seen += 1
-        unsure += row.confidence < UNSURE
-        looks_with_face += look != last
-        last = look
+    people: defaultdict[int, _Tally] = defaultdict(_Tally)
+    look = without_face = 0
+    last = spacing.start
+    for row in read_rows(path):
+        if row.time != last:
+            look += 1 if row.time - last <= spacing.longest else 2  # a gap leaves a number out
+            last = row.time
+        if row.person:
+            people[row.person].add(look, row)
+        else:
+            without_face += 1
     length = spacing.end - spacing.start
     seconds = length + spacing.step
     if duration is not None:
         seconds = min(seconds, max(duration, length))
-    ranked = sorted(people.values(), key=lambda tally: (-tally.looks, tally.person))
+    ranked = sorted(people.items(), key=lambda item: (-item[1].looks, item[0]))
+    seen = sum(tally.looks for tally in people.values())
+    sure = sum(tally.sure.total() for tally in people.values())
     return {
         "start": spacing.start,
         "seconds": _rounded(seconds),
         "looks": spacing.looks,
         "step": _rounded(spacing.step),
-        "share_without_face": _rounded(1 - looks_with_face / spacing.looks),
-        "share_unsure": _rounded(unsure / seen) if seen else None,
-        "people": [tally.figures(emotions, spacing.step) for tally in ranked],
+        "share_without_face": _rounded(without_face / spacing.looks),
+        "share_unsure": _rounded(1 - sure / seen) if seen else None,
+        "people": [
+            {"person": person, **tally.figures(emotions, spacing.step)} for person, tally in ranked
+        ],
     }
 
 
@@ -148,75 +143,59 @@ def _described(person: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-def _numbered(rows: Iterable[Row], longest: float) -> Iterator[tuple[int, Row]]:
-    """Yield each row with its look's number; a gap, above `longest` seconds, leaves one out."""
-    look, last = 0, None
-    for row in rows:
-        if last is not None and row.time != last:
-            look += 1 if row.time - last <= longest else 2
-        last = row.time
-        yield look, row
+_Run = tuple[str, float, int]  # looks that follow each other: their emotion, start and number
 
 
-class _Run(NamedTuple):
-    """Looks that follow each other and show one emotion."""
-
-    emotion: str
-    start: float  # seconds
-    looks: int
-
-
+@dataclass
 class _Tally:
-    """Running figures of one person, whose first row is given."""
+    """Running figures of one person."""
 
-    def __init__(self, row: Row) -> None:
-        self.person, self.looks = row.person, 0
-        self._first, self._last, self._look = row.time, row.time, -2
-        # of the probabilities, the valence and the confidence
-        self._sums = np.zeros(len(row.probabilities) + 2)
-        self._named: Counter[str] = Counter()
-        self._sure: Counter[str] = Counter()
-        self._together = self._changes = 0
-        self._run = self._longest = _Run("", row.time, 0)
+    looks: int = 0
+    first: float = 0.0  # seconds
+    last: float = 0.0
+    look: int = -2  # the last one's number
+    together: int = 0  # looks that follow the one before
+    changes: int = 0
+    run: _Run = ("", 0.0, 0)
+    longest: _Run = ("", 0.0, 0)
+    named: Counter[str] = field(default_factory=Counter)
+    sure: Counter[str] = field(default_factory=Counter)
+    sums: np.ndarray | float = 0.0  # of the probabilities, the valence and the confidence
 
     def add(self, look: int, row: Row) -> None:
-        together, changed = look == self._look + 1, row.emotion != self._run.emotion
-        self._together += together
-        self._changes += together and changed
-        if together and not changed:
-            self._run = self._run._replace(looks=self._run.looks + 1)
-        else:
-            self._run = _Run(row.emotion, row.time, 1)
-        if self._run.looks > self._longest.looks:
-            self._longest = self._run
-        self._named[row.emotion] += 1
-        self._sure[row.emotion] += row.confidence >= UNSURE
-        self._sums += [*row.probabilities, row.valence, row.confidence]
+        emotion, start, looks = self.run
+        together = look == self.look + 1
+        self.together += together
+        self.changes += together and row.emotion != emotion
+        goes_on = together and row.emotion == emotion
+        self.run = (emotion, start, looks + 1) if goes_on else (row.emotion, row.time, 1)
+        self.longest = max(self.longest, self.run, key=lambda run: run[2])
+        self.named[row.emotion] += 1
+        self.sure[row.emotion] += row.confidence >= UNSURE
+        self.sums = self.sums + np.array([*row.probabilities, row.valence, row.confidence])
+        self.first = self.first if self.looks else row.time
         self.looks += 1
-        self._look, self._last = look, row.time
+        self.look, self.last = look, row.time
 
     def figures(self, emotions: Sequence[str], step: float) -> dict[str, Any]:
-        *probabilities, valence, confidence = self._sums / self.looks
-        watched = self._together * step / 60  # minutes between looks that follow each other
+        *probabilities, valence, confidence = np.asarray(self.sums) / self.looks
+        watched = self.together * step / 60  # minutes between looks that follow each other
         means = zip(emotions, probabilities, strict=True)
+        emotion, start, looks = self.longest
+        longest = {"emotion": emotion, "start": start, "seconds": _rounded(looks * step)}
         return {
-            "person": self.person,
-            "first": self._first,
-            "last": self._last,
+            "first": self.first,
+            "last": self.last,
             "looks": self.looks,
             "seconds": _rounded(self.looks * step),
-            "share": {name: _rounded(self._named[name] / self.looks) for name in emotions},
-            "share_sure": {name: _rounded(self._sure[name] / self.looks) for name in emotions},
+            "share": {name: _rounded(self.named[name] / self.looks) for name in emotions},
+            "share_sure": {name: _rounded(self.sure[name] / self.looks) for name in emotions},
             "mean_probability": {name: _rounded(mean) for name, mean in means},
-            "longest_run": {
-                "emotion": self._longest.emotion,
-                "start": self._longest.start,
-                "seconds": _rounded(self._longest.looks * step),
-            },
-            "changes_per_minute": _rounded(self._changes / watched) if watched else None,
+            "longest_run": longest,
+            "changes_per_minute": _rounded(self.changes / watched) if watched else None,
             "mean_valence": _rounded(valence),
             "mean_confidence": _rounded(confidence),
-            "share_unsure": _rounded(1 - self._sure.total() / self.looks),
+            "share_unsure": _rounded(1 - self.sure.total() / self.looks),
         }
 
 

@@ -1,6 +1,4 @@
-"""Times of looks: which frames are due, how a recording is played at its own speed, how a time is
-written.
-"""
+"""Times of looks, in seconds: which frames are due, a recording at its own speed, times as text."""
 
 import math
 import time
@@ -16,14 +14,17 @@ _SILENT_SECONDS = 1.0
 
 
 class Periods:
-    """Tell of each of increasing times, in seconds, whether it is the first in its period.
+    """Tell of each of increasing times whether it is the first in its period.
 
     Periods last `every` seconds and are counted from the first time; with 0 each time has its own.
+    n frames at a constant rate of at least one a period have floor((n - 1) / (rate * every)) + 1
+    such times; a period without a frame is left out.
     """
 
     def __init__(self, every: float) -> None:
         self._every, self._next = every, 0
         self._first: float | None = None
+        self.due = -math.inf  # when the next period begins
 
     def __call__(self, moment: float) -> bool:
         if self._every <= 0:
@@ -34,36 +35,24 @@ class Periods:
         if period < self._next:
             return False
         self._next = period + 1
+        self.due = self._first + self._next * self._every - 1e-6
         return True
 
 
 def increasing(positions: Iterable[float], step: float) -> Iterator[float]:
-    """Yield positions in seconds; one that does not increase becomes the last one plus `step`.
-
-    Some containers state no times.
-    """
+    """Yield positions; one that does not increase is replaced by the last one plus `step`."""
     last = -math.inf
     for position in positions:
         last = position if position > last else last + step
         yield last
 
 
-def sample(times: Iterable[float], every: float) -> Iterator[float]:
-    """Yield the first of increasing times in each period of `every` seconds; 0 gives all.
-
-    n frames at a constant rate give floor((n - 1) / (rate * every)) + 1 samples, as long as a
-    period is no shorter than a frame; a period without a frame is left out.
-    """
-    return filter(Periods(every), times)
-
-
 def paced(items: Iterable[tuple[float, T]], every: float = 0.0) -> Iterator[tuple[float, T]]:
     """Hold each (time, item) of a recording back until that much real time has passed.
 
     An item that is later than the step from its predecessor is left out: the next one is due
-    already. Where the items come too slowly for that to help, time starts anew from what there is;
-    and so it does after a step that is more than five seconds longer than `every`, since no one
-    would wait for a recording whose time jumps by hours.
+    already. Time starts anew where the items come too slowly for that to help, and after a step
+    that is five seconds longer than `every`: no one waits for a recording whose time jumps.
     """
     start = last = None
     resumed = time.monotonic()

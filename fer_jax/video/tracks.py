@@ -2,9 +2,7 @@
 
 tracker = Tracker(max_gap=3.0)
 for time, frame in video.frames(0.5):
-    boxes = detector(frame)
-    for person, box in zip(tracker.update(time, boxes), boxes):
-        print(time, person, box)
+    people = tracker.update(time, detector(frame))
 
 Only boxes are compared, never faces: nobody is recognised, and who comes back after `max_gap` gets
 a new number.
@@ -19,8 +17,7 @@ import numpy as np
 from fer_jax.faces import Face
 
 # How far a face may be from where it is expected, in face widths: at once, for each second unseen,
-# and at most. Heads that talk stay within half a width a second; at one look a second people who
-# walk make two.
+# and at most. Heads that talk stay within half a width a second; people who walk make two.
 _REACH, _REACH_PER_SECOND, _LONGEST_REACH = 0.75, 1.5, 2.5
 # a box that shrank or grew by more is another person's; Haar's boxes jitter by 1.3
 _SIZE_RATIO = 2.0
@@ -53,16 +50,14 @@ class Tracker:
     """Numbers people from 1 in the order of their first look; a number is never used twice.
 
     Boxes are assigned to the people of the last `max_gap` seconds so that the sum of squared
-    distances is least. A distance is the way from the expected centre in face widths, together with
-    the logarithm of the ratio of the sizes: the same whatever the resolution. Squares, because the
-    plain sum of distances along a line is the same for two people who moved on and for two who
-    changed places. The expected centre goes on at the person's velocity for a moment: of two heads
-    that pass each other, the hidden one comes out on the other side. A pair out of reach costs as
-    much as two left alone.
+    distances is least: the plain sum along a line is the same for two people who moved on and for
+    two who changed places. A distance is the way from the expected centre in face widths, together
+    with the logarithm of the ratio of the sizes. The expected centre goes on at the person's
+    velocity for a moment: of two heads that pass each other, the hidden one comes out on the other
+    side. A pair out of reach costs as much as two left alone.
     """
 
     def __init__(self, max_gap: float = 3.0) -> None:
-        """`max_gap`: seconds, at least 0, for which an unseen person is remembered."""
         if not max_gap >= 0:
             raise ValueError(f"max_gap must be at least 0 seconds, got {max_gap}")
         self._max_gap = max_gap
@@ -73,22 +68,21 @@ class Tracker:
     def update(self, time: float, boxes: Sequence[Face]) -> list[int]:
         """Return the person's number of each of `boxes`, seen at `time` seconds.
 
-        Call it for looks without a face too, or leave them out: only times count. A clock that is
-        put back counts as no time passed.
+        Looks without a face may be left out. A clock that is put back counts as no time passed.
         """
         self._age(time)
         centres = np.array([box.centre for box in boxes], float).reshape(-1, 2)
         sizes = np.array([math.sqrt(max(box.w * box.h, 1)) for box in boxes])
-        seen = {box: self._tracks[track] for track, box in self._pairs(centres, sizes)}
-        for box, track in seen.items():
-            track.see(centres[box], sizes[box])
-        for box in range(len(boxes)):
-            if box not in seen:
-                seen[box] = self._enter(centres[box], sizes[box])
-        return [seen[box].number for box in range(len(boxes))]
+        known = {box: self._tracks[track] for track, box in self._pairs(centres, sizes)}
+        numbers = []
+        for box, (centre, size) in enumerate(zip(centres, sizes, strict=True)):
+            track = known.get(box) or self._enter(centre, size)
+            track.see(centre, size)
+            numbers.append(track.number)
+        return numbers
 
     def _age(self, time: float) -> None:
-        """Let time pass, and forget who was not seen for too long: so memory is bounded."""
+        """Let time pass, and forget who was not seen for too long."""
         passed = 0.0 if self._time is None else max(0.0, time - self._time)
         self._time = time
         for track in self._tracks:

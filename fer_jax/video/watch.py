@@ -21,27 +21,23 @@ UNCERTAIN = "uncertain"
 
 
 class Predictor(Protocol):
-    """A function of faces that knows the names of what it tells apart."""
+    """Probabilities, float32 [N, C], of faces, uint8 [N, 48, 48].
+
+    Or [N, 2, C]: of each face as it is and as it is hacked. `emotions` are the C names.
+    """
 
     @property
-    def emotions(self) -> Sequence[str]:
-        """Names, C of them, in the order of the probabilities."""
-        ...
+    def emotions(self) -> Sequence[str]: ...
 
-    def __call__(self, faces: np.ndarray, /) -> np.ndarray:
-        """Return probabilities, float32 [N, C], of faces, uint8 [N, 48, 48].
-
-        Or [N, 2, C]: of each face as it is and as it is hacked.
-        """
-        ...
+    def __call__(self, faces: np.ndarray, /) -> np.ndarray: ...
 
 
 class Prediction(NamedTuple):
     """What one face shows."""
 
     emotion: str  # one of the predictor's, or `UNCERTAIN`
-    probability: float  # the largest of `probabilities`, in [0, 1]
-    probabilities: np.ndarray  # float32 [C], in the order of the predictor's emotions
+    probability: float  # the largest of `probabilities`
+    probabilities: np.ndarray  # float32 [C]
     box: faces.Face
     person: int = 1  # the same number for the same person, look after look
     hacked: "Prediction | None" = None  # what the same face shows when it is hacked, if it is
@@ -76,17 +72,14 @@ class Smoother:
         if self._seconds <= 0:
             return probabilities
         self._last = {k: v for k, v in self._last.items() if moment - v[0] <= 2 * self._seconds}
-        pairs = zip(people, probabilities, strict=True)
-        averages = {person: self._average(moment, person, new) for person, new in pairs}
-        self._last |= {person: (moment, average) for person, average in averages.items()}
-        return np.array(list(averages.values())).reshape(probabilities.shape)
-
-    def _average(self, moment: float, person: int, new: np.ndarray) -> np.ndarray:
-        if person not in self._last:
-            return new
-        then, old = self._last[person]
-        keep = math.exp(-(moment - then) / self._seconds)
-        return keep * old + (1 - keep) * new
+        averages = np.array(probabilities)
+        for row, person in enumerate(people):
+            if person in self._last:
+                then, old = self._last[person]
+                keep = math.exp(-(moment - then) / self._seconds)
+                averages[row] = keep * old + (1 - keep) * averages[row]
+            self._last[person] = moment, averages[row]
+        return averages
 
 
 def watch(
@@ -109,10 +102,9 @@ def watch(
             it every look is taken, and the outcome does not depend on the machine's speed.
         each_frame: yield an event per frame; the first of each period is `due`.
         smooth: the time constant of `Smoother`, in seconds.
-        min_confidence: an emotion of a lower probability, in [0, 1], is called `UNCERTAIN`.
+        min_confidence: an emotion of a lower probability is called `UNCERTAIN`.
         max_seconds: stop so many seconds after the first look.
-        idle: called in this thread while a live source gives nothing; False ends the stream. A
-            window wants to be served.
+        idle: as for `Video.frames`.
     """
     period = 0.0 if each_frame else every
     looks = video.frames(period, idle)
@@ -130,29 +122,21 @@ def watch(
         if boxes:
             crops = np.stack([faces.crop(frame, box) for box in boxes])
             averages = smoother(moment, people, np.asarray(predictor(crops)))
-            seen = [
-                _prediction(predictor.emotions, box, average, person, min_confidence)
-                for box, average, person in zip(boxes, averages, people, strict=True)
-            ]
+            for box, person, average in zip(boxes, people, averages, strict=True):
+                one = None
+                for each in np.atleast_2d(average)[::-1]:  # as hacked, if it is; then as it is
+                    name, probability = _likeliest(predictor.emotions, each, min_confidence)
+                    one = Prediction(name, probability, each, box, person, hacked=one)
+                seen.append(one)
         yield Event(video.clock_time(moment), tuple(seen), frame, due(moment), moment)
 
 
-def _prediction(
-    emotions: Sequence[str],
-    box: faces.Face,
-    probabilities: np.ndarray,
-    person: int,
-    min_confidence: float,
-) -> Prediction:
-    if probabilities.ndim == 2:
-        clean, hacked = (
-            _prediction(emotions, box, each, person, min_confidence) for each in probabilities
-        )
-        return clean._replace(hacked=hacked)
+def _likeliest(
+    emotions: Sequence[str], probabilities: np.ndarray, least: float
+) -> tuple[str, float]:
     best = int(probabilities.argmax())
     probability = float(probabilities[best])
-    emotion = emotions[best] if probability >= min_confidence else UNCERTAIN
-    return Prediction(emotion, probability, probabilities, box, person)
+    return emotions[best] if probability >= least else UNCERTAIN, probability
 
 
 def described(event: Event, *, live: bool, numbered: bool = False) -> str:
@@ -160,10 +144,9 @@ def described(event: Event, *, live: bool, numbered: bool = False) -> str:
     stamp = times.time_of_day(event.time, live=live) + "s : "
     if not event.predictions:
         return stamp + "no face"
-    numbered = numbered or len(event.predictions) > 1
     lines = []
     for one in sorted(event.predictions, key=lambda one: one.person):
-        number = f"person {one.person} : " if numbered else ""
+        number = f"person {one.person} : " if numbered or len(event.predictions) > 1 else ""
         hacked = f"  hacked : {named(one.hacked)}" if one.hacked else ""
         lines.append(f"{stamp}{number}{named(one)}{hacked}")
     return "\n".join(lines)
@@ -171,6 +154,6 @@ def described(event: Event, *, live: bool, numbered: bool = False) -> str:
 
 def named(prediction: Prediction, separator: str = " , ") -> str:
     """Return a prediction's emotion and probability: `Happy , 73%`, or `uncertain , 31%`."""
-    uncertain = prediction.emotion == UNCERTAIN
-    name = UNCERTAIN if uncertain else prediction.emotion.capitalize()
+    name = prediction.emotion
+    name = name if name == UNCERTAIN else name.capitalize()
     return f"{name}{separator}{prediction.probability:.0%}"

@@ -98,7 +98,7 @@ def test_frames_that_do_not_fit_the_period_are_no_gaps(recorded, rate, every):
     others.
     """
     frames = 60 * max(1, round(rate * every))
-    moments = list(times.sample((k / rate for k in range(frames)), every))
+    moments = list(filter(times.Periods(every), (k / rate for k in range(frames))))
     path, _ = recorded([[(LEFT, SAD)]] * len(moments), moments)
     summary = summary_of(path, every, frame=1 / rate)
     (person,) = summary["people"]
