@@ -3,7 +3,7 @@
     python benchmarks/stream.py                            all four; 12 minutes
     python benchmarks/stream.py latency --detector yunet
 
-speed    decode, detect, crop, predict and draw each frame of a 1280x720 recording, one by one
+speed    decode, detect, crop, predict and draw each frame of a 1280x720 recording
 latency  from the moment a frame leaves a local MJPEG server, 30 a second, to its printed line
 memory   the script's peak over a video of --minutes against that of its first minute, with --fast
 faults   the script on a server that drops, stalls, corrupts and refuses, for --seconds
@@ -33,7 +33,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from tqdm import tqdm
 
 from fer_jax import cli, faces, labels
 from fer_jax.video import overlay, watch
@@ -58,24 +57,19 @@ MESSAGE = re.compile(r"http://\S+: (dropped, .*|back after .* s)")
 
 
 def main() -> int:
-    arguments = parse_arguments()
     parts = {"speed": speed, "latency": latency, "memory": memory, "faults": faults}
-    chosen = parts if arguments.part == "all" else [arguments.part]
-    with tempfile.TemporaryDirectory() as folder:
-        return max(parts[part](arguments, Path(folder)) for part in chosen)
-
-
-def parse_arguments() -> argparse.Namespace:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
-    parts = ("speed", "latency", "memory", "faults", "all")
-    parser.add_argument("part", nargs="?", choices=parts, default="all")
+    parser.add_argument("part", nargs="?", choices=parts, help="default: all")
     faces.add_detector(parser)
     parser.add_argument("--frames", type=int, default=300, help="of speed and latency")
     parser.add_argument("--minutes", type=float, default=30, help="of the long video (default: 30)")
     parser.add_argument("--seconds", type=float, default=600, help="of faults (default: 600)")
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    chosen = [parts[arguments.part]] if arguments.part else parts.values()
+    with tempfile.TemporaryDirectory() as folder:
+        return max(part(arguments, Path(folder)) for part in chosen)
 
 
 def load(arguments: argparse.Namespace) -> tuple[watch.Predictor, faces.Detector]:
@@ -109,49 +103,30 @@ def number_of(frame: np.ndarray) -> int:
 def write_video(path: Path, shown: list[np.ndarray], frames: int) -> None:
     """Write a recording that shows pictures again and again."""
     with VideoFile(path, RATE) as video:
-        for index in tqdm(range(frames), "writing", disable=None, leave=False):
+        for index in range(frames):
             video.write(index / RATE, shown[index % len(shown)])
 
 
 def speed(arguments: argparse.Namespace, folder: Path) -> int:
-    """Print frames per second and each stage's milliseconds; return 1 if they are below 30."""
-    path, count = folder / "speed.mp4", arguments.frames + WARM_UP
-    write_video(path, pictures((1280, 720), 60), count)
+    """Print frames per second; return 1 if they are below 30."""
+    path = folder / "speed.mp4"
+    write_video(path, pictures((1280, 720), 60), arguments.frames + WARM_UP)
     predictor, detector = load(arguments)
-    moments: list[float] = []  # six for each frame
-    detected = 0
-
-    def lap() -> None:
-        moments.append(time.perf_counter())
-
+    seen = 0
     with Video(path) as video:
-        frames = video.frames()
-        for index in range(count):
+        looks = watch.watch(video, predictor, detector, every=0, real_time=False)
+        for index, event in enumerate(looks, 1):
+            overlay.draw(event.frame, event.predictions, predictor.emotions, status="00:00:00")
+            seen += bool(event.predictions)
             if index == WARM_UP:
-                burnt = time.process_time()
-            lap()
-            _, frame = next(frames)
-            lap()
-            boxes = detector(frame)
-            lap()
-            crops = [faces.crop(frame, box) for box in boxes]
-            lap()
-            rows = predictor(np.stack(crops)) if crops else []
-            lap()
-            pairs = zip(rows, boxes, strict=True)
-            seen = [watch.Prediction("happy", float(p.max()), p, box) for p, box in pairs]
-            overlay.draw(frame, seen, predictor.emotions, status="00:00:00")
-            lap()
-            detected += bool(boxes)
+                began, burnt = time.perf_counter(), time.process_time()
+    rate = arguments.frames / (time.perf_counter() - began)
     # on a busy machine the only figure to compare
     cpu = 1000 * (time.process_time() - burnt) / arguments.frames
-    counted = np.reshape(moments, (count, 6))[WARM_UP:]
-    rate = arguments.frames / (counted[-1, -1] - counted[0, 0])
-    means = 1000 * np.diff(counted).mean(axis=0)
-    spent = "decode {:.1f}, detect {:.1f}, crop {:.1f}, predict {:.1f}, draw {:.1f}".format(*means)
-    share = f"a face in {detected / count:.0%}"
-    print(f"speed: {rate:.0f} frames/s at 1280x720 with {detector.name} ({share})")
-    print(f"speed: ms a frame: {spent}; CPU time of all cores {cpu:.1f}")
+    print(
+        f"speed: {rate:.0f} frames/s at 1280x720 with {detector.name}, a face in {seen / index:.0%}"
+    )
+    print(f"speed: {cpu:.1f} ms of CPU time of all cores a frame")
     return int(rate < LEAST_RATE)
 
 
@@ -229,8 +204,7 @@ def latency(arguments: argparse.Namespace, folder: Path) -> int:
                 break
         rate = arguments.frames / (time.monotonic() - began)
     median, high = 1000 * np.percentile(late[WARM_UP:], [50, 95])
-    figures = f"median {median:.0f} ms, 95th percentile {high:.0f} ms"
-    print(f"latency: {figures} at {rate:.0f} lines/s of {RATE} frames/s")
+    print(f"latency: median {median:.0f} ms, 95th percentile {high:.0f} ms at {rate:.0f} lines/s")
     return int(high > MOST_LATENCY)
 
 
@@ -251,8 +225,7 @@ def memory(arguments: argparse.Namespace, folder: Path) -> int:
     if process.returncode != 0:
         raise SystemExit(f"the script failed with {process.returncode}")
     growth = peak / first_minute - 1
-    whole = f"of all {arguments.minutes:g} {peak:.0f}: {growth:+.1%}"
-    print(f"memory: peak of minute 1 {first_minute:.0f} MiB, {whole}")
+    print(f"memory: peak of minute 1 {first_minute:.0f} MiB, of all {peak:.0f}: {growth:+.1%}")
     return int(growth > MOST_GROWTH)
 
 
@@ -275,14 +248,12 @@ def faults(arguments: argparse.Namespace, folder: Path) -> int:
         server.serving(),
         (folder / "out.txt").open("w") as out,
         (folder / "err.txt").open("w") as err,
-        tqdm(total=round(arguments.seconds), unit="s", disable=None) as bar,
     ):
         process = start(arguments, folder, server.url, *words, stdout=out, stderr=err)
         deadline = time.monotonic() + 1.2 * arguments.seconds + 60
         while process.poll() is None and time.monotonic() < deadline:
             usages.append(usage(process.pid))
             time.sleep(1)
-            bar.update()
         process.kill()  # if it is stuck
         process.wait()
     return judge(process.returncode, usages, injected, folder)
@@ -299,18 +270,16 @@ def judge(returncode: int, usages: list[Usage], injected: dict[str, int], folder
     bad = [line for line in lines if not LINE.fullmatch(line)]
     strange = [line for line in messages if not MESSAGE.fullmatch(line)]
     third = len(usages) // 3
-    memory, descriptors, threads = np.max(usages[third : 2 * third + 1], axis=0)
+    before = np.max(usages[third : 2 * third + 1], axis=0)
     after = np.max(usages[-third - 1 :], axis=0)
-    growth = after[0] / memory - 1
+    growth = after[0] / before[0] - 1
     looks = sum(" : " in line for line in lines)
     returns = sum("back after" in line for line in messages)
-    held = f"{descriptors:.0f} descriptors and {threads:.0f} threads"
-    print(
-        f"faults: {dict(injected)}; exit code {returncode}, {looks} looks, {returns} reconnections"
-    )
+    print(f"faults: {dict(injected)}; exit code {returncode}, {looks} looks, {returns} returns")
     print(f"faults: {len(bad)} malformed lines, {len(strange)} strange messages {strange[:3]}")
-    print(f"faults: memory {growth:+.1%}; at most {held}, then {after[1]:.0f} and {after[2]:.0f}")
-    leaks = growth > MOST_GROWTH or max(after[1] - descriptors, after[2] - threads) > SPARE
+    held = "{:.0f} descriptors and {:.0f} threads, then {:.0f} and {:.0f}"
+    print(f"faults: memory {growth:+.1%}; at most", held.format(*before[1:], *after[1:]))
+    leaks = growth > MOST_GROWTH or (after - before)[1:].max() > SPARE
     return int(returncode != 0 or bool(bad) or bool(strange) or leaks or looks == 0)
 
 

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_jax import cli, faces, files
+from fer_jax import cli, faces
 
 EPILOG = """\
 example:
@@ -24,11 +24,9 @@ code is 2.
 
 def main() -> int:
     arguments = parse_arguments()
-    files.require_folder(arguments.out)
-    detector = faces.detector(arguments.detector, arguments.detector_model)
-    from fer_jax.video.report import analyse_all
+    from fer_jax.video import report
 
-    return analyse_all(arguments.files, arguments.out, detector, arguments.every, arguments.model)
+    return report.analyse_all(arguments)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -21,9 +21,8 @@ every frame; lines and rows keep to --every. Ctrl-C, q or Escape in the window, 
 of the stream ends; all files are whole then.
 
 With --hack each face is predicted twice: as it is, and with one fixed perturbation of at most --eps
-added to its 48x48 pixels. It is fitted at the start, for some seconds, to the training images in
-the folder data, else to the faces that come with the code. Who sees the stream would not see it;
-the network is to see the emotion that was asked for.
+added to its 48x48 pixels, which makes the network see EMOTION. It is fitted at the start, for some
+seconds, to the training images in the folder data, else to the faces that come with the code.
 
 The percentage is the model's probability, calibrated on FER-2013's photographs, for the expression
 that people would name; it does not tell what a person feels. In the European Union inferring

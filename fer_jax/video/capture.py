@@ -18,8 +18,7 @@ from fer_jax.faces import pictures
 from fer_jax.video import opening, times
 from fer_jax.video.opening import NETWORK_SECONDS, Source
 
-# Called about ten times a second while a live source gives nothing; False ends the stream.
-Idle = Callable[[], bool]
+Idle = Callable[[], bool]  # called now and then while nothing comes live; False ends the stream
 Look = tuple[float, faces.Frame]  # the moment in seconds; BGR uint8 [H, W, 3]
 
 # Each failed grab in a recording is a packet that does not decode: a minute's worth is its end.
@@ -35,14 +34,9 @@ _NO_RATE = 1000.0
 class Video:
     """An open camera, recording or network stream: a context manager.
 
-    A live source is read by a thread of its own from the moment it opens, so nothing ever waits in
-    a buffer; one frame is kept, the newest. A recording is read by whoever asks for its frames.
-
-    Attributes:
-        name: the source as the user knows it, without a password.
-        live: times are clock times (a camera, a stream without end), not positions in a recording.
-        rate: frames per second, as far as the source states it.
-        duration: seconds, for a recording that states it; else None.
+    A live source, a camera or a stream without end, is read by a thread of its own from the moment
+    it opens, so nothing waits in a buffer; one frame is kept, the newest. `name` is the source
+    without a password, `rate` frames per second, `duration` seconds, where a recording states them.
     """
 
     def __init__(self, source: Source) -> None:
@@ -88,13 +82,12 @@ class Video:
 
         Seconds since the epoch by the clock of now for a live source; of a recording its position.
         """
-        return moment if self._newest is None else moment + self._newest.clock_ahead()
+        if self._newest is None:
+            return moment
+        return moment + time.time() - time.monotonic() - self._newest.epoch
 
     def close(self) -> None:
-        if self._newest is not None:
-            self._newest.close()
-        else:
-            self._capture.release()
+        (self._newest or self._capture).release()
 
     def __enter__(self) -> Self:
         return self
@@ -165,7 +158,7 @@ class _Newest:
 
     def __init__(self, name: str, capture: Any, reopen: Callable[[], Any] | None) -> None:
         self._name, self._capture, self._reopen = name, capture, reopen
-        self._epoch = time.time() - time.monotonic()
+        self.epoch = time.time() - time.monotonic()  # of the moments
         self._changed = threading.Condition()
         self._slot: Look | None = None
         self._due = -math.inf  # frames before this time are not wanted, so not even decoded
@@ -181,11 +174,7 @@ class _Newest:
             self._due = periods.due
             yield taken
 
-    def clock_ahead(self) -> float:
-        """Return by how many seconds the clock is ahead of the moments by now."""
-        return time.time() - time.monotonic() - self._epoch
-
-    def close(self) -> None:
+    def release(self) -> None:
         self._stop.set()
         # it may be waiting for a silent network; it dies with the process
         self._thread.join(2 * NETWORK_SECONDS)
@@ -208,7 +197,7 @@ class _Newest:
     def _run(self) -> None:
         try:
             while not self._stop.is_set() and self._grab():
-                moment = self._epoch + time.monotonic()
+                moment = self.epoch + time.monotonic()
                 if moment < self._due or (frame := opening.retrieve(self._capture)) is None:
                     continue
                 with self._changed:

@@ -1,7 +1,5 @@
 """Turn a recording into a report: a table of every face, pictures of people, a summary, a page.
 
-exit_code = analyse_all([Path("interview.mp4")], Path("reports"), faces.detector())
-
 The table is written row by row, and the rest is made from it row by row: memory grows with the
 number of people, by a few kilobytes each, not with the length of the recording.
 """
@@ -11,7 +9,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,8 +33,6 @@ _MIN_LOOKS = 3  # a face seen in fewer is mostly a false alarm: in the table, bu
 _ENDS = ("_faces.csv", "_summary.json", "_summary.txt", ".html")
 _BINS = 1200  # of a timeline: more than its pixels would only cost time and memory
 
-Advance = Callable[[float], object]  # called with the seconds of video that each look brings
-
 
 class Reader(NamedTuple):
     """What reads a recording."""
@@ -46,52 +43,41 @@ class Reader(NamedTuple):
     about: str  # for the page: which network it is and how accurate, in a sentence or two
 
 
-def analyse_all(
-    paths: Sequence[Path],
-    folder: Path,
-    detector: faces.Detector,
-    every: float = 1.0,
-    model: str | None = None,
-) -> int:
-    """Write a report of each recording to `folder`; return the exit code.
+def analyse_all(options: Namespace) -> int:
+    """Write a report of each recording, by the options of analyse_video.py; return the exit code.
 
     Summaries go to the standard output; failures, which do not stop the rest, in the end to the
-    error output. `model` None is the file that comes with the code.
+    error output.
     """
-    predictor = predict.Predictor(model)
+    paths, folder = options.files, options.out
+    files.require_folder(folder)
+    detector = faces.detector(options.detector, options.detector_model)
+    predictor = predict.Predictor(options.model)
     unknown = set(predictor.emotions) - set(FERPLUS_EMOTIONS)
     if unknown:
         raise InputError(f"the network must name emotions, it names {', '.join(sorted(unknown))}")
-    reader = Reader(predictor, detector, every, describe_model(predictor.model.metadata))
-    lengths = [_length(path) for path in paths]
+    about = describe_model(predictor.model.metadata)
+    reader = Reader(predictor, detector, options.every, about)
     failures = []
-    hidden = not sys.stderr.isatty()
-    with tqdm(total=sum(lengths) or None, unit="s", unit_scale=True, disable=hidden) as bar:
-        for number, (path, name) in enumerate(zip(paths, names(paths, folder), strict=True), 1):
-            bar.set_description(f"{number}/{len(paths)} {printable(name)}")
-            try:
-                summary = analyse(path, folder, name, reader, bar.update)
-            except InputError as error:
-                failures.append(str(error))
-            except OSError as error:
-                failures.append(f"{error.filename or path}: {error.strerror or error}")
-            except (ValueError, pictures.opencv().error) as error:
-                # of a file that OpenCV opens but cannot digest
-                failures.append(f"{path}: cannot be analysed: {' '.join(str(error).split())[:200]}")
-            else:
-                page = printable(str(folder / name))
-                tqdm.write(f"{printable(str(path))}: {describe(summary)}  {page}.html")
-            # a file without a stated length, or one that failed half-way
-            bar.n = sum(lengths[:number])
-            bar.refresh()
+    for path, name in zip(paths, names(paths, folder), strict=True):
+        try:
+            summary = analyse(path, folder, name, reader)
+        except InputError as error:
+            failures.append(str(error))
+        except OSError as error:
+            failures.append(f"{error.filename or path}: {error.strerror or error}")
+        except (ValueError, pictures.opencv().error) as error:
+            # of a file that OpenCV opens but cannot digest
+            failures.append(f"{path}: cannot be analysed: {' '.join(str(error).split())[:200]}")
+        else:
+            page = printable(str(folder / name))
+            print(f"{printable(str(path))}: {describe(summary)}  {page}.html")
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return 2 if failures else 0
 
 
-def analyse(
-    source: Path, folder: Path, name: str, reader: Reader, advance: Advance = lambda seconds: None
-) -> dict[str, Any]:
+def analyse(source: Path, folder: Path, name: str, reader: Reader) -> dict[str, Any]:
     """Read a recording once, write its report to `folder` and return the summary.
 
     It writes NAME_faces.csv (`record.Table`), NAME_personN.png, NAME_summary.json, NAME_summary.txt
@@ -106,7 +92,7 @@ def analyse(
         table = work / f"{name}_faces.csv"
         with Video(source) as video:
             looks = watch(video, reader.predictor, reader.detector, reader.every, real_time=False)
-            turns = record(looks, emotions, table, advance)
+            turns = record(looks, emotions, table, video.duration)
             duration, frame = video.duration, 1 / video.rate
         if next(read_rows(table), None) is None:
             raise InputError(f"{source}: must be a video, but not one of its frames can be decoded")
@@ -123,17 +109,17 @@ def analyse(
 
 
 def record(
-    looks: Iterable[Event],
-    emotions: Sequence[str],
-    path: Path,
-    advance: Advance = lambda seconds: None,
+    looks: Iterable[Event], emotions: Sequence[str], path: Path, seconds: float | None = None
 ) -> dict[int, Turns]:
-    """Write a row for each face of each look to `path`; return the turns of those most seen."""
-    gallery, last = Gallery(), 0.0
-    with Table(path, emotions, valence=True) as table:
+    """Write a row for each face of each look to `path`; return the turns of those most seen.
+
+    On a terminal a bar shows how much of the recording's `seconds` has been read.
+    """
+    gallery, name = Gallery(), printable(path.stem)
+    bar = tqdm(desc=name, total=seconds, unit="s", unit_scale=True, leave=False, disable=None)
+    with bar, Table(path, emotions, valence=True) as table:
         for event in looks:
-            advance(event.time - last)
-            last = event.time
+            bar.update(event.time - bar.n)
             table.write(event)
             gallery.see(event)
     return gallery.turns()
@@ -168,15 +154,6 @@ def describe_model(metadata: Mapping[str, Any]) -> str:
         return f"{stated}. Its file states no measured accuracy: treat its output as unproven."
     held_out = "the FER-2013 faces held out of its training"
     return f"{stated}. It names {accuracy:.1%} of {held_out} as their annotators did."
-
-
-def _length(path: Path) -> float:
-    """Return the seconds of a video; 0 where the file does not say, or cannot be read."""
-    try:
-        with Video(path) as video:
-            return video.duration or 0.0
-    except InputError:
-        return 0.0
 
 
 def _is_of(folder: Path, name: str, video: Path) -> bool:

@@ -104,7 +104,7 @@ def watch(
         smooth: the time constant of `Smoother`, in seconds.
         min_confidence: an emotion of a lower probability is called `UNCERTAIN`.
         max_seconds: stop so many seconds after the first look.
-        idle: as for `Video.frames`.
+        idle: called ten times a second while a live source gives nothing; False ends the stream.
     """
     period = 0.0 if each_frame else every
     looks = video.frames(period, idle)

@@ -77,11 +77,12 @@ def test_memory_does_not_grow_with_the_length(tmp_path):
     assert peaks[1] < 1.2 * peaks[0]
 
 
-def test_report_of_a_video(scene, video, tmp_path):
+def test_report_of_a_video(scene, video, monkeypatch, tmp_path):
     out = tmp_path / "out"
-    seconds = []
+    shown = []
+    monkeypatch.setattr(report.tqdm, "update", lambda bar, seconds: shown.append(seconds))
     reader = scene([[(LEFT, HAPPY), (RIGHT, SAD)]] * 3 + [[(LEFT, SAD)]]).reader()
-    figures = report.analyse(video, out, "talk", reader, seconds.append)
+    figures = report.analyse(video, out, "talk", reader)
     names = [
         "talk.html",
         "talk_faces.csv",
@@ -91,7 +92,8 @@ def test_report_of_a_video(scene, video, tmp_path):
         "talk_summary.txt",
     ]
     assert sorted(path.name for path in out.iterdir()) == names
-    assert sum(seconds) == pytest.approx(3, abs=0.01)  # the last look's time
+    # a bar that is hidden stays at nought
+    assert shown == pytest.approx([0, 1, 2, 3], abs=0.01)
     assert json.loads((out / "talk_summary.json").read_text()) == figures
     assert figures["video"] == str(video) and figures["looks"] == 4
     assert len(pd.read_csv(out / "talk_faces.csv")) == 7
