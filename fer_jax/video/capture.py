@@ -47,7 +47,7 @@ class Video:
         self._source, self._remote = source, opening.is_url(source)
         self._capture = opening.open_capture(source)
         tries = 1 if camera or self._remote else _BROKEN_FRAMES
-        if not any(self._capture.grab() for _ in range(tries)):  # more of a proof than isOpened()
+        if not _next_frame(self._capture, tries, math.inf):  # more of a proof than isOpened()
             self._refuse(opening.why_no_frame(source))
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
@@ -140,14 +140,9 @@ class Video:
         raise InputError(f"{self.name}: {lost}")
 
     def _grab(self) -> bool:
-        """Go to the next frame that decodes; False at the recording's end, or its server's."""
-        began = time.monotonic()
-        for _ in range(_BROKEN_FRAMES):
-            if self._capture.grab():
-                return True
-            if self._remote and time.monotonic() - began > NETWORK_SECONDS:
-                break
-        return False
+        """Go to the next frame; False at the recording's end, or its server's."""
+        patience = NETWORK_SECONDS if self._remote else math.inf
+        return _next_frame(self._capture, _BROKEN_FRAMES, patience)
 
 
 class _Newest:
@@ -211,12 +206,8 @@ class _Newest:
 
     def _grab(self) -> bool:
         """Go to the next frame; False, and a message, once the source is gone for good."""
-        began = time.monotonic()
-        for _ in range(_HICCUPS):
-            if self._capture.grab():
-                return True
-            if self._stop.is_set() or time.monotonic() - began > _HICCUP_SECONDS:
-                break
+        if _next_frame(self._capture, _HICCUPS, _HICCUP_SECONDS):
+            return True
         if self._reopen is not None:
             capture = opening.reconnect(self._name, self._capture, self._reopen, self._stop)
             self._capture = capture or self._capture
@@ -224,3 +215,14 @@ class _Newest:
         if not self._stop.is_set():
             opening.say(self._name, "gives no more frames: unplugged?")
         return False
+
+
+def _next_frame(capture: Any, tries: int, seconds: float) -> bool:
+    """Go to the next frame that decodes; False if there is none in so many tries or seconds."""
+    began = time.monotonic()
+    for _ in range(tries):
+        if capture.grab():
+            return True
+        if time.monotonic() - began > seconds:
+            break
+    return False

@@ -106,15 +106,14 @@ def _show(video: Video, predictor: Predictor, detector: faces.Detector, options:
             if event.due:
                 lines = described(event, live=live, numbered=numbered)
                 print(f"Preprocessing ...\n{lines}\n", flush=True)
-            if table and event.due:
-                table.write(event)
+                if table:
+                    table.write(event)
             if not (window or saved):
                 continue
             status = time_of_day(event.time, live=live)
             status += f"  {window.rate():.0f} frames/s" if window else ""
-            drawn = overlay.draw(
-                event.frame, event.predictions, emotions, numbered=numbered, status=status
-            )
+            shown = event.frame, event.predictions, emotions
+            drawn = overlay.draw(*shown, numbered=numbered, status=status)
             if saved:
                 saved.write(event.moment, drawn)
             if window and not window.show(drawn):

@@ -20,14 +20,14 @@ UNSURE = 0.5
 
 
 class Row(NamedTuple):
-    """A row of the table, less its box; of a look without a face `person` is 0, the rest empty."""
+    """A row of the table, less its box; of a look without a face all but the time are noughts."""
 
     time: float  # seconds
-    person: int = 0
-    probabilities: np.ndarray = np.empty(0)  # float64 [C]
-    emotion: str = ""
-    confidence: float = 0.0
-    valence: float = 0.0
+    person: int
+    probabilities: np.ndarray  # float64 [C]
+    emotion: str
+    confidence: float
+    valence: float
 
 
 class Spacing(NamedTuple):
@@ -45,12 +45,10 @@ def read_rows(path: Path) -> Iterator[Row]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.reader(file)
         next(reader)
-        for moment, person, _, _, _, _, *probabilities, emotion, confidence, valence in reader:
-            if person:
-                numbers = np.array(probabilities, float), emotion, float(confidence), float(valence)
-                yield Row(float(moment), int(person), *numbers)
-            else:
-                yield Row(float(moment))
+        for moment, person, _, _, _, _, *cells, emotion, confidence, valence in reader:
+            probabilities = np.array([cell or 0 for cell in cells], float)
+            last = emotion, float(confidence or 0), float(valence or 0)
+            yield Row(float(moment), int(person or 0), probabilities, *last)
 
 
 def measure_spacing(path: Path, every: float, frame: float) -> Spacing:
