@@ -27,10 +27,10 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +41,6 @@ from fer_jax.video.record import VideoFile
 
 ROOT = Path(__file__).resolve().parents[1]
 CLIP = ROOT / "results" / "preprocessing_test" / "input_video.mp4"
-SCRIPT = ROOT / "scripts" / "predict_live_stream.py"
 RATE = 30  # frames per second of the synthetic sources
 WARM_UP = 20  # looks that are not counted
 # frames per second, milliseconds, and a share of memory
@@ -135,7 +134,7 @@ Fault = Callable[[Any, bytes], bytes | None]
 
 
 class Mjpeg(ThreadingHTTPServer):
-    """A server of an endless MJPEG stream at `RATE`, on a free local port."""
+    """A context in which an endless MJPEG stream is served at `RATE`, on a free local port."""
 
     daemon_threads = True
 
@@ -148,19 +147,15 @@ class Mjpeg(ThreadingHTTPServer):
         self.closing = threading.Event()
         super().__init__(("127.0.0.1", 0), Connection)
         self.url = f"http://127.0.0.1:{self.server_port}/video.mjpg"
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is no error here."""
 
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[Self]:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-        try:
-            yield self
-        finally:
-            self.closing.set()
-            self.shutdown()
-            self.server_close()
+    def server_close(self) -> None:
+        self.closing.set()
+        self.shutdown()
+        super().server_close()
 
 
 class Connection(BaseHTTPRequestHandler):
@@ -192,8 +187,8 @@ def latency(arguments: argparse.Namespace, folder: Path) -> int:
     """Print the milliseconds from sending a frame to its line; return 1 if 5 % exceed 100."""
     predictor, detector = load(arguments)
     late: list[float] = []
-    server = Mjpeg(pictures((1280, 720), 120))
-    with server.serving(), (folder / "lines.txt").open("w") as out, Video(server.url) as video:
+    lines, shown = folder / "lines.txt", pictures((1280, 720), 120)
+    with Mjpeg(shown) as server, lines.open("w") as out, Video(server.url) as video:
         for event in watch.watch(video, predictor, detector, every=0):
             print(watch.described(event, live=True), file=out, flush=True)
             now = time.monotonic()
@@ -242,10 +237,10 @@ def faults(arguments: argparse.Namespace, folder: Path) -> int:
     """Run the script on a failing server; return 1 as `judge` does."""
     injected: Counter[str] = Counter()
     usages: list[Usage] = []
-    server = Mjpeg(pictures((640, 480), 120), injector(random.Random(arguments.seed), injected))
+    fault = injector(random.Random(arguments.seed), injected)
     words = ["--every", 0.2, "--max-seconds", arguments.seconds, "--csv", folder / "faces.csv"]
     with (
-        server.serving(),
+        Mjpeg(pictures((640, 480), 120), fault) as server,
         (folder / "out.txt").open("w") as out,
         (folder / "err.txt").open("w") as err,
     ):
@@ -316,7 +311,8 @@ def start(
     arguments: argparse.Namespace, folder: Path, source: object, *words: object, **streams: Any
 ) -> subprocess.Popen:
     """Start the script on `source`, with a compilation cache in `folder`."""
-    command = [sys.executable, SCRIPT, "--source", source, "--detector", arguments.detector, *words]
+    command = [sys.executable, ROOT / "scripts" / "predict_live_stream.py", "--source", source]
+    command += ["--detector", arguments.detector, *words]
     if arguments.detector_model:
         command += ["--detector-model", arguments.detector_model]
     cache = {"JAX_COMPILATION_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(ROOT)}

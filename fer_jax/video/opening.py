@@ -101,9 +101,7 @@ def has_length(url: str) -> bool:
     return is_video and not playlist and length.isdigit() and int(length) > 0
 
 
-def reconnect(
-    name: str, capture: Any, reopen: Callable[[], Any], stop: threading.Event
-) -> Any | None:
+def reconnect(name: str, capture: Any, reopen: Callable[[], Any], stop: threading.Event) -> Any:
     """Return an open capture with a frame in place of `capture`, which is released.
 
     None after several attempts in vain, or once `stop` is set.

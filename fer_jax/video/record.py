@@ -128,9 +128,7 @@ class VideoFile:
         writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, codec, self._rate, self._size)
         if not writer.isOpened():
             size = "{}x{}".format(*self._size)
-            error = InputError(f"{self._path}: OpenCV cannot write {size} video to it")
-            self._stack.pop_all().__exit__(InputError, error, None)
-            raise error
+            raise InputError(f"{self._path}: OpenCV cannot write {size} video to it")
         self._stack.callback(self._require_whole, temporary)
         self._stack.callback(writer.release)
         self._writer = writer
@@ -154,8 +152,9 @@ class VideoFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def __exit__(self, *error: Any) -> None:
+        # what has been written is kept, whatever ended it
+        self._stack.__exit__(*(error if self._writer is None else (None, None, None)))
 
 
 def require_codec(path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_real_stream_that_fails_is_read_in_order(benchmark, quick, capsys):
         )
 
     shown = benchmark.pictures((320, 240), 200)
-    with benchmark.Mjpeg(shown, fault).serving() as server, benchmark.Video(server.url) as video:
+    with benchmark.Mjpeg(shown, fault) as server, benchmark.Video(server.url) as video:
         assert video.live and video.duration is None
         numbers, times, dropped_at = [], [], None
         for moment, frame in video.frames():
