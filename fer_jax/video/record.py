@@ -77,7 +77,8 @@ class Table:
             numbers += [*one.hacked.probabilities]
         last = [one.probability]
         if self._valence:
-            last.append(one.probabilities @ np.array(VALENCE[: len(one.probabilities)]))
+            weights = np.array(VALENCE[: len(one.probabilities)])
+            last.append(float(one.probabilities @ weights))
         return [one.person, *one.box[:4], *_decimals(numbers), one.emotion, *_decimals(last)]
 
     def __enter__(self) -> Self:
