@@ -206,7 +206,7 @@ def latency(arguments: argparse.Namespace, folder: Path) -> int:
 def memory(arguments: argparse.Namespace, folder: Path) -> int:
     """Print the script's peak memory over a long recording; return 1 if it is 5 % above minute 1's.
 
-    Both in one process: from start to start what the compiler leaves behind varies by more.
+    In one process: from start to start it varies by more.
     """
     path, table = folder / "long.mp4", folder / "faces.csv"
     write_video(path, pictures((320, 240), 300), round(60 * RATE * arguments.minutes))

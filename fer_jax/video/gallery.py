@@ -1,8 +1,4 @@
-"""Keep thumbnails of a recording's people: where each turned to another emotion, bounded in memory.
-
-gallery.see(event)  # each event of watch(...)
-turns = gallery.turns()  # by person
-"""
+"""Keep thumbnails of people where each turned to another emotion: bounded in memory."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

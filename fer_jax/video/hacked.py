@@ -1,7 +1,4 @@
-"""See each face also with one fixed perturbation that is to make it show an emotion.
-
-predictor = Hacked(predictor, fit_perturbation(predictor, "sad", 8 / 255, Path("data")))
-"""
+"""See each face also with one fixed perturbation that is to make it show an emotion."""
 
 import sys
 from pathlib import Path
@@ -31,10 +28,9 @@ class Hacked:
 
 
 def fit_perturbation(predictor: Predictor, emotion: str, eps: float, folder: Path) -> np.ndarray:
-    """Return one change that is to make all faces show `emotion`: float32 [48, 48], grey levels.
+    """Return one change, of pixels by at most `eps` of 1, that is to make all faces show `emotion`.
 
-    Its largest size is `eps`, of pixels in [0, 1]. An emotion that the network does not know, or
-    broken training images in `folder`, are refused.
+    It is float32 [48, 48] in grey levels. An emotion that the network does not know is refused.
     """
     if emotion not in predictor.emotions:
         known = ", ".join(predictor.emotions)
@@ -49,10 +45,7 @@ def fit_perturbation(predictor: Predictor, emotion: str, eps: float, folder: Pat
 
 
 def faces_to_fit(folder: Path) -> tuple[np.ndarray, str]:
-    """Return training images if there are any in `folder`, else the shipped faces: [N, 48, 48].
-
-    Beside them, in words, which they are.
-    """
+    """Return training images, if `folder` holds any, or the shipped faces; and which they are."""
     if not data.any_in(folder):
         return hack_report.shipped_faces()[1], "shipped faces"
     images = data.load(folder).train.images

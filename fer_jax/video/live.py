@@ -11,8 +11,7 @@ import numpy as np
 from fer_jax import faces, files
 from fer_jax.errors import InputError
 from fer_jax.video import overlay, record
-from fer_jax.video.capture import Video
-from fer_jax.video.opening import Source
+from fer_jax.video.capture import Source, Video
 from fer_jax.video.times import time_of_day
 from fer_jax.video.watch import Predictor, described, watch
 

@@ -1,8 +1,7 @@
 """Keep what a video shows: a table of every face, and the annotated video.
 
 with record.Table(Path("faces.csv"), predictor.emotions) as table:
-    for event in watch(...):
-        table.write(event)
+    table.write(event)
 """
 
 import contextlib
@@ -18,7 +17,7 @@ from fer_jax import faces, files
 from fer_jax.errors import InputError
 from fer_jax.faces import pictures
 from fer_jax.labels import VALENCE
-from fer_jax.video.opening import Source
+from fer_jax.video.capture import Source
 from fer_jax.video.watch import Event, Prediction
 
 # what OpenCV's wheels can write on every platform, by suffix

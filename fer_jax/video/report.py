@@ -1,4 +1,4 @@
-"""Turn a recording into a report: a table of every face, pictures of people, a summary, a page.
+"""Turn recordings into reports: a table of every face, pictures of people, a summary, a page.
 
 The table is written row by row, and the rest is made from it row by row: memory grows with the
 number of people, by a few kilobytes each, not with the length of the recording.
@@ -46,8 +46,7 @@ class Reader(NamedTuple):
 def analyse_all(options: Namespace) -> int:
     """Write a report of each recording, by the options of analyse_video.py; return the exit code.
 
-    Summaries go to the standard output; failures, which do not stop the rest, in the end to the
-    error output.
+    Failures do not stop the rest: they are printed in the end.
     """
     paths, folder = options.files, options.out
     files.require_folder(folder)
@@ -111,10 +110,7 @@ def analyse(source: Path, folder: Path, name: str, reader: Reader) -> dict[str, 
 def record(
     looks: Iterable[Event], emotions: Sequence[str], path: Path, seconds: float | None = None
 ) -> dict[int, Turns]:
-    """Write a row for each face of each look to `path`; return the turns of those most seen.
-
-    On a terminal a bar shows how much of the recording's `seconds` has been read.
-    """
+    """Write a row for each face of each look to `path`; return the turns of those most seen."""
     gallery, name = Gallery(), printable(path.stem)
     bar = tqdm(desc=name, total=seconds, unit="s", unit_scale=True, leave=False, disable=None)
     with bar, Table(path, emotions, valence=True) as table:

@@ -14,11 +14,9 @@ _SILENT_SECONDS = 1.0
 
 
 class Periods:
-    """Tell of each of increasing times whether it is the first in its period.
+    """Tell of each of increasing times whether it is the first in its period of `every` seconds.
 
-    Periods last `every` seconds and are counted from the first time; with 0 each time has its own.
-    n frames at a constant rate of at least one a period have floor((n - 1) / (rate * every)) + 1
-    such times; a period without a frame is left out.
+    Periods are counted from the first time, and may have none; with 0 each time has its own.
     """
 
     def __init__(self, every: float) -> None:

@@ -1,11 +1,8 @@
 """Follow people from look to look: each face keeps its person's number.
 
-tracker = Tracker(max_gap=3.0)
-for time, frame in video.frames(0.5):
-    people = tracker.update(time, detector(frame))
+people = Tracker(max_gap=3.0).update(time, detector(frame))
 
-Only boxes are compared, never faces: nobody is recognised, and who comes back after `max_gap` gets
-a new number.
+Only boxes are compared, never faces: nobody is recognised.
 """
 
 import math
@@ -35,7 +32,7 @@ class _Track:
     unseen: float = 0.0  # seconds since the last box
 
     def expected(self) -> np.ndarray:
-        """Return where the centre should be now: its velocity dies away, as heads turn back."""
+        """Return where the centre should be: heads go on for a moment, also while one is hidden."""
         return self.centre + self.velocity * _PERSISTENCE * -math.expm1(-self.unseen / _PERSISTENCE)
 
     def see(self, centre: np.ndarray, size: float) -> None:
@@ -50,11 +47,9 @@ class Tracker:
     """Numbers people from 1 in the order of their first look; a number is never used twice.
 
     Boxes are assigned to the people of the last `max_gap` seconds so that the sum of squared
-    distances is least: the plain sum along a line is the same for two people who moved on and for
-    two who changed places. A distance is the way from the expected centre in face widths, together
-    with the logarithm of the ratio of the sizes. The expected centre goes on at the person's
-    velocity for a moment: of two heads that pass each other, the hidden one comes out on the other
-    side. A pair out of reach costs as much as two left alone.
+    distances is least: the plain sum is the same for two who moved on and for two who changed
+    places. A distance is the way from the expected centre in face widths, together with the
+    logarithm of the ratio of the sizes. A pair out of reach costs as much as two left alone.
     """
 
     def __init__(self, max_gap: float = 3.0) -> None:

@@ -55,10 +55,9 @@ class Event(NamedTuple):
 
 
 class Smoother:
-    """The exponential average over time of each person's probabilities.
+    """The exponential average of each person's probabilities: looks `t` apart keep exp(-t/seconds).
 
-    A look `t` seconds later counts 1 - exp(-t / seconds). Who was not seen for `2 * seconds` starts
-    afresh; with 0 seconds nothing is averaged.
+    Who was not seen for `2 * seconds` starts afresh; with 0 seconds nothing is averaged.
     """
 
     def __init__(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fer_jax.video import opening
+from fer_jax.video import capture
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks" / "stream.py"
 
@@ -92,7 +92,7 @@ def test_a_minute_is_told_by_the_time_in_the_table_not_by_its_rows(benchmark, tm
 def quick(monkeypatch, benchmark):
     """Four times the frames a second, and a tenth of a second between attempts to reconnect."""
     monkeypatch.setattr(benchmark, "RATE", 120)
-    monkeypatch.setattr(opening, "_BACKOFF", (0.1,) * 8)
+    monkeypatch.setattr(capture, "_BACKOFF", (0.1,) * 8)
 
 
 def test_a_real_stream_that_fails_is_read_in_order(benchmark, quick, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fer_jax.labels import EMOTIONS
-from fer_jax.video import capture, opening, report, times, watch
+from fer_jax.video import capture, report, times, watch
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def clock(monkeypatch):
     fake = SimpleNamespace(
         time=lambda: clock.now + clock.ahead, monotonic=lambda: clock.now, sleep=clock.advance
     )
-    for module in (capture, opening, times):
+    for module in (capture, times):
         monkeypatch.setattr(module, "time", fake)
     return clock
 
@@ -103,7 +103,7 @@ class Camera:
 def camera(monkeypatch, clock):
     """Camera 0, open: (the fake driver, the video)."""
     camera = Camera(clock)
-    monkeypatch.setattr(opening, "open_capture", lambda source: camera)
+    monkeypatch.setattr(capture, "open_capture", lambda source: camera)
     video = capture.Video(0)
     assert camera.waiting.acquire(timeout=10)  # that of the constructor
     yield camera, video

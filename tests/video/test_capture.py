@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fer_jax.errors import InputError
-from fer_jax.video import capture, opening
+from fer_jax.video import capture
 
 
 class Connection:
@@ -105,7 +105,7 @@ def test_camera_that_is_closed_says_nothing(camera, capsys):
 
 def test_camera_without_a_frame_is_closed_and_named(clock, monkeypatch):
     camera = Connection(clock, [])
-    monkeypatch.setattr(opening, "open_capture", lambda source: camera)
+    monkeypatch.setattr(capture, "open_capture", lambda source: camera)
     with pytest.raises(InputError, match="camera 3: must be a camera"):
         capture.Video(3)
     assert camera.released
@@ -117,8 +117,8 @@ def network(monkeypatch, clock):
 
     def connect(*connections):
         following = iter(connections)
-        monkeypatch.setattr(opening, "open_capture", lambda source: next(following))
-        monkeypatch.setattr(opening, "_BACKOFF", (0.0, 0.0, 0.0))
+        monkeypatch.setattr(capture, "open_capture", lambda source: next(following))
+        monkeypatch.setattr(capture, "_BACKOFF", (0.0, 0.0, 0.0))
         return capture.Video("http://user:secret@host/stream")
 
     return connect
@@ -177,13 +177,13 @@ def test_recording_goes_on_after_broken_frames(write_video, tmp_path):
 def test_a_broken_first_frame_is_passed_over(write_video, monkeypatch, tmp_path):
     grabs = iter([False, False, True])
     path = write_video(tmp_path / "video.mp4", 3, 25)
-    opened = opening.open_capture(path)
+    opened = capture.open_capture(path)
 
     class Capture:
         grab = lambda self: next(grabs)
         __getattr__ = lambda self, name: getattr(opened, name)
 
-    monkeypatch.setattr(opening, "open_capture", lambda source: Capture())
+    monkeypatch.setattr(capture, "open_capture", lambda source: Capture())
     with capture.Video(path) as video:
         assert video.rate == 25
 
@@ -229,8 +229,8 @@ def downloads(monkeypatch):
 
     def connect(*connections):
         following = iter(connections)
-        monkeypatch.setattr(opening, "open_capture", lambda source: next(following))
-        monkeypatch.setattr(opening, "_BACKOFF", (0.0, 0.0, 0.0))
+        monkeypatch.setattr(capture, "open_capture", lambda source: next(following))
+        monkeypatch.setattr(capture, "_BACKOFF", (0.0, 0.0, 0.0))
         return capture.Video("http://me:p@ss@host/video.mp4")
 
     return connect
@@ -277,9 +277,9 @@ def test_a_real_download_that_is_cut_goes_on_where_it_was(tmp_path, serve, monke
         said.append(message[:7])
         server.back = True
 
-    monkeypatch.setattr(opening, "_BACKOFF", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(capture, "_BACKOFF", (0.0, 0.0, 0.0))
     monkeypatch.setattr(capture, "_BROKEN_FRAMES", 5)
-    monkeypatch.setattr(opening, "say", say)
+    monkeypatch.setattr(capture, "say", say)
     # of larger pictures than what is read ahead
     path, noise = tmp_path / "video.avi", np.random.default_rng(0)
     writer = cv2.VideoWriter(
@@ -303,7 +303,7 @@ def test_a_file_of_no_stated_length_is_played_once_if_its_server_knows_its_lengt
     tmp_path, serve, monkeypatch, capsys
 ):
     """A bare sequence of JPEG pictures."""
-    monkeypatch.setattr(opening, "_BACKOFF", (0.0,))
+    monkeypatch.setattr(capture, "_BACKOFF", (0.0,))
     content = b"".join(
         cv2.imencode(".jpg", np.full((48, 64, 3), 20 * level, np.uint8))[1].tobytes()
         for level in range(10)

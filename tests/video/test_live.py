@@ -9,7 +9,7 @@ import pytest
 
 from fer_jax import faces, labels, predict
 from fer_jax.errors import InputError
-from fer_jax.video import capture, hacked, live, opening, overlay, times
+from fer_jax.video import capture, hacked, live, overlay, times
 
 EMOTIONS = "|".join(name.capitalize() for name in labels.EMOTIONS)
 SAID = rf"(?:no face|(?:{EMOTIONS}) , (?:100|\d?\d)%)"
@@ -255,7 +255,7 @@ def test_display_ends_at_the_users_wish_while_nothing_comes(run, monkeypatch, ca
         retrieve = lambda self: (True, np.zeros((384, 512, 3), np.uint8))
         release = lambda self: None
 
-    monkeypatch.setattr(opening, "open_capture", lambda source: Camera())
+    monkeypatch.setattr(capture, "open_capture", lambda source: Camera())
     closing = capture.Video.close
     monkeypatch.setattr(capture.Video, "close", lambda video: (released.set(), closing(video)))
     assert run("--source", 0, "--display") == 0

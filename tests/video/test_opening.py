@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fer_jax.errors import InputError
-from fer_jax.video import capture, opening
+from fer_jax.video import capture
 
 
 def test_a_file_whose_name_holds_digits_is_no_picture_sequence(tmp_path):
@@ -60,8 +60,8 @@ def test_what_has_a_length(serve):
         ("image/jpeg", "", False),  # a camera's newest picture
     ):
         _, url = serve(b"content", kind)
-        assert opening.has_length(url + end) == has, (kind, end)
-    assert not opening.has_length("rtsp://127.0.0.1:9/x") and not opening.has_length(
+        assert capture.has_length(url + end) == has, (kind, end)
+    assert not capture.has_length("rtsp://127.0.0.1:9/x") and not capture.has_length(
         "http://me:secret@127.0.0.1:9/x"
     )
 
