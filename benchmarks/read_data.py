@@ -24,9 +24,9 @@ def main() -> None:
     style = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
     parser.add_argument("--data", type=Path, default=files.root() / "data", metavar="DIR")
-    args = parser.parse_args()
+    source = parser.parse_args().data
     with tempfile.TemporaryDirectory() as folder:
-        for path in [*args.data.glob("*.csv"), *args.data.glob("*.zip")]:
+        for path in [*source.glob("*.csv"), *source.glob("*.zip")]:
             (Path(folder) / path.name).symlink_to(path.resolve())
         for name in ("first", "second"):
             began = time.perf_counter()

@@ -204,10 +204,7 @@ def latency(arguments: argparse.Namespace, folder: Path) -> int:
 
 
 def memory(arguments: argparse.Namespace, folder: Path) -> int:
-    """Print the script's peak memory over a long recording; return 1 if it is 5 % above minute 1's.
-
-    In one process: from start to start it varies by more.
-    """
+    """Print the script's peak memory; return 1 if it is 5 % above that of the first minute."""
     path, table = folder / "long.mp4", folder / "faces.csv"
     write_video(path, pictures((320, 240), 300), round(60 * RATE * arguments.minutes))
     process = start(arguments, folder, path, "--fast", "--csv", table, stdout=subprocess.DEVNULL)

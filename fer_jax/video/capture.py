@@ -170,30 +170,26 @@ class _Newest:
 
     def frames(self, every: float, idle: Idle | None) -> Iterator[Look]:
         periods = times.Periods(every)
-        while (taken := self._take(idle)) is not None:
-            periods(taken[0])
-            self._due = periods.due
-            yield taken
+        while True:
+            with self._changed:  # in short waits also because on Windows Ctrl-C does not end one
+                self._changed.wait_for(lambda: self._is_due() or self._ended, _IDLE_SECONDS)
+                taken = self._slot if self._is_due() else None
+                ended = self._ended
+                self._slot = None
+            if taken is not None:
+                periods(taken[0])
+                self._due = periods.due
+                yield taken
+            elif ended or (idle and not idle()):
+                return
 
     def release(self) -> None:
         self._stop.set()
         # it may be waiting for a silent network; it dies with the process
         self._thread.join(2 * NETWORK_SECONDS)
 
-    def _take(self, idle: Idle | None) -> Look | None:
-        """Wait for the newest frame that is due; None at the end, or if `idle` gives up."""
-
-        def ready() -> bool:
-            return self._slot is not None and self._slot[0] >= self._due
-
-        while True:
-            with self._changed:  # in short waits also because on Windows Ctrl-C does not end one
-                if self._changed.wait_for(lambda: ready() or self._ended, timeout=_IDLE_SECONDS):
-                    taken = self._slot if ready() else None
-                    self._slot = None
-                    return taken
-            if idle and not idle():
-                return None
+    def _is_due(self) -> bool:
+        return self._slot is not None and self._slot[0] >= self._due
 
     def _run(self) -> None:
         try:

@@ -21,20 +21,18 @@ Colour = tuple[int, ...]  # BGR
 
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color), told apart by the colour-blind too, and
 # light enough for dark letters.
-_HEX = ("56B4E9", "E69F00", "009E73", "F0E442", "CC79A7", "D55E00", "0072B2")
-COLOURS: list[Colour] = [tuple(bytes.fromhex(each)[::-1]) for each in _HEX]
+_RGB = ("56B4E9", "E69F00", "009E73", "F0E442", "CC79A7", "D55E00", "0072B2")
 _DARK, _LIGHT = (20, 20, 20), (245, 245, 245)
 _UNIT = (
     360  # a frame of so many rows is drawn in single pixels, one of twice as many in double ones
 )
 _NAME_WIDTH, _BAR_WIDTH, _ROW, _LINE = 46, 50, 11, 14  # of panels and labels, in units
 _SILENT_SECONDS = 1.0  # without a frame, until the window says so
-_SCREEN_PROBE = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1)"
 
 
 def colour(person: int) -> Colour:
     """Return the colour of a person, who is numbered from 1."""
-    return COLOURS[(person - 1) % len(COLOURS)]
+    return tuple(bytes.fromhex(_RGB[(person - 1) % len(_RGB)])[::-1])
 
 
 def draw(
@@ -106,8 +104,8 @@ def _write(drawn: faces.Frame, text: str, at: tuple[int, int], size: float, ink:
 
 def require_screen() -> None:
     """Refuse (InputError) a machine that shows no window: OpenCV itself would end the process."""
-    probe = subprocess.run([sys.executable, "-c", _SCREEN_PROBE], capture_output=True)
-    if probe.returncode != 0:
+    probe = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1)"
+    if subprocess.run([sys.executable, "-c", probe], capture_output=True).returncode != 0:
         reason = "this machine has no screen, or an OpenCV without windows"
         raise InputError(f"--display: {reason}; --save FILE needs neither")
 

@@ -100,7 +100,6 @@ class VideoFile:
     """
 
     def __init__(self, path: Path, rate: float) -> None:
-        require_codec(path)
         self._path, self._rate = path, min(rate, _MAX_RATE)
         self._stack = contextlib.ExitStack()
         self._writer: Any = None

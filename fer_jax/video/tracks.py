@@ -53,8 +53,6 @@ class Tracker:
     """
 
     def __init__(self, max_gap: float = 3.0) -> None:
-        if not max_gap >= 0:
-            raise ValueError(f"max_gap must be at least 0 seconds, got {max_gap}")
         self._max_gap = max_gap
         self._tracks: list[_Track] = []
         self._people = 0

@@ -195,4 +195,4 @@ def test_a_clock_that_jumps_does_not_fill_the_disk(tmp_path):
 
 def test_a_path_that_is_no_unicode_is_refused(tmp_path):
     with pytest.raises(InputError, match="must be valid UTF-8"):
-        record.VideoFile(tmp_path / "\udcff" / "a.mp4", 10)
+        record.require_codec(tmp_path / "\udcff" / "a.mp4")
