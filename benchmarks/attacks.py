@@ -125,8 +125,7 @@ LIBRARIES = {"fer_jax": ours, "foolbox": foolbox, "torchattacks": torchattacks}
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser = cli.parser(__doc__)
     option = parser.add_argument
     option("--n", type=int, default=512, help="images, whole batches of them (default: 512)")
     option("--steps", type=int, default=40, help="of PGD (default: 40)")
@@ -134,8 +133,7 @@ def parse_arguments() -> argparse.Namespace:
     option("--batch", type=int, default=64, help=text)
     text = "fresh processes of each library (default: 2)"
     option("--repeats", type=int, default=2, help=text)
-    text = "model file (default: the shipped model)"
-    option("--model", type=Path, metavar="FILE", help=text)
+    cli.add_model(parser)
     option("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if min(args.n, args.steps, args.batch, args.repeats) < 1:

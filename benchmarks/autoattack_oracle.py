@@ -249,14 +249,12 @@ def compare_times(ours: Log, theirs: Log, n: int) -> str:
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     option, root = parser.add_argument, files.root()
     shipped = root / "results" / "model" / "my_own_model.pkl"
     text = "model file (default: the shipped model)"
     option("--model", type=Path, default=shipped, metavar="FILE", help=text)
-    text = "FER-2013 (default: data)"
-    option("--data", type=Path, default=root / "data", metavar="DIR", help=text)
+    cli.add_data(parser)
     option("--n", type=int, default=500, help="how many test images (default: 500)")
     option("--norm", choices=("linf", "l2"), default="linf", help="default: linf")
     text = "of pixels in [0, 1]; fractions too (default: 0.5/255)"

@@ -3,7 +3,6 @@
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -14,8 +13,7 @@ CALLS = 200
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    text = "model file (default: the shipped model)"
-    parser.add_argument("--model", type=Path, metavar="FILE", help=text)
+    cli.add_model(parser)
     parser.add_argument("--tta", action="store_true", help="ten views of each face")
     args = parser.parse_args()
     from fer_jax.predict import BUCKETS, Predictor

@@ -29,8 +29,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     add = parser.add_argument
     text = "over all targets (default: 20000)"
     add("--inputs", type=int, default=20_000, metavar="N", help=text)

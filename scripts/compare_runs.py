@@ -15,8 +15,7 @@ and history.csv."""
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=style)
+    parser = cli.parser(__doc__, EXAMPLE)
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN_DIR", help="folder of a run")
     text = "draw the hold-out curves (.png, .pdf or .svg)"

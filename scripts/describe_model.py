@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from fer_jax import cli
 
@@ -10,10 +9,8 @@ EXAMPLE = "example:\n  python scripts/describe_model.py --model runs/vgg/model.p
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=style)
-    text = "model file (default: the shipped model)"
-    parser.add_argument("--model", type=Path, metavar="FILE", help=text)
+    parser = cli.parser(__doc__, EXAMPLE)
+    cli.add_model(parser)
     return parser.parse_args()
 
 

@@ -23,8 +23,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     text = "the zip or fer2013.tar.gz: a file or a URL (default: the course's copy)"
     add = parser.add_argument
     add("--from", dest="origin", metavar="FILE|URL", help=text)

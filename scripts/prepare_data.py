@@ -27,8 +27,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     data = files.root() / "data"
     add = parser.add_argument
     add("--data", type=Path, default=data, help=f"folder with FER-2013 (default: {data})")

@@ -16,8 +16,7 @@ run's folder holds history.csv and run.json, as scripts/train.py writes them."""
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=style)
+    parser = cli.parser(__doc__, EXAMPLE)
     shipped = files.root() / "results" / "model"
     text = f"folders of the logs, in order (default: {shipped})"
     parser.add_argument("--run", type=Path, nargs="+", default=[shipped], metavar="DIR", help=text)
