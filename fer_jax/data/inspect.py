@@ -74,17 +74,17 @@ def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], s
         files.write_json(made / "inspection.json", report)
         images = join(*data.splits.values()).images
         for finding in findings:
-            shown = lines[lines.finding == finding.name].head(EXAMPLES).to_dict("records")
+            rows, values = finding.rows[:EXAMPLES], finding.values[:EXAMPLES]
+            examples = table(data, [finding._replace(rows=rows, values=values)])
             titles = [
-                f"{row['split']} {row['row']}\n"
-                f"{row['emotion']}, {row['measure']} {round(row['value'], 3):g}"
-                for row in shown
+                f"{cells['split']} {cells['row']}\n"
+                f"{cells['emotion']}, {cells['measure']} {round(cells['value'], 3):g}"
+                for cells in examples.to_dict("records")
             ]
             if titles:
                 count = f"{len(titles)} of {len(finding.rows):,} rows"
-                faces = images[finding.rows[:EXAMPLES]]
                 title = f"{finding.name}, {count}: {finding.rule}"
-                draw(made / f"{finding.name}.png", faces, titles, title)
+                draw(made / f"{finding.name}.png", images[rows], titles, title)
     print(f"\nwrote {out}: inspection.csv, inspection.json and pictures")
 
 

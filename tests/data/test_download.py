@@ -133,7 +133,7 @@ def redirect(location: str) -> Answer:
 
 
 class Server(http.server.HTTPServer):
-    """Answers each request with the next of `answers`, the last one for ever; keeps what was asked."""
+    """Answers each request with the next of `answers`, the last for ever; keeps the requests."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Request)
@@ -174,7 +174,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def fetch(server, tmp_path):
-    """Fetch into `tmp_path` from a server that gives these answers; `fetch.waited` has the pauses."""
+    """Fetch into `tmp_path` from a server with these answers; `fetch.waited` has the pauses."""
     waited: list[float] = []
 
     def call(*answers: Answer, timeout: float = 10, url: str = server.url) -> Path:
@@ -400,7 +400,7 @@ def test_a_cut_between_chunks_is_a_cut(fetch):
     [
         (
             PAGE,
-            "must be the zip or fer2013.tar.gz, received text/html that starts b'<!DOCTYPE html><html'",
+            "must be the zip or fer2013.tar.gz, received text/html that starts b'<!DOCTYPE html>",
         ),
         (b"emotion,pixels\n", "received text/html that starts"),
         (b"P", "must be a whole, unencrypted zip archive"),

@@ -226,7 +226,8 @@ def test_without_tfds_one_line_says_so(tmp_path, monkeypatch, capsys):
 def test_two_first_starts_at_once_agree(tmp_path, root):
     data = random_data(0)
     write_csv(data, tmp_path)
-    code = f"from pathlib import Path; from fer_jax import data; print(data.load(Path({str(tmp_path)!r})).digest)"
+    load = f"data.load(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from fer_jax import data; print({load}.digest)"
     command = [sys.executable, "-W", "ignore", "-c", code]
     runs = [
         subprocess.Popen(

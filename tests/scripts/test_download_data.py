@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from fer_jax import cli
 from fer_jax.data import archives, download
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -19,18 +18,6 @@ ROWS = [
 
 
 @pytest.fixture
-def run(load_script, monkeypatch):
-    """Run the script in this process; its exit code."""
-    script = load_script("scripts/download_data.py")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["download_data.py", *map(str, arguments)])
-        return cli.run(script.main)
-
-    return call
-
-
-@pytest.fixture
 def archive(tmp_path) -> Path:
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as stream:
@@ -39,25 +26,25 @@ def archive(tmp_path) -> Path:
 
 
 def test_an_archive_is_installed_and_what_hides_it_is_named(
-    run, archive, tmp_path, capsys, monkeypatch
+    run_script, archive, tmp_path, capsys, monkeypatch
 ):
     ones = dict.fromkeys(("Training", "PublicTest", "PrivateTest"), (1,) * 7)
     monkeypatch.setitem(download.fetch.__kwdefaults__, "published", ones)
     data = tmp_path / "data"
-    assert run("--from", archive, "--data", data) == 0
+    assert run_script("download_data", "--from", archive, "--data", data) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith(f"{data / archives.ARCHIVE}: 28,709 Training + ")
     assert captured.err == ""
     (data / "fer2013.csv").write_text("emotion,pixels,Usage\n")
-    assert run("--from", archive, "--data", data) == 0
+    assert run_script("download_data", "--from", archive, "--data", data) == 0
     assert (
         f"note: {data / 'fer2013.csv'} is there too, and is read instead\n"
         in capsys.readouterr().err
     )
 
 
-def test_another_archive_is_one_line_and_exit_code_2(run, archive, tmp_path, capsys):
-    assert run("--from", archive, "--data", tmp_path / "data") == 2
+def test_another_archive_is_one_line_and_exit_code_2(run_script, archive, tmp_path, capsys):
+    assert run_script("download_data", "--from", archive, "--data", tmp_path / "data") == 2
     captured = capsys.readouterr()
     assert captured.err == f"error: {archive}: must have 28,709 Training rows, received 7\n"
     assert captured.out == "" and list((tmp_path / "data").iterdir()) == []
@@ -65,9 +52,8 @@ def test_another_archive_is_one_line_and_exit_code_2(run, archive, tmp_path, cap
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell script")
 def test_the_shell_script_hands_its_arguments_on(tmp_path):
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    }
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": path}
     command = [str(SCRIPTS / "download_data.sh"), "--from", "absent file.zip"]
     done = subprocess.run(
         command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False

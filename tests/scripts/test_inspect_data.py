@@ -9,25 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_jax import cli
-
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "inspect_data.py"
 VOTES = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
 
 # synthetic data are short
 pytestmark = pytest.mark.filterwarnings("ignore::fer_jax.data.DataWarning")
-
-
-@pytest.fixture
-def run(load_script, monkeypatch):
-    module = load_script("scripts/inspect_data.py")
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["inspect_data.py", *map(str, arguments)])
-        return cli.run(module.main)
-
-    return run
 
 
 @pytest.fixture
@@ -47,37 +34,22 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_table_counts_and_pictures(run, folder, capsys):
+def test_table_counts_and_pictures(run_script, folder, capsys):
     out = folder / "new" / "inspection"
-    assert run("--data", folder, "--out", out) == 0
+    assert run_script("inspect_data", "--data", folder, "--out", out) == 0
     report = json.loads((out / "inspection.json").read_text())
     assert report["classes"]["Training"] == dict.fromkeys(
         ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"], 2
     )
-    assert report["findings"]["copies"] == {
-        "Training": 3,
-        "PublicTest": 1,
-        "PrivateTest": 0,
-        "all": 4,
-        "groups": 2,
-        "surplus": 2,
-    }
-    assert report["findings"]["blank"] == {
-        "Training": 1,
-        "PublicTest": 0,
-        "PrivateTest": 0,
-        "all": 1,
-    }
+    rows = dict(zip(("Training", "PublicTest", "PrivateTest", "all"), (3, 1, 0, 4), strict=True))
+    assert report["findings"]["copies"] == rows | {"groups": 2, "surplus": 2}
+    rows = dict(zip(rows, (1, 0, 0, 1), strict=True))
+    assert report["findings"]["blank"] == rows
     table = pd.read_csv(out / "inspection.csv")
     (leak,) = table[table.finding == "test_rows_in_training"].to_dict("records")
     assert (leak["split"], leak["row"], leak["file_row"], leak["value"]) == ("PublicTest", 1, 15, 6)
-    pictures = [
-        "blank",
-        "copies",
-        "copies_across_splits",
-        "copies_with_conflicting_labels",
-        "test_rows_in_training",
-    ]
+    copies = ["copies", "copies_across_splits", "copies_with_conflicting_labels"]
+    pictures = ["blank", *copies, "test_rows_in_training"]
     assert sorted(path.stem for path in out.glob("*.png")) == pictures
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in out.glob("*.png"))
     assert len(list(out.iterdir())) == 2 + len(pictures)  # no temporary file is left
@@ -85,7 +57,7 @@ def test_table_counts_and_pictures(run, folder, capsys):
     assert f"not_a_face: not looked for: {folder / 'fer2013new.csv'} is not there" in printed
 
 
-def test_votes_in_the_data_folder_are_used_and_old_pictures_go(run, folder, capsys):
+def test_votes_in_the_data_folder_are_used_and_old_pictures_go(run_script, folder, capsys):
     rows = [
         f"{usage},x.png,10,0,0,0,0,0,0,0,0,0"
         for usage, n in (("Training", 14), ("PublicTest", 7))
@@ -95,18 +67,14 @@ def test_votes_in_the_data_folder_are_used_and_old_pictures_go(run, folder, caps
     votes = folder / "fer2013new.csv"
     votes.write_text("\n".join([VOTES, *rows]) + "\n")
     (folder / "blurred.png").write_bytes(b"from an earlier run on other data")
-    assert run("--data", folder, "--out", folder) == 0
+    assert run_script("inspect_data", "--data", folder, "--out", folder) == 0
     report = json.loads((folder / "inspection.json").read_text())
-    assert report["findings"]["not_a_face"] == {
-        "Training": 0,
-        "PublicTest": 0,
-        "PrivateTest": 7,
-        "all": 7,
-    }
+    expected = {"Training": 0, "PublicTest": 0, "PrivateTest": 7, "all": 7}
+    assert report["findings"]["not_a_face"] == expected
     assert (folder / "not_a_face.png").is_file() and not (folder / "blurred.png").exists()
     votes.write_text(VOTES + "\n" + rows[0] + "\n")
     capsys.readouterr()
-    assert run("--data", folder, "--out", folder / "never") == 2
+    assert run_script("inspect_data", "--data", folder, "--out", folder / "never") == 2
     assert capsys.readouterr().err.startswith(f"error: {votes}: must have 14 Training rows")
     assert not (folder / "never").exists()
 
