@@ -37,7 +37,7 @@ class Entry(NamedTuple):
         function: the attack with all its options.
         norms: names of the norms that it knows, the usual one first.
         bounded: it stays within eps; otherwise it looks for the smallest change.
-        any_shape: it is also meant for images of other sizes than 48x48 and for colour.
+        any_shape: it is also offered for whole photographs. All take images of any shape.
         per_image: what becomes of an image does not depend on the others.
         steps: how many it makes unless told otherwise; None: the caller decides.
         count: the option of `function` that says how many steps, or queries, it makes.

@@ -38,9 +38,9 @@ def test_what_an_attack_is_not_made_for_is_refused():
         ATTACKS["noise"].build(0.1, "linf", 1, targeted=True)
 
 
-def test_the_attacks_for_images_of_any_shape_take_colour(make_linear):
-    network = make_linear(shape=(4, 6, 3), images=3)
-    for entry in [entry for entry in ATTACKS.values() if entry.any_shape]:
-        attack = entry.build(0.05, "linf", 2)
-        hacked = attack(jax.random.key(0), network.logits_fn, network.images, network.labels)
-        assert hacked.shape == network.images.shape and np.isfinite(hacked).all()
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_takes_colour_and_any_shape(make_linear, name):
+    network, entry = make_linear(shape=(4, 6, 3), images=3), ATTACKS[name]
+    attack = entry.build(0.05, entry.norms[0], 2, queries=2, batch_size=3)
+    hacked = attack(jax.random.key(0), network.logits_fn, network.images, network.labels)
+    assert hacked.shape == network.images.shape and np.isfinite(hacked).all()
