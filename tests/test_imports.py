@@ -1,6 +1,8 @@
 """The arrows of docs/architecture.md: who may import whom."""
 
 import ast
+import re
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,7 +38,7 @@ def imports(node: ast.AST) -> list[str]:
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module:
-        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        return [f"{node.module}.{alias.name}" for alias in node.names]
     return []
 
 
@@ -69,3 +71,26 @@ def test_imports_point_one_way(path):
 def test_every_room_has_a_rank():
     ranked = set().union(*RANKS) | {"__init__"}
     assert {room(path) for path in FILES} == ranked
+
+
+def dotted(path: Path) -> str:
+    """Return a file's name in an import: "fer_jax.models" is models/__init__.py."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+def test_files_of_a_wing_do_not_import_in_a_circle():
+    """Nor do any others; an import inside a function counts, too."""
+    names = {dotted(path) for path in FILES}
+    graph = {}
+    for path in FILES:
+        wanted = [name for node in ast.walk(ast.parse(path.read_text())) for name in imports(node)]
+        files = {name if name in names else name.rpartition(".")[0] for name in wanted}
+        graph[dotted(path)] = files & names
+    TopologicalSorter(graph).prepare()  # a CycleError names the circle
+
+
+def test_the_page_names_every_file(root):
+    rooms = (root / "docs" / "architecture.md").read_text().split("```")[1]
+    named = set(re.findall(r"\w+", rooms))
+    assert not {path.stem for path in FILES} - named
