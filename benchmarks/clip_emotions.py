@@ -19,8 +19,7 @@ from fer_jax.video.watch import watch
 
 
 def main() -> None:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("video", type=Path)
     parser.add_argument("--spans", type=parse_span, nargs="*", default=[], metavar="FIRST-LAST")
     parser.add_argument("--model", type=Path, metavar="FILE", help="default: the shipped model")

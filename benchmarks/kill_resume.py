@@ -7,7 +7,6 @@ Compared bit for bit are the last checkpoints and the model files. The run is ex
 on random faces, in a temporary folder.
 """
 
-import argparse
 import dataclasses
 import random
 import subprocess
@@ -26,8 +25,7 @@ SAVING = ("*checkpoints/*tmp*", ".model-*", ".history-*", ".run-*")
 
 
 def main() -> int:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser = cli.parser(__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()

@@ -57,8 +57,7 @@ MESSAGE = re.compile(r"http://\S+: (dropped, .*|back after .* s)")
 
 def main() -> int:
     parts = {"speed": speed, "latency": latency, "memory": memory, "faults": faults}
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser = cli.parser(__doc__)
     parser.add_argument("part", nargs="?", choices=parts, help="default: all")
     faces.add_detector(parser)
     parser.add_argument("--frames", type=int, default=300, help="of speed and latency")

@@ -30,8 +30,7 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
+    parser = cli.parser(__doc__, EPILOG)
     add = parser.add_argument
     add("files", metavar="FILE", type=Path, nargs="+", help="a recording")
     add("--every", metavar="SECONDS", type=cli.parse_period, default=1.0, help="default: 1")

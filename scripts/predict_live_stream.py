@@ -39,8 +39,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
+    parser = cli.parser(__doc__, EPILOG)
     add = parser.add_argument
     seconds = {"metavar": "SECONDS", "type": cli.parse_period}
     text = "default: the first camera, else the clip that comes with the code"

@@ -13,8 +13,7 @@ EXAMPLE = """examples:
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=style)
+    parser = cli.parser(__doc__, EXAMPLE)
     add = parser.add_argument
     text = "a Python file that defines `config = Config(...)`"
     add("--config", type=Path, required=True, metavar="FILE", help=text)
