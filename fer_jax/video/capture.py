@@ -30,7 +30,7 @@ _HICCUPS, _HICCUP_SECONDS = 10, 1.0  # failures in a row of a live source, unles
 # A remote recording may lack so much: containers round lengths, and sound outlasts the picture.
 _SHORT_SECONDS = 3.0
 _IDLE_SECONDS = 0.1
-# Sound with a cover states the 90 kHz clock as its rate; so do videos without a constant one.
+# Sound with a cover, a single frame, states the 90 kHz clock as its rate, as some videos do.
 _NO_RATE = 1000.0
 # A network stream that is silent for so long has dropped. Ctrl-C and `Video.close` may wait for it.
 NETWORK_SECONDS = 5.0
@@ -65,9 +65,10 @@ class Video:
         endless = self._remote and count <= 0 and not has_length(str(source))
         self.live = camera or endless
         self.duration = count / self.rate if count > 0 and not self.live else None
-        long = self.duration is not None and self.duration > 1
-        if self.rate > _NO_RATE and long and not has_second_frame(source):
-            self._refuse("must be a camera or a video, but it is sound with a cover picture")
+        if self.rate > _NO_RATE and self.duration is not None and self.duration > 1:
+            second = open_capture(source)
+            if not (second.grab() and second.grab()):
+                self._refuse("must be a camera or a video, but it is sound with a cover picture")
         self._resumed = -math.inf
         reopen = (lambda: open_capture(source)) if self._remote else None
         self._newest = _Newest(self.name, self._capture, reopen) if self.live else None
@@ -280,14 +281,6 @@ def why_no_frame(source: Source) -> str:
     return f"{free}, but it gives no frame: does another program use it?"
 
 
-def has_second_frame(source: Source) -> bool:
-    capture = open_capture(source)
-    try:
-        return capture.grab() and capture.grab()
-    finally:
-        capture.release()
-
-
 def has_length(url: str) -> bool:
     """Whether a web server states how long a video is: then it is a recording, not a camera.
 
@@ -330,5 +323,4 @@ def reconnect(name: str, capture: Any, reopen: Callable[[], Any], stop: threadin
 
 
 def say(name: str, message: str) -> None:
-    """Print what happens to a source on the standard error output."""
     print(f"{name}: {message}", file=sys.stderr, flush=True)

@@ -1,8 +1,7 @@
 """Draw what the network says onto a frame, and show frames in a window.
 
-annotated = overlay.draw(event.frame, event.predictions, predictor.emotions, status="00:00:07")
 with overlay.Window("live") as window:
-    going_on = window.show(annotated)
+    window.show(overlay.draw(event.frame, event.predictions, predictor.emotions))
 """
 
 import subprocess

@@ -1,8 +1,4 @@
-"""Figures of a recording from its table of faces, which is read row by row.
-
-spacing = measure_spacing(table_path, every=1.0, frame=1 / 25)
-summary = summarise(table_path, predictor.emotions, spacing)
-"""
+"""Figures of a recording from its table of faces, which is read row by row."""
 
 import csv
 from collections import Counter, defaultdict

@@ -124,18 +124,12 @@ def watch(
             for box, person, average in zip(boxes, people, averages, strict=True):
                 one = None
                 for each in np.atleast_2d(average)[::-1]:  # as hacked, if it is; then as it is
-                    name, probability = _likeliest(predictor.emotions, each, min_confidence)
-                    one = Prediction(name, probability, each, box, person, hacked=one)
+                    best = float(each.max())
+                    sure = best >= min_confidence
+                    name = predictor.emotions[each.argmax()] if sure else UNCERTAIN
+                    one = Prediction(name, best, each, box, person, hacked=one)
                 seen.append(one)
         yield Event(video.clock_time(moment), tuple(seen), frame, due(moment), moment)
-
-
-def _likeliest(
-    emotions: Sequence[str], probabilities: np.ndarray, least: float
-) -> tuple[str, float]:
-    best = int(probabilities.argmax())
-    probability = float(probabilities[best])
-    return emotions[best] if probability >= least else UNCERTAIN, probability
 
 
 def described(event: Event, *, live: bool, numbered: bool = False) -> str:
