@@ -126,7 +126,7 @@ def watch(
                 for each in np.atleast_2d(average)[::-1]:  # as hacked, if it is; then as it is
                     best = float(each.max())
                     sure = best >= min_confidence
-                    name = predictor.emotions[each.argmax()] if sure else UNCERTAIN
+                    name = predictor.emotions[int(each.argmax())] if sure else UNCERTAIN
                     one = Prediction(name, best, each, box, person, hacked=one)
                 seen.append(one)
         yield Event(video.clock_time(moment), tuple(seen), frame, due(moment), moment)
