@@ -92,7 +92,10 @@ def test_reliability_diagram_draws_the_bins_and_names_their_error():
     drawn = axes.get_lines()[1]
     np.testing.assert_array_equal(drawn.get_xdata(), bins.confidence)
     np.testing.assert_array_equal(drawn.get_ydata(), bins.accuracy)
-    assert f"unscaled: calibration error {calibration.calibration_error(bins):.1%}" == drawn.get_label()
+    assert (
+        f"unscaled: calibration error {calibration.calibration_error(bins):.1%}"
+        == drawn.get_label()
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3, 10, 23])
