@@ -7,11 +7,10 @@ The layers are those of experiments/vgg.py. Prints milliseconds, the fastest of 
 many times as fast ours is; the limits in fer_jax/models/layers.py and convolution.py were read off.
 """
 
-import argparse
 import time
 from itertools import product
 
-from fer_jax import runtime
+from fer_jax import cli, runtime
 
 LAYERS = (
     *((40, 1, 32), (40, 32, 32), (20, 32, 96), (20, 96, 96)),
@@ -20,7 +19,16 @@ LAYERS = (
 
 
 def main() -> None:
-    args = parse_arguments()
+    parser = cli.parser(__doc__)
+    text = "images (default: 8 64 128)"
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 64, 128], help=text)
+    dtypes = {"choices": ("float32", "bfloat16"), "default": "float32"}
+    parser.add_argument("--dtype", **dtypes, help="default: float32")
+    text = "calls to take the fastest of (default: 5)"
+    parser.add_argument("--repeats", type=int, default=5, help=text)
+    args = parser.parse_args()
+    if min(*args.batches, args.repeats) < 1:
+        parser.error("--batches and --repeats must be at least 1")
     runtime.configure(training=args.dtype == "bfloat16")
     import jax
 
@@ -53,21 +61,6 @@ def fastest(compiled, operands, repeats: int) -> float:
         compiled(*operands).block_until_ready()
         times.append(time.perf_counter() - began)
     return 1000 * min(times[1:])
-
-
-def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
-    text = "images (default: 8 64 128)"
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 64, 128], help=text)
-    dtypes = {"choices": ("float32", "bfloat16"), "default": "float32"}
-    parser.add_argument("--dtype", **dtypes, help="default: float32")
-    text = "calls to take the fastest of (default: 5)"
-    parser.add_argument("--repeats", type=int, default=5, help=text)
-    args = parser.parse_args()
-    if min(*args.batches, args.repeats) < 1:
-        parser.error("--batches and --repeats must be at least 1")
-    return args
 
 
 if __name__ == "__main__":

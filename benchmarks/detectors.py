@@ -3,12 +3,10 @@
 python benchmarks/detectors.py --videos clips --detector yunet
 """
 
-import argparse
 import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -20,24 +18,10 @@ SUFFIXES = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
 HEADER = "looks  ms/look  with faces  share of looks by faces found"
 
 
-class Measured(NamedTuple):
-    counts: dict[int, int]  # faces in each frame looked at, by the frame's index
-    milliseconds: float  # the mean time of a look
-
-    def __str__(self) -> str:
-        """Return one row below `HEADER`."""
-        looks, numbers = len(self.counts), sorted(Counter(self.counts.values()).items())
-        shares = ", ".join(f"{number}: {times / looks:.1%}" for number, times in numbers)
-        seen = [index for index, count in self.counts.items() if count]
-        span = f"{seen[0]}-{seen[-1]}" if seen else "none"
-        return f"{looks:5}  {self.milliseconds:7.1f}  {span:>10}  {shares}"
-
-
 def main() -> None:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser = cli.parser(__doc__)
     parser.add_argument("--videos", metavar="DIR", type=Path, required=True)
-    parser.add_argument("--step", metavar="K", type=int, default=1, help="of frames (default: 1)")
+    parser.add_argument("--step", metavar="K", type=int, default=1, help="every K-th frame")
     faces.add_detector(parser)
     arguments = parser.parse_args()
     detector = faces.detector(arguments.detector, arguments.detector_model)
@@ -48,11 +32,21 @@ def main() -> None:
     width = max(len(path.name) for path in paths)
     print(f"{detector.name:{width}}  {HEADER}")
     for path in paths:
-        print(f"{path.name:{width}}  {measure(path, detector, arguments.step)}", flush=True)
+        row = described(*measure(path, detector, arguments.step))
+        print(f"{path.name:{width}}  {row}", flush=True)
 
 
-def measure(path: Path, detector: faces.Detector, step: int) -> Measured:
-    """Look at every `step`-th frame of the video at `path`."""
+def described(counts: dict[int, int], milliseconds: float) -> str:
+    """Return one row below `HEADER`."""
+    looks, numbers = len(counts), sorted(Counter(counts.values()).items())
+    shares = ", ".join(f"{number}: {times / looks:.1%}" for number, times in numbers)
+    seen = [index for index, count in counts.items() if count]
+    span = f"{seen[0]}-{seen[-1]}" if seen else "none"
+    return f"{looks:5}  {milliseconds:7.1f}  {span:>10}  {shares}"
+
+
+def measure(path: Path, detector: faces.Detector, step: int) -> tuple[dict[int, int], float]:
+    """Return the faces in every `step`-th frame of a video by its index, and a look's mean time."""
     counts, seconds = {}, 0.0
     with capture.Video(path) as video:
         frames = tqdm(video.frames(), path.name, unit="frame", leave=False, disable=None)
@@ -61,7 +55,7 @@ def measure(path: Path, detector: faces.Detector, step: int) -> Measured:
                 began = time.perf_counter()
                 counts[index] = len(detector(frame))
                 seconds += time.perf_counter() - began
-    return Measured(counts, 1e3 * seconds / max(1, len(counts)))
+    return counts, 1e3 * seconds / max(1, len(counts))
 
 
 if __name__ == "__main__":

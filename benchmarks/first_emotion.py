@@ -1,7 +1,6 @@
 """Seconds from the command to the first printed emotion: python benchmarks/first_emotion.py
 
-Plays the shipped clip twice, with a compilation cache of its own, which is empty at first: the
-second start has nothing to compile.
+It starts twice, with a compilation cache of its own: the second start has nothing to compile.
 """
 
 import os

@@ -3,7 +3,6 @@
 python benchmarks/fit_framing.py --data data --detector yunet
 """
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -11,27 +10,27 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import cli, data, faces, files
+from fer_jax import cli, faces, files
 
 SCALE, BORDER = 4, 96  # enlarged, with half a frame of border: the box may be larger than it
-COLUMNS = ("side", "down", "right", "roll")
 
 
 def main() -> None:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
+    parser = cli.parser(__doc__)
     parser.add_argument("--data", metavar="DIR", type=Path, default=files.root() / "data")
     text = "how many, evenly spread (default: 800)"
     parser.add_argument("--images", metavar="N", type=int, default=800, help=text)
     faces.add_detector(parser)
     arguments = parser.parse_args()
+    from fer_jax import data
+
     detector = faces.detector(arguments.detector, arguments.detector_model)
     images = data.load(arguments.data).train.images
     images = images[:: max(1, len(images) // arguments.images)]
     rows = framings(images, detector)
     print(f"{len(images)} training images, {detector.name} finds a face in {len(rows)};")
     print("in units of its box's shorter side:")
-    for name, column in zip(COLUMNS, rows.T, strict=True):
+    for name, column in zip(("side", "down", "right", "roll"), rows.T, strict=True):
         low, median, high = np.percentile(column, (25, 50, 75))
         print(f"  {name:5s}  median {median:6.3f}, quartiles {low:6.3f} and {high:6.3f}")
 
@@ -51,7 +50,7 @@ def framings(images: np.ndarray, detector: faces.Detector) -> np.ndarray:
             x, y = BORDER + side / 2 - np.array(face.centre)
             down, right = (y * cos - x * sin) / size, (x * cos + y * sin) / size
             rows.append((side / size, down, right, face.roll))
-    return np.array(rows).reshape(-1, len(COLUMNS))
+    return np.array(rows).reshape(-1, 4)
 
 
 if __name__ == "__main__":

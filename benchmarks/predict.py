@@ -1,6 +1,5 @@
 """Latency of one `Predictor` call after warm-up: python benchmarks/predict.py [--model FILE]"""
 
-import argparse
 import sys
 import time
 
@@ -12,7 +11,7 @@ CALLS = 200
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.parser(__doc__)
     cli.add_model(parser)
     parser.add_argument("--tta", action="store_true", help="ten views of each face")
     args = parser.parse_args()

@@ -1,6 +1,5 @@
 """Make the clip that comes with the code: 20 s of a camera that moves over a photograph."""
 
-import argparse
 import math
 import sys
 from pathlib import Path
@@ -11,18 +10,15 @@ from fer_jax import cli, faces, files
 
 SIZE, RATE, FRAMES = (512, 384), 15, 301  # the last frame is second 20
 FACE = (222.0, 112.0)  # between the eyes, in pixels of the 512x512 photograph
-EPILOG = """\
-example:
+EPILOG = """example:
   python scripts/make_clip.py --out clip.mp4
 
 The photograph (NASA, Eileen Collins, public domain) lies in the scikit-image package. The same
-versions of OpenCV and scikit-image write the same bytes.
-"""
+versions of OpenCV and scikit-image write the same bytes."""
 
 
 def main() -> None:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     clip = files.root() / "results" / "preprocessing_test" / "input_video.mp4"
     parser.add_argument("--out", type=Path, default=clip, help="default: the repository's clip")
     out = parser.parse_args().out

@@ -1,6 +1,5 @@
 """Draw results/demo.png, the README's picture: moments of the clip, their faces, probabilities."""
 
-import argparse
 import sys
 
 from fer_jax import cli, faces, files
@@ -13,8 +12,7 @@ EVERY = 5.0  # seconds of the clip between two moments
 
 
 def main() -> None:
-    style = argparse.RawDescriptionHelpFormatter
-    argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style).parse_args()
+    cli.parser(__doc__, EPILOG).parse_args()
     from fer_jax import plots
     from fer_jax.predict import Predictor
 

@@ -19,8 +19,7 @@ DIR/fer2013new.csv. --tta averages ten views of each face, at ten times the cost
 With --images, a 48x48 grey picture is taken as a face; in any other picture faces are detected
 first, one row each.
 --explain draws what the model looks at in the first face of --images (by default the shipped one),
-by three methods; --against adds a second model.
-"""
+by three methods; --against adds a second model."""
 
 
 def main() -> int:
@@ -44,17 +43,13 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=style)
+    parser = cli.parser(__doc__, EPILOG)
     option, png = parser.add_argument, {"type": Path, "metavar": "FILE.png"}
     file = {"type": Path, "metavar": "FILE"}
-    text = "FER-2013 (default: data)"
-    option("--data", type=Path, default=files.root() / "data", metavar="DIR", help=text)
+    option("--data", type=Path, default=files.root() / "data", metavar="DIR", help="default: data")
     option("--model", **file, help="model file (default: the shipped model)")
-    text = "test-time augmentation: mean over ten views of each face"
-    option("--tta", action="store_true", help=text)
-    text = "classify these pictures or folders"
-    option("--images", type=Path, nargs="+", metavar="PATH", help=text)
+    option("--tta", action="store_true", help="mean over ten views of each face")
+    option("--images", type=Path, nargs="+", metavar="PATH", help="classify pictures or folders")
     faces.add_detector(parser)
     option("--json", **file, help="write the figures there")
     option("--confusion", **png, help="draw the confusion matrix there")

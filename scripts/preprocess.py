@@ -11,8 +11,7 @@ from fer_jax.errors import InputError
 from fer_jax.faces import cutting
 from fer_jax.video import capture
 
-EPILOG = """\
-examples:
+EPILOG = """examples:
   python scripts/preprocess.py --source interview.mp4 --out results/interview
   python scripts/preprocess.py --source portraits/ --out results/portraits --detector yunet
 
@@ -20,8 +19,7 @@ imageN.png is the face of sample N; a sample without a face has no image. Of a f
 the picture N, sorted by name. A camera is read until Ctrl-C. Faces are kept in a hidden folder
 .making-... until the last one is cut; a run that is killed leaves them there. The faces of an
 earlier run are replaced: the imageN.png that bear this script's mark (a PNG text chunk). Another
-imageN.png in the folder is an error, all other files stay.
-"""
+imageN.png in the folder is an error, all other files stay."""
 
 
 def main() -> None:
@@ -47,8 +45,7 @@ def opened(source: int | str, every: float, out: Path) -> Iterator[cutting.Sourc
 
 
 def parse_arguments() -> argparse.Namespace:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, epilog=EPILOG, formatter_class=formatter)
+    parser = cli.parser(__doc__, EPILOG)
     shipped = files.root() / "results" / "preprocessing_test"
     source = {"metavar": "INDEX|FILE|URL|FOLDER", "type": cli.parse_source}
     text = "camera, video, or folder of pictures; default: the clip that comes with the code"

@@ -1,12 +1,11 @@
 """Cut the largest face out of each frame of a source into a folder of 48x48 pictures."""
 
-import contextlib
 import re
 import struct
 import sys
 import zlib
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +16,7 @@ from fer_jax.errors import InputError
 from fer_jax.faces.framing import Detector, crop, largest
 from fer_jax.faces.pictures import PNG_HEADER, Frame, in_folder, read_bytes, read_image, write_png
 
-_TEXT = b"tEXtSoftware\0fer_jax preprocess"
-# the PNG chunk of every face that is cut here
+_TEXT = b"tEXtSoftware\0fer_jax preprocess"  # the PNG chunk of every face that is cut here
 MARK = struct.pack(">I", len(_TEXT) - 4) + _TEXT + struct.pack(">I", zlib.crc32(_TEXT))
 
 
@@ -30,7 +28,6 @@ class Source(NamedTuple):
 
 
 def pictures_in(folder: Path) -> Source:
-    """Return the pictures of a folder, sorted by name."""
     paths = in_folder(folder)
     return Source(map(read_image, paths), len(paths), str(folder), endless=False)
 
@@ -39,11 +36,8 @@ def cut(source: AbstractContextManager[Source], out: Path, detector: Detector) -
     """Write the largest face of frame N to imageN.png in `out`, and return what was done in a line.
 
     The faces of an earlier run are replaced, all at the end. The source is opened only when it is
-    known that `out`, which need not exist, can be written.
-
-    Raises:
-        InputError: `out` cannot be written, or holds an imageN.png without our mark, which would be
-            lost; or the source gives no frame.
+    known that `out`, which need not exist, can be written. InputError: it cannot, or it holds an
+    imageN.png without our mark, which would be lost; or the source gives no frame.
     """
     files.require_folder(out)  # now, not after an hour of camera
     earlier = [path for path in out.glob("image*.png") if re.fullmatch(r"image\d+", path.stem)]
@@ -51,21 +45,15 @@ def cut(source: AbstractContextManager[Source], out: Path, detector: Detector) -
         if read_bytes(path, PNG_HEADER + len(MARK))[PNG_HEADER:] != MARK:
             rule = "is no face of an earlier run of this script and would be lost"
             raise InputError(f"{path}: {rule}: choose another --out")
+    samples, quiet = 0, not sys.stderr.isatty()
     with source as opened, files.appearing_in(out, earlier) as work:
-        samples = _cut_frames(opened, detector, work)
+        frames = tqdm(opened.frames, "cutting faces", opened.total, unit="sample", disable=quiet)
+        with suppress(KeyboardInterrupt) if opened.endless else nullcontext():
+            for samples, frame in enumerate(frames, 1):
+                if face := largest(detector(frame)):
+                    write_png(work / f"image{samples - 1}.png", crop(frame, face), MARK)
         if not samples:
             raise InputError(f"{opened.name}: must give a frame, but gave none: nothing is written")
         count = len(list(work.iterdir()))
     without = f"{samples - count} without a face ({detector.name})"
     return f"{opened.name}: {samples} samples, {count} faces in {out}, {without}"
-
-
-def _cut_frames(source: Source, detector: Detector, folder: Path) -> int:
-    """Return the number of frames."""
-    samples, quiet = 0, not sys.stderr.isatty()
-    frames = tqdm(source.frames, "cutting faces", source.total, unit="sample", disable=quiet)
-    with contextlib.suppress(KeyboardInterrupt) if source.endless else contextlib.nullcontext():
-        for samples, frame in enumerate(frames, 1):
-            if face := largest(detector(frame)):
-                write_png(folder / f"image{samples - 1}.png", crop(frame, face), MARK)
-    return samples

@@ -1,8 +1,6 @@
-"""Detectors: what finds the faces in a picture.
+"""Detectors: what finds the faces in a picture, as `detector("yunet")(picture)` does.
 
-    faces = detector("yunet")(picture)
-
-A new one is a class like those below and one line in `DETECTORS`.
+A new one is a class like those below and an entry in `DETECTORS`.
 """
 
 import argparse
@@ -70,9 +68,7 @@ class YuNetDetector:
     """
 
     name = "YuNet"
-    SCORE = (
-        0.6  # finds 776 of 821 training faces (benchmarks/fit_framing.py), OpenCV's 0.9 far fewer
-    )
+    SCORE = 0.6  # finds 776 of 821 training faces (benchmarks/fit_framing.py), 0.9 far fewer
     OVERLAP = 0.3  # intersection over union, above which one of two boxes stays: OpenCV's value
 
     def __init__(self, model: Path | None = None) -> None:
@@ -119,10 +115,7 @@ class YuNetDetector:
 
 
 # how each is built from the file that --detector-model names, or None
-DETECTORS: dict[str, Callable[[Path | None], Detector]] = {
-    "haar": HaarDetector,
-    "yunet": YuNetDetector,
-}
+DETECTORS: dict[str, Callable[..., Detector]] = {"haar": HaarDetector, "yunet": YuNetDetector}
 
 
 def detector(kind: str = "auto", model: Path | None = None) -> Detector:
@@ -155,8 +148,7 @@ def yunet_at_hand() -> Path | None:
 
 def fetch_yunet(path: Path, url: str = f"{_ZOO}/{YUNET_FILE}") -> Path:
     """Download YuNet's file to `path`; InputError: no connection, or something else arrives."""
-    # some servers refuse Python's own name
-    request = urllib.request.Request(url, headers={"User-Agent": "fer_jax"})
+    request = urllib.request.Request(url, headers={"User-Agent": "fer_jax"})  # Python's is refused
     try:
         with urllib.request.urlopen(request, timeout=30) as response:
             content = response.read(_MAX_MODEL)
@@ -180,8 +172,6 @@ def _detection_copy(image: np.ndarray) -> tuple[np.ndarray, float]:
     """Return a copy with a longer side of at most `DETECTION_SIDE`, and how much smaller it is."""
     height, width = image.shape[:2]
     shrink = max(1.0, max(height, width) / DETECTION_SIDE)
-    if shrink == 1:
-        return image, shrink
     size = max(1, round(width / shrink)), max(1, round(height / shrink))
     return opencv().resize(image, size, interpolation=opencv().INTER_AREA), shrink
 

@@ -1,7 +1,4 @@
-"""Where a face lies in a picture, and how it is cut out as FER-2013 was: 48x48, grey, levelled.
-
-One warp turns, centres and scales: `frame_of` says which square is cut, `cut` cuts it.
-"""
+"""Where a face lies in a picture, and how it is cut out as FER-2013 was: 48x48, grey, levelled."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -63,7 +60,6 @@ class Square(NamedTuple):
 
 
 def area(face: Face) -> int:
-    """Return the pixels in a face's box."""
     return face.w * face.h
 
 
@@ -118,11 +114,8 @@ def cut(frame: Frame, square: Square, size: int) -> np.ndarray:
 
 
 def surroundings(frame: Frame, square: Square) -> tuple[Frame, int, int]:
-    """Return what of a frame a square may show however it is turned, and the x and y of its corner.
-
-    OpenCV warps at most 32,767 pixels.
-    """
-    height, width = frame.shape[:2]
+    """Return what of a frame a square may show however it is turned, and x and y of its corner."""
+    height, width = frame.shape[:2]  # of which OpenCV warps at most 32,767
     reach = square.side / math.sqrt(2) + 2
     left = min(max(math.floor(square.x - reach), 0), width - 1)
     top = min(max(math.floor(square.y - reach), 0), height - 1)

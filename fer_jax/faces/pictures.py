@@ -23,16 +23,14 @@ _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"  # how the files begin
 PNG_HEADER = 33  # bytes: the signature of a PNG file and its first chunk
 _MAX_SMALL = 1 << 20  # bytes; a 48x48 picture has about 2 kB
 _PIXELS_PER_BYTE = 128  # of a JPEG that is halved: usual are 2 to 10, and a plain black one has 85
-MAX_SCANS = (
-    64  # of a progressive JPEG: about 10 are usual, and each may cost a pass over all pixels
-)
+MAX_SCANS = 64  # of a progressive JPEG: usual are 10, and each may cost a pass over all pixels
 _SETTINGS = {  # read as cv2 is imported, or as the first video opens
     "OPENCV_LOG_LEVEL": "SILENT",
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # AV_LOG_QUIET
     "OPENCV_IO_MAX_IMAGE_PIXELS": str(MAX_PIXELS),
     "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",  # seconds that a camera has for a frame, not 10
 }
-# The header of a JPEG scan of 1 to 4 components: marker, length, count (ITU T.81, B.2.3).
+# the header of a JPEG scan of 1 to 4 components: marker, length, count (ITU T.81, B.2.3)
 _SCAN = re.compile(rb"\xff\xda\x00(?:\x08\x01|\x0a\x02|\x0c\x03|\x0e\x04)")
 
 Frame = np.ndarray  # uint8 [H, W] grey, [H, W, 3] BGR or [H, W, 4] BGRA
@@ -91,11 +89,11 @@ def read_image(path: str | Path, *, full_size: bool = False) -> Frame:
     flags = cv2.IMREAD_ANYCOLOR
     if data.startswith(_JPEG) and _must_be_halved(path, data, full_size):
         flags |= cv2.IMREAD_REDUCED_GRAYSCALE_2  # with IMREAD_ANYCOLOR colour stays
-    image = None
     try:
-        if _png_chunks_fit(data):
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        fits = _png_chunks_fit(data)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if fits else None
     except cv2.error as error:  # also for an empty file
+        image = None
         if "MAX_IMAGE" in str(error):  # width, height or their product
             rule = f"must be a picture of at most {MAX_PIXELS:,} pixels, received more"
             raise InputError(f"{path}: {rule}") from None
@@ -139,9 +137,9 @@ def write_png(path: Path, image: Frame, mark: bytes = b"") -> None:
 
 def grey(frame: Frame) -> np.ndarray:
     """Return uint8 [H, W] of a grey, BGR or BGRA picture."""
-    cv2 = opencv()
     if frame.ndim == 2 or frame.shape[2] == 1:
         return np.ascontiguousarray(frame.reshape(frame.shape[:2]))
+    cv2 = opencv()
     return cv2.cvtColor(frame, cv2.COLOR_BGRA2GRAY if frame.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
 
 

@@ -29,10 +29,9 @@ FAMILIES = {"vgg": vgg.Model}
 
 
 def create(architecture: dict[str, Any], dtype: Any = jnp.float32) -> nn.Module:
-    """Return the flax module of "family" and the family's own fields, all builtins.
+    """Return the flax module of "family" and its own fields; InputError: any of them unknown.
 
-    Activations are of `dtype`; parameters and logits are float32 always. InputError: the family is
-    not known, or a field or its value not to the family.
+    Activations are of `dtype`; parameters and logits are float32 always.
     """
     fields = dict(architecture)
     family = fields.pop("family", None)

@@ -14,10 +14,8 @@ import jax.numpy as jnp
 
 Pair = tuple[jax.Array, jax.Array]
 SHIFTS = [(row, column) for row in range(3) for column in range(3)]
-# Numbers of an input or a result that are taken at once: more leave the processor's cache.
-CHUNK = 1_638_400
-# Images of this side and smaller are taken all together: each chunk costs a kernel's transposition.
-SMALL_SIDE = 5
+CHUNK = 1_638_400  # numbers that are taken at once: more leave the processor's cache
+SMALL_SIDE = 5  # of images that are taken all together: each chunk costs a kernel's transposition
 
 
 def plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -43,21 +41,18 @@ def turned(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def _turned_backward(residuals: Pair, gradient: jax.Array) -> Pair:
     x, kernel = residuals
     towards_x = plain(gradient, kernel[::-1, ::-1].swapaxes(2, 3))
-    return towards_x, _kernel_gradient(x, kernel, gradient)
-
-
-turned.defvjp(lambda x, kernel: (plain(x, kernel), (x, kernel)), _turned_backward)
-
-
-def _kernel_gradient(x: jax.Array, kernel: jax.Array, gradient: jax.Array) -> jax.Array:
-    """Return [3, 3, C, O], added up in float32 over chunks of images."""
+    # that of the kernel is added up in float32 over chunks of images
     small = max(x.shape[1:3]) <= SMALL_SIDE
     parts = [
         jax.vjp(lambda k, at=at: plain(x[at], k), kernel)[1](gradient[at])[0]
         for at in ([slice(x.shape[0])] if small else chunks(x, gradient.shape[3]))
     ]
     wide = jnp.promote_types(kernel.dtype, jnp.float32)
-    return functools.reduce(jnp.add, (part.astype(wide) for part in parts)).astype(kernel.dtype)
+    total = functools.reduce(jnp.add, (part.astype(wide) for part in parts))
+    return towards_x, total.astype(kernel.dtype)
+
+
+turned.defvjp(lambda x, kernel: (plain(x, kernel), (x, kernel)), _turned_backward)
 
 
 @jax.custom_vjp

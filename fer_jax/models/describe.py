@@ -1,7 +1,4 @@
-"""A network as a table: every layer with its output, parameters and arithmetic.
-
-print(layer_table({"family": "vgg", "stages": [[32, 32], [64, 64]], "dropout": 0.3}))
-"""
+"""A network as a table: every layer with its output, parameters and arithmetic."""
 
 import math
 from typing import Any, NamedTuple
@@ -18,14 +15,11 @@ class Layer(NamedTuple):
     name: str
     output: tuple[int, ...]  # its shape, without the batch
     parameters: int  # trained ones
-    multiply_adds: int  # per image
+    multiply_adds: int  # per image, of convolutions and dense layers
 
 
 def layers(architecture: dict[str, Any]) -> list[Layer]:
-    """List a network's parametrised layers for a 48x48 image, in order; nothing is computed.
-
-    Multiply-adds are those of convolutions and dense layers; elementwise work is left out.
-    """
+    """List a network's parametrised layers for a 48x48 image, in order; nothing is computed."""
     model = models.create(architecture)
     rows: list[Layer] = []
 
@@ -47,13 +41,12 @@ def layers(architecture: dict[str, Any]) -> list[Layer]:
 
 
 def layer_table(architecture: dict[str, Any]) -> str:
-    """Return the layers as text, with totals."""
+    """Return the layers of `{"family": "vgg", "stages": [[32, 32]]}` as text, with totals."""
     rows = layers(architecture)
     lines = [f"{'layer':12}{'output':>16}{'parameters':>14}{'multiply-adds':>16}"]
     for row in rows:
         output = " x ".join(map(str, row.output))
         lines.append(f"{row.name:12}{output:>16}{row.parameters:>14,}{row.multiply_adds:>16,}")
-    parameters = sum(row.parameters for row in rows)
-    work = sum(row.multiply_adds for row in rows)
+    parameters, work = (sum(column) for column in list(zip(*rows, strict=True))[2:])
     totals = f"{'total':28}{parameters:>14,}{work:>16,}"
     return "\n".join([*lines, f"{totals}  = {2 * work / 1e6:,.1f} MFLOP an image"])

@@ -21,10 +21,7 @@ from fer_jax.types import Images, Labels, LogitsFn, Variables
 
 
 def saliency(logits_fn: LogitsFn, images: Images, classes: Labels) -> jax.Array:
-    """Return the size of the logit's derivative by each pixel, the largest over channels.
-
-    Simonyan et al., "Deep Inside Convolutional Networks", https://arxiv.org/abs/1312.6034.
-    """
+    """Return how large the logit's derivative by each pixel is (https://arxiv.org/abs/1312.6034)."""
     gradient = _gradient(traced(logits_fn), jnp.asarray(images), jnp.asarray(classes))
     return jnp.abs(gradient).max(axis=-1)
 
@@ -34,13 +31,12 @@ def integrated_gradients(
 ) -> jax.Array:
     """Return what each pixel adds to the logit, compared with an even picture of level `baseline`.
 
-    Over all pixels these add up to the logit less that of the even picture. Sundararajan et al.,
-    "Axiomatic Attribution for Deep Networks", https://arxiv.org/abs/1703.01365, equation 1, by the
-    midpoint rule with `steps` gradients; channels are summed. From 0.5, near FER-2013's mean of
-    0.508, dark pixels can count as much as bright ones.
+    Sundararajan et al., "Axiomatic Attribution for Deep Networks", https://arxiv.org/abs/1703.01365,
+    equation 1, by the midpoint rule with `steps` gradients; channels are summed. From 0.5, near
+    FER-2013's mean, dark pixels can count as much as bright ones.
     """
-    logits_fn, images, classes = traced(logits_fn), jnp.asarray(images), jnp.asarray(classes)
-    arguments = (logits_fn, images, classes, baseline, steps)
+    images = jnp.asarray(images)
+    arguments = (traced(logits_fn), images, jnp.asarray(classes), baseline, steps)
     total = repeat(_along, steps, jnp.zeros_like(images), *arguments)
     return ((images - baseline) * total / steps).sum(axis=-1)
 
@@ -48,8 +44,7 @@ def integrated_gradients(
 def grad_cam(model: Any, variables: Variables, images: Images, classes: Labels) -> jax.Array:
     """Return the last feature maps, weighted by their mean gradient, summed, rectified, enlarged.
 
-    Selvaraju et al., "Grad-CAM", https://arxiv.org/abs/1610.02391, equations 1 and 2; not scaled to
-    [0, 1]. Outside of the square that the model crops it is 0.
+    Selvaraju et al., "Grad-CAM", https://arxiv.org/abs/1610.02391, equations 1 and 2; not scaled.
     """
     maps, gradients = last_maps(model, variables, jnp.asarray(images), jnp.asarray(classes))
     weights = gradients.mean(axis=(1, 2), keepdims=True)
@@ -67,19 +62,16 @@ def last_maps(
 ) -> tuple[jax.Array, jax.Array]:
     """Return the last layer's output that is a map [B, h, w, K], and a logit's gradient by it.
 
-    That is the last convolution, with what its layer ends in (a VGG's batch norm and rectifier),
-    before any pooling that is no layer of its own. It is found by tracing, and reached by
+    In a VGG that is the last batch norm with its rectifier. It is found by tracing, and reached by
     intercepting its call: the network needs no hook for this, and a model file no variable.
     """
-    count = len(jax.eval_shape(lambda: _traced(model, variables, images)[1]))
+    maps = _traced(model, variables, images)[1]
 
-    def total(delta: jax.Array | float) -> tuple[jax.Array, jax.Array]:
-        logits, maps = _traced(model, variables, images, count - 1, delta)
-        return jnp.take_along_axis(logits, jnp.asarray(classes)[:, None], axis=1).sum(), maps[-1]
+    def total(delta: jax.Array) -> jax.Array:
+        logits = _traced(model, variables, images, len(maps) - 1, delta)[0]
+        return jnp.take_along_axis(logits, jnp.asarray(classes)[:, None], axis=1).sum()
 
-    nothing = jnp.zeros_like(jax.eval_shape(total, 0.0)[1])
-    gradients, maps = jax.grad(total, has_aux=True)(nothing)
-    return maps, gradients
+    return maps[-1], jax.grad(total)(jnp.zeros_like(maps[-1]))
 
 
 def _traced(

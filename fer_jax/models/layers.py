@@ -1,8 +1,6 @@
 """Layers equal to flax's in a form that XLA runs faster on a CPU; elsewhere they are flax's.
 
 x = max_pool(batch_norm_relu(convolve(x, 64, dtype, "conv1"), train, dtype, "norm1"))
-
-x and results are images [B, H, W, C]. The first two go inside an `nn.compact` module.
 """
 
 import functools
@@ -79,16 +77,14 @@ def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Arr
 
 
 def _wide(x: jax.Array) -> jax.Array:
-    """Return x in float32, or float64."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def channel_sums(function: Callable[..., jax.Array], *arrays: jax.Array) -> jax.Array:
     """Return the sums of an elementwise function of arrays [B, ..., C] by channel: float32 [C].
 
-    Slices of the batch are added element by element, which XLA does in one pass, without a copy in
-    float32. The rest is a matrix product with ones: XLA's own reduction over leading axes runs at a
-    fraction of that speed on a CPU.
+    Slices of the batch are added element by element, in one pass without a copy in float32, the
+    rest by a matrix product with ones: XLA's own reduction runs at a fraction of that speed.
     """
     images = arrays[0].shape[0]
     size = images // math.gcd(images, SLICES)
@@ -166,10 +162,9 @@ class BatchNormRelu(nn.Module):
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Return the 2x2 maximum with stride 2; an odd last row or column is dropped.
+    """Return the 2x2 maximum with stride 2, without an odd last row; tied values share gradients.
 
-    The gradient of `nn.max_pool` (select-and-scatter) is several times slower on a CPU. Where
-    values tie, the gradient is shared among them rather than given to the first.
+    The gradient of `nn.max_pool` (select-and-scatter) is several times slower on a CPU.
     """
     return _max_pool(x) if on_cpu() else nn.max_pool(x, (2, 2), (2, 2))
 

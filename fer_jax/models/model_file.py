@@ -1,8 +1,5 @@
 """The portable model file: architecture, weights and metadata in one pickle, which never runs code.
 
-    save("model.pkl", ModelFile(architecture, variables, {"protocol": "train-only"}), "float16")
-    model = load("model.pkl")
-
 The pickle holds dicts, lists, strings, numbers, None and bytes only; an array is {"dtype", "shape",
 "bytes"}, little-endian, C order. A stranger's file is judged before anything is built from it: its
 size is capped, `safe_pickle` admits builtins alone, and arrays are made only after their sizes were
@@ -33,7 +30,6 @@ VERSION = 1
 MAX_FILE_BYTES = 64 * 2**20
 
 _MAX_RANK = 8
-_MAX_SIZE = 2**31  # of one axis
 _MAX_ARCHITECTURE_VALUES = 128  # building a model costs milliseconds a layer
 _STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 _ARRAY_KEYS = {"dtype", "shape", "bytes"}
@@ -64,6 +60,14 @@ def save(
     but delicate, stay exact. InputError: `load` would refuse the file. TypeError: a value in
     `architecture` or `metadata` is no builtin.
     """
+
+    def encode(leaf: Any) -> dict[str, Any]:
+        array = np.asarray(leaf)
+        # beyond float16's range: infinity, which `_judge` refuses by name
+        with np.errstate(over="ignore"):
+            stored = array.astype(_STORED[dtype if array.ndim >= 2 else "float32"])
+        return {"dtype": stored.dtype.name, "shape": list(stored.shape), "bytes": stored.tobytes()}
+
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -73,7 +77,7 @@ def save(
         "architecture": json.loads(json.dumps(model.architecture)),  # lists for tuples
         "temperature": model.temperature,
         "metadata": json.loads(json.dumps(model.metadata)),
-        "variables": jax.tree.map(lambda leaf: _encode(leaf, _STORED[dtype]), model.variables),
+        "variables": jax.tree.map(encode, model.variables),
     }
     data = pickle.dumps(document, protocol=4)
     _parse(data, path)
@@ -82,10 +86,7 @@ def save(
 
 
 def load(path: str | Path) -> ModelFile:
-    """Read a model file, of whatever origin; weights become float32.
-
-    InputError: no such file, or a corrupt or hostile one, or one for other images, labels or code.
-    """
+    """Read a model file of whatever origin; InputError: none, corrupt, hostile or another kind."""
     if not Path(path).is_file():
         raise InputError(f"{path}: no such model file")
     try:
@@ -103,12 +104,18 @@ def _parse(data: bytes, name: str | Path) -> ModelFile:
     try:
         return _judge(safe_pickle.loads(data))
     except InputError as error:
-        # the names of weights may have millions of characters
-        raise InputError(f"{name}: {str(error)[:600]}") from None
+        raise InputError(f"{name}: {str(error)[:600]}") from None  # names may have millions
 
 
 def _judge(document: Any) -> ModelFile:
-    _check_header(document)
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"not a model file of fer_jax: received {show(document)}")
+    for key, expected in {"version": VERSION, "input_size": IMAGE_SIZE}.items():
+        if document.get(key) != expected:
+            raise InputError(f"{key} must be {expected}, received {show(document.get(key))}")
+    for key in ("architecture", "metadata", "variables"):
+        if not isinstance(document.get(key), dict):
+            raise InputError(f"{key} must be a dict, received {show(document.get(key))}")
     architecture = document["architecture"]
     encoded = _flatten(document["variables"])
     _check_encoding(encoded)
@@ -127,17 +134,6 @@ def _judge(document: Any) -> ModelFile:
             raise InputError(f"weights must be finite, {path} holds NaN or infinity")
     variables = unflatten_dict(weights, sep="/")
     return ModelFile(architecture, variables, document["metadata"], float(temperature), labels)
-
-
-def _check_header(document: Any) -> None:
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(f"not a model file of fer_jax: received {show(document)}")
-    for key, expected in {"version": VERSION, "input_size": IMAGE_SIZE}.items():
-        if document.get(key) != expected:
-            raise InputError(f"{key} must be {expected}, received {show(document.get(key))}")
-    for key in ("architecture", "metadata", "variables"):
-        if not isinstance(document.get(key), dict):
-            raise InputError(f"{key} must be a dict, received {show(document.get(key))}")
 
 
 def _label_set(document: dict[str, Any]) -> str:
@@ -160,7 +156,7 @@ def _check_encoding(encoded: dict[str, Any]) -> None:
             expected = f"an array of {' or '.join(_STORED)}"
             raise InputError(f"{path} must be {expected}, received {show(leaf)}")
         shape, length = leaf["shape"], len(leaf["bytes"])
-        whole = all(type(size) is int and 0 <= size < _MAX_SIZE for size in shape)
+        whole = all(type(size) is int and 0 <= size < 2**31 for size in shape)
         if len(shape) > _MAX_RANK or not whole:
             rule = f"at most {_MAX_RANK} axes of sizes >= 0"
             raise InputError(f"{path} must have {rule}, received {show(shape)}")
@@ -209,11 +205,3 @@ def _flatten(tree: dict[str, Any]) -> dict[str, Any]:
 
 def _is_array(node: Any) -> bool:
     return isinstance(node, dict) and node.keys() == _ARRAY_KEYS and isinstance(node["shape"], list)
-
-
-def _encode(leaf: Any, kernel_dtype: np.dtype) -> dict[str, Any]:
-    array = np.asarray(leaf)
-    # beyond float16's range: infinity, which `_judge` refuses by name
-    with np.errstate(over="ignore"):
-        stored = array.astype(kernel_dtype if array.ndim >= 2 else _STORED["float32"])
-    return {"dtype": stored.dtype.name, "shape": list(stored.shape), "bytes": stored.tobytes()}

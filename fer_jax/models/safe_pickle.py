@@ -3,10 +3,9 @@
     document = loads(path.read_bytes())
 
 The opcodes are scanned without executing them: only those that make these builtins are admitted, so
-nothing can be imported, called or restored through a registry, and every length that the data claim
-lies inside them. PUT is refused because its index alone sizes the memo, tuples because a nest of
-shared ones takes exponential time to hash as a key. What is then built may still share or contain
-itself, so the walk over it is counted.
+nothing can be imported or called, and every length that the data claim lies inside them. PUT is
+refused because its index alone sizes the memo, tuples because a nest of shared ones takes
+exponential time to hash. What is built may still contain itself, so the walk over it is counted.
 """
 
 import io

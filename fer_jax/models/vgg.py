@@ -1,7 +1,5 @@
 """A VGG for small faces: 3x3 convolutions with batch norm, 2x2 pooling, one dense layer.
 
-    Model(stages=((32, 32), (96, 96), (192, 192), (384, 384)), dropout=0.3)
-
 After Simonyan & Zisserman, "Very Deep Convolutional Networks", https://arxiv.org/abs/1409.1556,
 with batch norm, and with a global average in place of the large dense layers, so that the network
 takes faces of any size (training may start on small ones).
@@ -18,22 +16,18 @@ from fer_jax.labels import NUM_CLASSES
 from fer_jax.models.layers import batch_norm_relu, convolve, max_pool
 from fer_jax.types import IMAGE_SIZE
 
-# Mean and standard deviation of FER-2013's training pixels in [0, 1].
-PIXEL_MEAN, PIXEL_STD = 0.508, 0.255
+PIXEL_MEAN, PIXEL_STD = 0.508, 0.255  # of FER-2013's training pixels in [0, 1]
 
 
 class Model(nn.Module):
-    """Images [B, H, W, 1] of any size -> logits [B, classes].
-
-    It looks at the central square of side `crop`, smaller images pass whole: FER-2013's outer
-    pixels show hair and background, and the work grows with the square.
-    """
+    """Images [B, H, W, 1] of any size -> logits [B, classes]."""
 
     stages: tuple[tuple[int, ...], ...]  # channels of each convolution; a stage ends in the pooling
     dropout: float = 0.0  # share of the pooled features that is dropped in training, in [0, 1)
-    crop: int = IMAGE_SIZE
+    crop: int = IMAGE_SIZE  # the side of a central square: outer pixels show hair and background
     classes: int = NUM_CLASSES
     dtype: Any = jnp.float32
+    channels = 1  # no field: images are grey
 
     def __post_init__(self):
         stages = self.stages if isinstance(self.stages, tuple) else ()
@@ -51,10 +45,6 @@ class Model(nn.Module):
         if not (type(self.classes) is int and self.classes >= 2):
             raise ValueError(f"classes must be an integer >= 2, received {self.classes!r}")
         super().__post_init__()
-
-    @property
-    def channels(self) -> int:
-        return 1
 
     @property
     def smallest_side(self) -> int:

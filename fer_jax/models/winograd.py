@@ -1,5 +1,4 @@
-"""3x3 convolutions with 2.25 times fewer multiplications, for the CPU: Winograd's F(2x2, 3x3), and
-F(3, 3) for odd sides.
+"""3x3 convolutions with 2.25 times fewer multiplications, for the CPU: Winograd's F(2x2, 3x3).
 
     y = convolve(x, kernel)   # x [B, H, W, C], kernel [3, 3, C, O] -> [B, H, W, O]
 
@@ -9,8 +8,8 @@ Algorithms for Convolutional Neural Networks", https://arxiv.org/abs/1509.09308,
 each place that is a matrix product over all tiles. So is the kernel's gradient, from the tiles of x
 and the patches of y's gradient.
 
-A side of 5 is a patch of 2 and one of 3, from a tile of 5 in 5 places: 4 of them are those of the
-smaller patch, whose kernel is the same. Results differ from XLA's by rounding: by less than 8 units
+A side of 5 is a patch of 2 and one of 3 (F(3, 3)), from a tile of 5 in 5 places: 4 of them are
+those of the smaller patch, whose kernel is the same. Results differ from XLA's by less than 8 units
 in the last place of the largest, with patches of 3 by less than 40.
 """
 

@@ -5,7 +5,6 @@ save(figure, Path("learning_curves.png"))
 """
 
 from fer_jax.plots.robustness import (
-    Explanation,
     accuracy_over_eps,
     adversarial,
     certified_accuracy,
@@ -23,7 +22,7 @@ from fer_jax.plots.training import (
 )
 from fer_jax.plots.video import EMOTION_COLOURS, Moment, emotion_timeline, predictions
 
-__all__ = ["EMOTION_COLOURS", "Explanation", "Moment", "accuracy_over_eps", "adversarial"]
+__all__ = ["EMOTION_COLOURS", "Moment", "accuracy_over_eps", "adversarial"]
 __all__ += ["certified_accuracy", "compared_runs", "confusion_matrix", "contact_sheet"]
 __all__ += ["corruption_accuracy", "emotion_timeline", "explanations", "learning_curves"]
 __all__ += ["predictions", "reliability_diagram", "robust_accuracy", "save"]

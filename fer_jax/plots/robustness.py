@@ -1,7 +1,6 @@
 """Figures of attacks, certificates, corruptions and explanations."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,18 +11,10 @@ from fer_jax.plots import style
 from fer_jax.plots.style import BLUE, GREY
 
 
-class Explanation(NamedTuple):
-    title: str
-    saliency: np.ndarray  # this and the other maps are float [H, W], as `explain` makes them
-    integrated: np.ndarray
-    grad_cam: np.ndarray
-
-
 def robust_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Draw accuracy against eps after each stage of an attack and the stages before it.
 
-    The table has one row per eps and stage, in the order in which they ran: eps, stage, accuracy,
-    low, high. Every curve begins at eps 0 with stage "clean", the accuracy before all.
+    Columns, with stages as they ran: eps, stage, accuracy, low, high. The first stage is "clean".
     """
     clean = table.loc[table["stage"] == "clean"].head(1).assign(eps=0.0)
     stages = table[table["stage"] != "clean"].groupby("stage", sort=False)
@@ -45,10 +36,7 @@ def accuracy_over_eps(curves: Mapping[str, pd.DataFrame], title: str) -> Figure:
 
 
 def certified_accuracy(curve: pd.DataFrame, largest: float, title: str) -> Figure:
-    """Draw the share of images certified beyond each radius: radius, accuracy, low, high.
-
-    Radii increase. `largest` is certified if all noisy copies agree; nothing is drawn beyond it.
-    """
+    """Draw radius, accuracy, low, high up to what is certified if all noisy copies agree."""
     curve = curve.loc[curve["radius"] <= largest]
     figure, axes = _share(title, "radius (L2, pixels in [0, 1])", "certified accuracy")
     style.interval(axes, curve, "radius", BLUE)
@@ -62,8 +50,7 @@ def certified_accuracy(curve: pd.DataFrame, largest: float, title: str) -> Figur
 def corruption_accuracy(table: pd.DataFrame, title: str) -> Figure:
     """Draw accuracy against severity: a panel per corruption after one of their mean.
 
-    The table has the columns model, corruption, severity, accuracy, low, high. Severity 0, once per
-    model, is the clean accuracy, where every curve begins. `title` ends the figure's.
+    Columns: model, corruption, severity, accuracy, low, high; severity 0, once a model, is clean.
     """
     clean, worse = table.loc[table["severity"] == 0], table.loc[table["severity"] > 0]
     kinds = list(worse["corruption"].unique())
@@ -97,19 +84,13 @@ def corruption_accuracy(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def adversarial(
-    original: np.ndarray,
-    hacked: np.ndarray,
-    before: np.ndarray,
-    after: np.ndarray,
-    labels: Sequence[str],
-) -> Figure:
-    """Show two images, uint8 [H, W], the amplified change, and their probabilities of `labels`."""
-    delta = hacked.astype(int) - original
+def adversarial(images: np.ndarray, probabilities: np.ndarray, labels: Sequence[str]) -> Figure:
+    """Show an image before and after, uint8 [2, H, W], the change, and the probabilities [2, C]."""
+    delta = images[1].astype(int) - images[0]
     largest = max(int(np.abs(delta).max()), 1)
     figure = style.figure(12.5, 6.6, dpi=110)
-    upper, (left_bars, text, right_bars) = figure.subplots(2, 3, height_ratios=(1.5, 1))
-    left, change, right = upper
+    upper, lower = figure.subplots(2, 3, height_ratios=(1.5, 1))
+    change, text = upper[1], lower[1]
     shown = change.imshow(delta, cmap="RdBu_r", vmin=-largest, vmax=largest)
     bar = figure.colorbar(shown, ax=change, shrink=0.75)
     bar.set_label("grey levels of 255", fontsize=11)
@@ -118,34 +99,28 @@ def adversarial(
     text.set_axis_off()
     words = f"largest change {largest} of 255 levels\nmean change {np.abs(delta).mean():.2f} levels"
     text.text(0.5, 0.5, words, ha="center", va="center", fontsize=12, color=GREY)
-    sides = [(left, left_bars, original, "original", before)]
-    sides += [(right, right_bars, hacked, "= hacked", after)]
-    for axes, beneath, image, name, probabilities in sides:
-        style.grey_image(axes, image)
-        emotion = labels[int(probabilities.argmax())].capitalize()
-        axes.set_title(f"{name}: {emotion} {probabilities.max():.1%}", fontsize=13)
-        style.bars(beneath, probabilities, labels)
+    for k, name in enumerate(("original", "= hacked")):
+        style.grey_image(upper[2 * k], images[k])
+        emotion = labels[int(probabilities[k].argmax())].capitalize()
+        upper[2 * k].set_title(f"{name}: {emotion} {probabilities[k].max():.1%}", fontsize=13)
+        style.bars(lower[2 * k], probabilities[k], labels)
     return figure
 
 
-def explanations(face: np.ndarray, rows: Sequence[Explanation]) -> Figure:
-    """Show a face, uint8 [H, W], and what each network looked at in it, a row per network.
-
-    Each map has a scale of its own, up to the size that one pixel in 200 exceeds: single pixels
-    would dim all others.
-    """
+def explanations(face: np.ndarray, rows: Sequence[tuple[str, list[np.ndarray]]]) -> Figure:
+    """Show a face, uint8 [H, W], and for each network a title and the maps of `models.explain`."""
     figure = style.figure(10.4, 2.9 * len(rows) + 0.3, dpi=110)
     grid = figure.subplots(len(rows), 4, squeeze=False)
-    for (picture, saliency, integrated, cam), row in zip(grid, rows, strict=True):
+    for (picture, saliency, integrated, cam), (title, maps) in zip(grid, rows, strict=True):
         style.grey_image(picture, face)
-        saliency.imshow(_scaled(row.saliency), cmap="magma", vmin=0, vmax=1)
-        integrated.imshow(_scaled(row.integrated), cmap="RdBu_r", vmin=-1, vmax=1)
-        style.grey_image(cam, face)
-        shares = _scaled(row.grad_cam)
-        cam.imshow(shares, cmap="inferno", vmin=0, vmax=1, alpha=0.65 * shares)
-        picture.set_title(row.title, fontsize=11)
+        picture.set_title(title, fontsize=11)
+        saliency.imshow(_scaled(maps[0]), cmap="magma", vmin=0, vmax=1)
         saliency.set_axis_off()
+        integrated.imshow(_scaled(maps[1]), cmap="RdBu_r", vmin=-1, vmax=1)
         integrated.set_axis_off()
+        style.grey_image(cam, face)
+        shares = _scaled(maps[2])
+        cam.imshow(shares, cmap="inferno", vmin=0, vmax=1, alpha=0.65 * shares)
     names = ("saliency", "integrated gradients\n(red: for, blue: against)", "Grad-CAM")
     for axes, name in zip(grid[0, 1:], names, strict=True):
         axes.set_title(name, fontsize=11)
@@ -164,5 +139,5 @@ def _share(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
-    """Scale to [-1, 1]: the size that one value in 200 exceeds becomes 1, larger ones too."""
+    """Scale to [-1, 1]: the size that one value in 200 exceeds is 1, or few would dim the rest."""
     return np.clip(values / max(float(np.quantile(np.abs(values), 0.995)), 1e-12), -1, 1)

@@ -13,8 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fer_jax import files
 
-# Okabe & Ito, "Color Universal Design" (2008): told apart with every common form of colour
-# blindness, and in grey.
+# Okabe & Ito, "Color Universal Design" (2008): told apart by the colour-blind, and in grey
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#4D4D4D"
 _COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _DASHES = ("-", "--", ":")

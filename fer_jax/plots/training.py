@@ -12,18 +12,12 @@ from fer_jax.evaluation import calibration, metrics
 from fer_jax.plots import style
 from fer_jax.plots.style import BLUE, GREEN, GREY, ORANGE, Style
 
-_MEASURED = (
-    "Measured in evaluation mode: no dropout, augmentation or label smoothing. "
-    "Training: on a fixed subset."
-)
-
 
 def learning_curves(history: pd.DataFrame, best_epoch: int, restarts: Sequence[int] = ()) -> Figure:
     """Draw loss and accuracy by epoch, training and hold-out, and mark the restored epoch.
 
     The history has the columns epoch, train_loss, train_accuracy, holdout_loss, holdout_accuracy,
-    and of adversarial training holdout_robust_accuracy. `restarts` are epochs after which another
-    run went on from the weights of the one before.
+    perhaps holdout_robust_accuracy. After the epochs `restarts` another run went on.
     """
     figure, loss, accuracy = _panels(4.6)
     for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
@@ -36,16 +30,14 @@ def learning_curves(history: pd.DataFrame, best_epoch: int, restarts: Sequence[i
         end = (history["epoch"].iloc[-1], robust.iloc[-1])
         _name_curve(accuracy, "hold-out,\nattacked", end, GREEN)
     figure.suptitle("Learning curves, FER-2013", fontsize=15)
-    text = _MEASURED + (" Dotted: a warm restart." if restarts else "")
+    text = "Measured in evaluation mode: no dropout, augmentation or label smoothing."
+    text += " Training: on a fixed subset." + (" Dotted: a warm restart." if restarts else "")
     figure.supxlabel(text, fontsize=10, color=GREY)
     return figure
 
 
 def compared_runs(runs: Mapping[str, tuple[pd.DataFrame, int]]) -> Figure:
-    """Draw hold-out loss and accuracy by epoch, a colour per run, and mark each run's best epoch.
-
-    Runs are given by name, each as its history (see `learning_curves`) and its best epoch.
-    """
+    """Draw hold-out loss and accuracy of runs by name, each as its history and its best epoch."""
     figure, loss, accuracy = _panels(4.6 + 0.25 * len(runs))
     for number, (name, (history, best_epoch)) in enumerate(runs.items()):
         curve = style.curve_style(number)
@@ -93,10 +85,7 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str]) -> Figure:
 
 
 def reliability_diagram(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> Figure:
-    """Draw accuracy against confidence in 15 bins of equal mass.
-
-    The probabilities [N, C] of labels [N] are those before and after scaling by the temperature.
-    """
+    """Draw accuracy against confidence, before and after probabilities [N, C] were scaled."""
     figure = style.figure(6.4, 6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2, zorder=1)
@@ -124,8 +113,7 @@ def contact_sheet(images: np.ndarray, titles: Sequence[str], title: str) -> Figu
     columns = min(10, len(images))
     rows = -(-len(images) // columns)
     step_y, step_x, head = round(1.35 * height), round(1.1 * width), round(0.35 * height)
-    # one picture: axes for each are slow
-    canvas = np.full((rows * step_y + head + 2, columns * step_x), 255, np.uint8)
+    canvas = np.full((rows * step_y + head + 2, columns * step_x), 255, np.uint8)  # axes are slow
     wide = 1.25 * columns
     figure = Figure(figsize=(wide, wide * canvas.shape[0] / canvas.shape[1]), dpi=110)
     axes = figure.add_axes((0, 0, 1, 1))

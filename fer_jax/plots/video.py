@@ -22,6 +22,7 @@ EMOTION_COLOURS = {
 }
 _MINUTES = (1, 2, 5, 10, 15, 30, 60, 120, 240, 720, 1440)
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, *(60 * minutes for minutes in _MINUTES))  # seconds
+Span = tuple[float, float]  # seconds where a recording begins and ends
 
 
 class Moment(NamedTuple):
@@ -34,22 +35,13 @@ class Moment(NamedTuple):
 
 class _Looks(NamedTuple):
     times: np.ndarray
-    width: float
-
-    @property
-    def ends(self) -> np.ndarray:
-        """Until when each look stands: the next one, or `width` where that is a gap."""
-        times, width = self
-        near = np.diff(times) < 1.5 * width  # frames come a little off their time
-        return np.append(np.where(near, times[1:], times[:-1] + width), times[-1] + width)
+    ends: np.ndarray
 
     def steps(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `values` [N] as stairs: two points a look, and a NaN at its end before a gap."""
-        ends = self.ends
-        last = np.where(np.append(ends[:-1] < self.times[1:], False), np.nan, values)
-        return np.stack([self.times, ends, ends], 1).ravel(), np.stack(
-            [values, values, last], 1
-        ).ravel()
+        times, ends = self
+        last = np.where(np.append(ends[:-1] < times[1:], False), np.nan, values)
+        return np.stack([times, ends, ends], 1).ravel(), np.stack([values, values, last], 1).ravel()
 
 
 def predictions(moments: Sequence[Moment], labels: Sequence[str]) -> Figure:
@@ -68,11 +60,7 @@ def predictions(moments: Sequence[Moment], labels: Sequence[str]) -> Figure:
 
 
 def emotion_timeline(
-    times: np.ndarray,
-    probabilities: np.ndarray,
-    emotions: Sequence[str],
-    width: float,
-    span: tuple[float, float],
+    times: np.ndarray, probabilities: np.ndarray, emotions: Sequence[str], width: float, span: Span
 ) -> Figure:
     """Draw what one person's face showed: stacked probabilities, valence and uncertainty.
 
@@ -83,28 +71,30 @@ def emotion_timeline(
         times: seconds of this person's looks, increasing, [N >= 1]; of many, give means.
         probabilities: [N, C] in the order of `emotions`, whose unpleasant ones are at the bottom.
         width: seconds for which a look stands; from one and a half times that on, there is a gap.
-        span: seconds where the recording begins and ends.
+        span: of the recording.
     """
     figure = style.figure(11, 5.6, dpi=110)
     stacked, valence, doubt = figure.subplots(3, 1, sharex=True, height_ratios=(3.2, 1.5, 1))
-    looks = _Looks(times, width)
+    # a look stands until the next one, or for `width` where that is far: frames come off their time
+    near = np.append(np.diff(times) < 1.5 * width, False)
+    looks = _Looks(times, np.where(near, np.append(times[1:], np.inf), times + width))
+    begins = np.append(span[0], looks.ends)
+    gaps = np.stack([begins, np.append(times, span[1]) - begins], axis=1)
+    gaps = gaps[gaps[:, 1] > 0.5 * width]
+    hatching: Style = {"facecolor": "#F3F3F3", "edgecolor": "#D0D0D0", "hatch": "////"}
     for axes in (stacked, valence, doubt):
-        _shade_gaps(axes, looks, span)
+        axes.broken_barh(gaps, (-2, 4), linewidth=0, zorder=0, **hatching)
     _stack(stacked, looks, probabilities, emotions)
     _valence(valence, looks, probabilities)
-    _uncertainty(doubt, looks, probabilities)
+    entropy = entr(probabilities).sum(axis=1) / np.log(len(emotions))  # a share of the largest
+    x, line = looks.steps(entropy)
+    doubt.fill_between(x, 0, line, color=GREY, alpha=0.5, linewidth=0)
+    doubt.set(ylim=(0, 1), ylabel="uncertainty", yticks=(0, 0.5, 1))
+    style.percent(doubt.yaxis)
     _clock(doubt, span)
     handles, names = stacked.get_legend_handles_labels()
     figure.legend(handles[::-1], names[::-1], loc="outside right upper", frameon=False, fontsize=10)
     return figure
-
-
-def _shade_gaps(axes: Axes, looks: _Looks, span: tuple[float, float]) -> None:
-    begins, ends = np.append(looks.times, span[1]), np.append(span[0], looks.ends)
-    gaps = np.stack([ends, begins - ends], axis=1)
-    gaps = gaps[gaps[:, 1] > 0.5 * looks.width]
-    hatching: Style = {"facecolor": "#F3F3F3", "edgecolor": "#D0D0D0", "hatch": "////"}
-    axes.broken_barh(gaps, (-2, 4), linewidth=0, zorder=0, **hatching)
 
 
 def _stack(axes: Axes, looks: _Looks, probabilities: np.ndarray, emotions: Sequence[str]) -> None:
@@ -114,9 +104,8 @@ def _stack(axes: Axes, looks: _Looks, probabilities: np.ndarray, emotions: Seque
         top = top + probabilities[:, k]
         area = {"color": EMOTION_COLOURS[emotions[k]], "label": emotions[k], "linewidth": 0}
         axes.fill_between(x, low, looks.steps(top)[1], **area)
-    chance, sure = 1 / len(emotions), 0.75
-    fade = 0.7 * np.clip((sure - probabilities.max(axis=1)) / (sure - chance), 0, 1)
-    veil = [(1, 1, 1, alpha) for alpha in fade]
+    unsure = (0.75 - probabilities.max(axis=1)) / (0.75 - 1 / len(emotions))
+    veil = [(1, 1, 1, alpha) for alpha in 0.7 * np.clip(unsure, 0, 1)]
     lengths = np.stack([looks.times, looks.ends - looks.times], axis=1)
     axes.broken_barh(lengths, (0, 1), facecolors=veil, linewidth=0, antialiased=False)
     axes.set(ylim=(0, 1), ylabel="probability")
@@ -130,25 +119,15 @@ def _valence(axes: Axes, looks: _Looks, probabilities: np.ndarray) -> None:
     worth = np.array(VALENCE[: probabilities.shape[1]])
     mean = probabilities @ worth
     deviation = np.sqrt(np.maximum(probabilities @ worth**2 - mean**2, 0))
-    x, line = looks.steps(mean)
-    _, low = looks.steps(np.clip(mean - deviation, -1, 1))
-    _, high = looks.steps(np.clip(mean + deviation, -1, 1))
+    x, low = looks.steps(np.clip(mean - deviation, -1, 1))
+    high = looks.steps(np.clip(mean + deviation, -1, 1))[1]
     axes.fill_between(x, low, high, color=BLUE, alpha=0.18, linewidth=0)
-    axes.plot(x, line, color=BLUE, linewidth=1.6)
+    axes.plot(*looks.steps(mean), color=BLUE, linewidth=1.6)
     axes.axhline(0, color=GREY, linewidth=0.8)
     axes.set(ylim=(-1, 1), ylabel="valence", yticks=(-1, 0, 1))
 
 
-def _uncertainty(axes: Axes, looks: _Looks, probabilities: np.ndarray) -> None:
-    """Draw the entropy as a share of the largest possible."""
-    entropy = entr(probabilities).sum(axis=1) / np.log(probabilities.shape[1])
-    x, line = looks.steps(entropy)
-    axes.fill_between(x, 0, line, color=GREY, alpha=0.5, linewidth=0)
-    axes.set(ylim=(0, 1), ylabel="uncertainty", yticks=(0, 0.5, 1))
-    style.percent(axes.yaxis)
-
-
-def _clock(axes: Axes, span: tuple[float, float]) -> None:
+def _clock(axes: Axes, span: Span) -> None:
     """Write minutes and seconds (hours if need be) along the shared time axis."""
     length = max(span[1] - span[0], 0.1)
     tick = next((tick for tick in _TICKS if length / tick <= 12), length / 12)

@@ -1,9 +1,7 @@
 """Faces in, probabilities out.
 
-    predictor = Predictor()             # the shipped model
-    probabilities = predictor(faces)    # uint8 [N, 48, 48] -> float32 [N, 7]
-
-The columns are in the order of `predictor.emotions`.
+predictor = Predictor()             # the shipped model
+probabilities = predictor(faces)    # uint8 [N, 48, 48] -> float32 [N, 7], as `predictor.emotions`
 """
 
 import functools
@@ -25,8 +23,6 @@ from fer_jax.types import IMAGE_SIZE
 
 # a batch is padded to the next of these, so that a changing number of faces compiles four programs
 BUCKETS = (1, 8, 64, 256)
-_SHIFT = 2  # pixels
-_SHIFTS = ((0, 0), (-_SHIFT, 0), (_SHIFT, 0), (0, -_SHIFT), (0, _SHIFT))
 
 
 def default_model_path() -> Path:
@@ -58,15 +54,10 @@ class Predictor:
         self.emotions = self.model.emotions
         network = models.create(self.model.architecture)
         apply = jax.jit(functools.partial(network.apply, train=False))
-        # unscaled; what attacks take
-        self.logits_fn = Partial(apply, jax.device_put(self.model.variables))
+        self.logits_fn = Partial(apply, jax.device_put(self.model.variables))  # for attacks
 
     def __call__(self, faces: np.ndarray, progress: bool = False) -> np.ndarray:
-        """Return probabilities, float32 [N, C], of grey faces, uint8 [N, 48, 48]; N may be 0.
-
-        They are scaled by the model's temperature. `progress` draws a bar on a terminal.
-        InputError: the faces have another dtype or shape.
-        """
+        """Return probabilities, float32 [N, C], of uint8 [N, 48, 48], scaled by the temperature."""
         return self.probabilities(self.logits(faces, progress), self.model.temperature)
 
     def label(self, emotion: str) -> int:
@@ -96,9 +87,8 @@ class Predictor:
 
 def _views(faces: np.ndarray) -> Iterator[np.ndarray]:
     """Yield ten views of faces [N, 48, 48], each of the same shape; the first is the original."""
-    padded = np.pad(faces, ((0, 0), (_SHIFT, _SHIFT), (_SHIFT, _SHIFT)), mode="edge")
-    for down, right in _SHIFTS:
-        top, left = _SHIFT - down, _SHIFT - right
+    padded = np.pad(faces, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    for top, left in ((2, 2), (4, 2), (0, 2), (2, 4), (2, 0)):
         view = padded[:, top : top + IMAGE_SIZE, left : left + IMAGE_SIZE]
         yield view
         yield view[:, :, ::-1]

@@ -37,14 +37,11 @@ def classify(paths: Iterable[Path], predictor: Predictor, detector: Detector) ->
 
 
 def explain(out: Path, model_paths: list[Path | None], face: np.ndarray) -> None:
-    """Draw to `out` what models look at in a face, uint8 [48, 48], and print what they say of it.
-
-    The shipped model stands for None.
-    """
+    """Draw to `out` what models (None: the shipped one) see in a face, and print what they say."""
     rows = [_explanation(path, face) for path in model_paths]
     plots.save(plots.explanations(face, rows), out)
-    for row in rows:
-        print(row.title.replace("\n", ": "))
+    for title, _ in rows:
+        print(title.replace("\n", ": "))
     print(f"wrote {out}")
 
 
@@ -56,7 +53,7 @@ def first_face(paths: list[Path], detector: Detector) -> np.ndarray:
     raise InputError(f"{paths[0]}: must show a face to explain, none was found")
 
 
-def _explanation(path: Path | None, face: np.ndarray) -> plots.Explanation:
+def _explanation(path: Path | None, face: np.ndarray) -> tuple[str, list[np.ndarray]]:
     """Return what a model says of a face, and which pixels decide it by three methods."""
     predictor, name = Predictor(path), (path or default_model_path()).stem
     probabilities, network = predictor(face[None])[0], models.create(predictor.model.architecture)
@@ -68,7 +65,7 @@ def _explanation(path: Path | None, face: np.ndarray) -> plots.Explanation:
         grad_cam(network, predictor.model.variables, image, classes),
     )
     title = f"{name}\n{predictor.emotions[seen]} {probabilities.max():.1%}"
-    return plots.Explanation(title, *(np.asarray(each[0]) for each in maps))
+    return title, [np.asarray(each[0]) for each in maps]
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:

@@ -244,7 +244,7 @@ def _publish(folder: Path, crops, probabilities, predictor: Predictor, figures, 
     Of the face before and after: crops [2, 48, 48] and probabilities [2, C].
     """
     emotions, metadata = predictor.emotions, predictor.model.metadata
-    figure = plots.adversarial(*crops, *probabilities, emotions)
+    figure = plots.adversarial(crops, probabilities, emotions)
     plots.save(figure, folder / "adversarial_attack.png")
     before, after = (dict(zip(emotions, each.tolist(), strict=True)) for each in probabilities)
     names = ("name", "protocol", "git_revision", "best_epoch")

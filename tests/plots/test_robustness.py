@@ -46,10 +46,7 @@ def test_corruptions_have_a_panel_each_and_every_curve_begins_at_the_clean_accur
 def test_explanations_show_the_face_and_maps_on_scales_of_their_own():
     rng = np.random.default_rng(0)
     face, maps = rng.integers(0, 256, (48, 48), np.uint8), rng.normal(size=(3, 48, 48)) * 1e-3
-    rows = [
-        plots.Explanation(name, np.abs(maps[0]), maps[1], np.zeros((48, 48)))
-        for name in ("one", "two")
-    ]
+    rows = [(name, [np.abs(maps[0]), maps[1], np.zeros((48, 48))]) for name in ("one", "two")]
     figure = plots.explanations(face, rows)
     assert [axes.get_title() for axes in figure.axes[::4]] == ["one", "two"]
     for axes in (figure.axes[0], figure.axes[3], figure.axes[4]):
@@ -76,8 +73,8 @@ def test_an_attack_is_shown_with_its_change_and_what_is_said_of_both_images():
     original = np.full((48, 48), 100, np.uint8)
     hacked = original.copy()
     hacked[0, 0], hacked[0, 1] = 104, 98
-    before, after = np.array([0.9, 0.1]), np.array([0.25, 0.75])
-    figure = plots.adversarial(original, hacked, before, after, ("happy", "sad"))
+    images, probabilities = np.stack([original, hacked]), np.array([[0.9, 0.1], [0.25, 0.75]])
+    figure = plots.adversarial(images, probabilities, ("happy", "sad"))
     left, change, right, bars, text, _ = figure.axes[:6]
     assert left.get_title() == "original: Happy 90.0%"
     assert right.get_title() == "= hacked: Sad 75.0%"
