@@ -5,19 +5,18 @@ python benchmarks/fit_framing.py --data data --detector yunet
 
 import math
 import sys
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax import cli, faces, files
+from fer_jax import cli, faces
 
 SCALE, BORDER = 4, 96  # enlarged, with half a frame of border: the box may be larger than it
 
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    parser.add_argument("--data", metavar="DIR", type=Path, default=files.root() / "data")
+    cli.add_data(parser)
     text = "how many, evenly spread (default: 800)"
     parser.add_argument("--images", metavar="N", type=int, default=800, help=text)
     faces.add_detector(parser)

@@ -46,8 +46,8 @@ def parse_arguments() -> argparse.Namespace:
     parser = cli.parser(__doc__, EPILOG)
     option, png = parser.add_argument, {"type": Path, "metavar": "FILE.png"}
     file = {"type": Path, "metavar": "FILE"}
-    option("--data", type=Path, default=files.root() / "data", metavar="DIR", help="default: data")
-    option("--model", **file, help="model file (default: the shipped model)")
+    cli.add_data(parser)
+    cli.add_model(parser)
     option("--tta", action="store_true", help="mean over ten views of each face")
     option("--images", type=Path, nargs="+", metavar="PATH", help="classify pictures or folders")
     faces.add_detector(parser)
