@@ -56,10 +56,8 @@ def training_data(
     """
     voted = votes > 0 or name in FERPLUS
     if voted and extra:
-        raise InputError(
-            "--extra brings pictures without FER+ votes: protocol ferplus-* and config key votes "
-            "need them"
-        )
+        needed = "protocol ferplus-* and config key votes need them"
+        raise InputError(f"--extra brings pictures without FER+ votes: {needed}")
     faces = load(folder)
     for more in extra:
         faces = pictures.merge(faces, more)

@@ -59,10 +59,8 @@ def _read_split(path: Path, archive: zipfile.ZipFile, name: str) -> Split:
     images = _read_array(path, archive, f"{name}_images", np.uint8, (IMAGE_SIZE, IMAGE_SIZE))
     emotions = _read_array(path, archive, f"{name}_labels", np.int32, ())
     if len(images) != len(emotions):
-        raise InputError(
-            f"{path}: {name} must have one label per image, "
-            f"received {len(emotions)} for {len(images)}"
-        )
+        received = f"{len(emotions)} for {len(images)}"
+        raise InputError(f"{path}: {name} must have one label per image, received {received}")
     if len(emotions) and not (emotions.min() >= 0 and emotions.max() < labels.NUM_CLASSES):
         span = f"{emotions.min()} to {emotions.max()}"
         raise InputError(f"{path}: {name}_labels must be 0 to 6, received {span}")
@@ -80,18 +78,13 @@ def _read_array(
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):
-            raise InputError(
-                f"{path}: {key} must be in version 1.0 of the npy format, received {version}"
-            )
+            rule = "must be in version 1.0 of the npy format"
+            raise InputError(f"{path}: {key} {rule}, received {version}")
         shape, fortran, claimed = np.lib.format.read_array_header_1_0(stream)
         size = member.file_size - stream.tell()
-        fits = claimed == dtype and shape[1:] == item and len(shape) == 1 + len(item)
-        if (
-            not fits
-            or fortran
-            or shape[0] > MAX_ROWS
-            or size != np.prod(shape, dtype=object) * claimed.itemsize
-        ):
+        right = claimed == dtype and shape[1:] == item and len(shape) == 1 + len(item)
+        fits = size == np.prod(shape, dtype=object) * claimed.itemsize
+        if not (right and fits) or fortran or shape[0] > MAX_ROWS:
             wanted = f"{np.dtype(dtype)} [N{''.join(f', {n}' for n in item)}]"
             received = f"{str(claimed)[:80]} of shape {str(shape)[:80]} in {size} bytes"
             raise InputError(f"{path}: {key} must be {wanted}, received {received}")

@@ -45,22 +45,23 @@ def _load_prepared(directory: Path, source: Source) -> Fer2013:
     key = source.digest()[:16]
     builder = _builder()
     path = directory / "tfds" / key if builder else directory / "prepared" / f"{key}.npz"
+    data = None
     if path.exists():
         try:
             data = builder.read(path) if builder else npz.read(path)
-            with _noting_failure(directory):
-                _keep_test_csv(data, directory / TEST_CSV)
-            return data
         except InputError as error:
             note(f"{error}; preparing it again")
-    data = source.read()
-    with _noting_failure(directory):
-        if builder:
+    whole = data is not None
+    data = data or source.read()
+    try:
+        if builder and not whole:
             with _replacing_folder(path) as temporary:
                 builder.write(data, temporary)
-        else:
+        elif not whole:
             npz.save(data, path)
         _keep_test_csv(data, directory / TEST_CSV)
+    except OSError as error:  # no reason to do without what was read
+        note(f"{error.filename or directory}: {error.strerror or error}: going on without it")
     return data
 
 
@@ -90,15 +91,6 @@ def _keep_test_csv(data: Fer2013, path: Path) -> None:
         stream.write("emotion,pixels\n")
         for image, label in zip(*data.test, strict=True):
             stream.write(f"{label},{' '.join(map(text.__getitem__, image.ravel().tolist()))}\n")
-
-
-@contextmanager
-def _noting_failure(directory: Path) -> Iterator[None]:
-    """A folder that cannot be written to is no reason to do without what was read."""
-    try:
-        yield
-    except OSError as error:
-        note(f"{error.filename or directory}: {error.strerror or error}: going on without it")
 
 
 @contextmanager

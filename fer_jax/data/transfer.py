@@ -92,15 +92,8 @@ class _Useless(_Broken):
 def download(url: str, part: Part, timeout: float, sleep: Callable[[float], object]) -> None:
     """Try until `part` is as long as the server says; after each lost connection, wait longer.
 
-    Args:
-        url: an http or https address of a zip or a gzip file.
-        part: what has arrived, and where the rest goes.
-        timeout: seconds that the server may be silent.
-        sleep: waits between two tries.
-
-    Raises:
-        InputError: nothing there, something else, or a connection that keeps breaking (what has
-            arrived is kept).
+    `url`, `timeout`, `sleep` and the errors are those of `download.fetch`; only a zip or a gzip
+    file is taken.
     """
     tries, most = 0, 0
     while True:
