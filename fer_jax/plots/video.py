@@ -106,7 +106,7 @@ def _stack(axes: Axes, looks: _Looks, probabilities: np.ndarray, emotions: Seque
         axes.fill_between(x, low, looks.steps(top)[1], **area)
     unsure = (0.75 - probabilities.max(axis=1)) / (0.75 - 1 / len(emotions))
     veil = [(1, 1, 1, alpha) for alpha in 0.7 * np.clip(unsure, 0, 1)]
-    lengths = np.stack([looks.times, looks.ends - looks.times], axis=1)
+    lengths = [*zip(looks.times, looks.ends - looks.times, strict=True)]
     axes.broken_barh(lengths, (0, 1), facecolors=veil, linewidth=0, antialiased=False)
     axes.set(ylim=(0, 1), ylabel="probability")
     style.percent(axes.yaxis)
