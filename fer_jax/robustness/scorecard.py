@@ -82,7 +82,8 @@ def measures(
     linf, l2 = attacks.linf, attacks.l2
     noise = functools.partial(attacks.uniform, eps=8 / 255)
     step = functools.partial(attacks.fgsm, eps=_FOUR)
-    tried = [("noise 8/255", {"": noise}, linf, 8 / 255), ("FGSM 4/255", {"": step}, linf, _FOUR)]
+    tried: list[tuple] = [("noise 8/255", {"": noise}, linf, 8 / 255)]
+    tried.append(("FGSM 4/255", {"": step}, linf, _FOUR))
     tried.append(("PGD-50 4/255", {"": _pgd_50(restarts=3)}, linf, _FOUR))
     balls = [(name, linf, eps) for name, eps in AUTOATTACK.items()]
     for name, norm, eps in [*balls, ("AutoAttack L2 0.5", l2, 0.5)]:
