@@ -246,8 +246,8 @@ def curves(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def document(table: pd.DataFrame, says: list[str]) -> str:
     """Return table.md: figures, intervals, networks, their gradients, and the command."""
-    networks = table.drop_duplicates("model")[["model", "attacked", "sha256"]].replace("", "-")
-    networks = networks.rename(columns={"sha256": "sha256 of its file"})
+    networks = pd.DataFrame(table.drop_duplicates("model")[["model", "attacked", "sha256"]])
+    networks = networks.replace("", "-").rename(columns={"sha256": "sha256 of its file"})
     intervals = texts(table, "{low:.3f} to {high:.3f}, {n:,}")
     parts = [markdown(texts(table, "{value:.3f}")), "Intervals (95 %) and the number of images:\n"]
     parts += [markdown(intervals), "Networks:\n", markdown(networks), NOTE]
