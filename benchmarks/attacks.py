@@ -13,6 +13,7 @@ other's speed.
 # pyright: reportMissingImports=false
 
 import argparse
+import functools
 import importlib.util
 import json
 import os
@@ -28,8 +29,7 @@ from fer_jax import cli
 from fer_jax.errors import InputError
 
 EPS, STEP_SIZE = 8 / 255, 2 / 255
-# images -> logits; and images, labels, steps -> images
-Library = tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]
+Library = tuple[Callable, Callable]  # images -> logits; and images, labels, steps -> images
 
 
 def main() -> None:
@@ -60,7 +60,9 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     """Return the seconds that all images take, and the share whose class has changed."""
     patches = np.random.default_rng(0).uniform(0, 1, (args.n, 6, 6, 1)).astype(np.float32)
     images = patches.repeat(8, axis=1).repeat(8, axis=2)
-    predict, attack = LIBRARIES[args.worker](args.model)
+    logits_fn, attack_fn = LIBRARIES[args.worker](args.model)
+    predict = lambda images: np.asarray(logits_fn(images))
+    attack = lambda *given: np.asarray(attack_fn(*given))
     batches = [slice(start, start + args.batch) for start in range(0, args.n, args.batch)]
     labels = np.concatenate([predict(images[batch]).argmax(axis=1) for batch in batches])
     attack(images[batches[0]], labels[batches[0]], 2)
@@ -78,13 +80,8 @@ def ours(path: Path | None) -> Library:
     from fer_jax.predict import Predictor
 
     logits_fn = Predictor(path).logits_fn
-    key = jax.random.key(0)
-
-    def attack(images: np.ndarray, labels: np.ndarray, steps: int) -> np.ndarray:
-        options = {"eps": EPS, "step_size": STEP_SIZE, "steps": steps}
-        return np.asarray(pgd(key, logits_fn, images, labels, **options))
-
-    return lambda images: np.asarray(logits_fn(images)), attack
+    attack = functools.partial(pgd, jax.random.key(0), logits_fn, eps=EPS, step_size=STEP_SIZE)
+    return logits_fn, lambda images, labels, steps: attack(images, labels, steps=steps)
 
 
 def foolbox(path: Path | None) -> Library:
@@ -96,12 +93,12 @@ def foolbox(path: Path | None) -> Library:
 
     logits_fn = Predictor(path).logits_fn
 
-    def attack(images: np.ndarray, labels: np.ndarray, steps: int) -> np.ndarray:
+    def attack(images: np.ndarray, labels: np.ndarray, steps: int):
         theirs = LinfPGD(abs_stepsize=STEP_SIZE, steps=steps, random_start=True)
         model = JAXModel(logits_fn, bounds=(0, 1))
-        return np.asarray(theirs.run(model, jnp.asarray(images), jnp.asarray(labels), epsilon=EPS))
+        return theirs.run(model, jnp.asarray(images), jnp.asarray(labels), epsilon=EPS)
 
-    return lambda images: np.asarray(logits_fn(images)), attack
+    return logits_fn, attack
 
 
 def torchattacks(path: Path | None) -> Library:
@@ -129,10 +126,8 @@ def parse_arguments() -> argparse.Namespace:
     option = parser.add_argument
     option("--n", type=int, default=512, help="images, whole batches of them (default: 512)")
     option("--steps", type=int, default=40, help="of PGD (default: 40)")
-    text = "images attacked together (default: 64, at most n)"
-    option("--batch", type=int, default=64, help=text)
-    text = "fresh processes of each library (default: 2)"
-    option("--repeats", type=int, default=2, help=text)
+    option("--batch", type=int, default=64, help="images attacked together (default: 64, or n)")
+    option("--repeats", type=int, default=2, help="processes of each library (default: 2)")
     cli.add_model(parser)
     option("--worker", choices=LIBRARIES, help=argparse.SUPPRESS)
     args = parser.parse_args()

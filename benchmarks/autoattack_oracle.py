@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ the network, and keeps what it found in OUT after every batch: the same command 
 stopped; OUT/accuracy.csv has the accuracies. Then both attack, once more, --timed of the images
 that survived both, on which every attack takes its full time (compiling included).
 """
-Attack = Callable[[np.ndarray, np.ndarray, int], np.ndarray]  # images, labels, batch -> images
+Attack = Callable[..., np.ndarray]  # images, labels, number of the batch -> images
 
 
 class Side(NamedTuple):
@@ -45,25 +46,20 @@ class Side(NamedTuple):
     attacks: dict[str, Attack]
 
 
-class Log:
+class Log(Journal):
     """What one side found so far: which stage broke a row's image, and its share of the seconds."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]):
-        self.journal = Journal(folder, settings, ("stage", "row", "broken", "seconds"))
+        super().__init__(folder, settings, ("stage", "row", "broken", "seconds"))
 
-    def add(self, stage: str, rows: Sequence[int], broken: Sequence[int], seconds: float) -> None:
-        wrong = np.isin(rows, broken)
-        self.journal.add(stage=stage, row=rows, broken=wrong, seconds=seconds / len(rows))
+    def survivors(self, rows: Iterable[int], upto: str = STAGES[-1]) -> list[int]:
+        """Return those of `rows` that nothing up to and including a stage has broken."""
+        before = self.table["stage"].isin(SEEN[: SEEN.index(upto) + 1])
+        broken = set(self.table["row"][before & self.table["broken"].astype(bool)])
+        return [row for row in rows if row not in broken]
 
     def of(self, stage: str) -> pd.DataFrame:
-        table = self.journal.table
-        return table.loc[table["stage"] == stage]
-
-    def survivors(self, rows: list[int], upto: str = STAGES[-1]) -> list[int]:
-        """Return those of `rows` that nothing up to and including a stage has broken."""
-        parts = pd.concat([self.of(stage) for stage in SEEN[: SEEN.index(upto) + 1]])
-        broken = set(parts["row"][parts["broken"].astype(bool)])
-        return [row for row in rows if row not in broken]
+        return self.table.loc[self.table["stage"] == stage]
 
     def seconds(self, stage: str) -> float:
         return self.of(stage)["seconds"].to_numpy(float).sum()
@@ -118,27 +114,13 @@ def work(args: argparse.Namespace) -> None:
     log = open_log(args, args.worker, args.rows)
     rows = files.read_json(args.out / f"{args.rows}.json")["rows"]
     test = load(args)
-    images = test.images[..., None] / np.float32(255)
     together = min(TOGETHER[args.device], len(rows))
-    make = ours if args.worker == "fer_jax" else theirs
-    side = make(args, images[rows[:8]], together)
-    search(side, images, test.labels, rows, log, args.worker, together)
+    side = (ours if args.worker == SIDES[0] else theirs)(args, test.images[rows[:8]], together)
+    search(side, test, rows, log, args.worker, together)
 
 
-def search(
-    side: Side,
-    images: np.ndarray,
-    labels: np.ndarray,
-    rows: list[int],
-    log: Log,
-    name: str,
-    together: int,
-) -> None:
-    """Run every stage on what is left of `rows` and not in `log` yet, `together` images at once.
-
-    Args:
-        images, labels: of the whole test set, float32 [N, 48, 48, 1] in [0, 1] and int [N].
-    """
+def search(side: Side, test, rows: list[int], log: Log, name: str, together: int) -> None:
+    """Run every stage on what is left of `rows` and not in `log` yet, `together` images at once."""
     before = rows
     for stage in SEEN:
         done = set(log.of(stage)["row"])
@@ -146,13 +128,13 @@ def search(
         starts = range(0, len(todo), together)
         for start in tqdm(starts, desc=f"{name} {stage}", unit="batch", disable=None):
             batch = todo[start : start + together]
-            found = images[batch]
+            found, labels = test.images[batch, :, :, None] / np.float32(255), test.labels[batch]
             began = time.perf_counter()
             if stage != "clean":
-                found = side.attacks[stage](found, labels[batch], batch[0])
-            seconds = time.perf_counter() - began
-            wrong = side.logits(found).argmax(axis=1) != labels[batch]
-            log.add(stage, batch, np.array(batch)[wrong].tolist(), seconds)
+                found = side.attacks[stage](found, labels, batch[0])
+            each = (time.perf_counter() - began) / len(batch)
+            broken = side.logits(found).argmax(axis=1) != labels
+            log.add(stage=stage, row=batch, broken=broken, seconds=each)
         before = log.survivors(rows, stage)
 
 
@@ -171,16 +153,13 @@ def ours(args: argparse.Namespace, examples: np.ndarray, together: int) -> Side:
     key = jax.random.key(args.seed)
     filled = lambda array: jnp.asarray(array[np.arange(together) % len(array)])
 
-    def of(stage: Callable) -> Attack:
-        def attack(images: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
-            given = jax.random.fold_in(key, number), logits_fn, filled(images), filled(labels)
-            return np.asarray(stage(*given))[: len(images)]
-
-        return attack
+    def attack(stage: Callable, images: np.ndarray, labels: np.ndarray, number: int) -> np.ndarray:
+        given = jax.random.fold_in(key, number), logits_fn, filled(images), filled(labels)
+        return np.asarray(stage(*given))[: len(images)]
 
     stages = auto.stages(args.eps, NORMS[args.norm], queries=args.queries)
     logits = lambda images: np.asarray(logits_fn(filled(images)))[: len(images)]
-    return Side(logits, {name: of(stage) for name, stage in stages.items()})
+    return Side(logits, {name: partial(attack, stage) for name, stage in stages.items()})
 
 
 def theirs(args: argparse.Namespace, examples: np.ndarray, together: int) -> Side:
@@ -191,6 +170,7 @@ def theirs(args: argparse.Namespace, examples: np.ndarray, together: int) -> Sid
     predictor = Predictor(args.model)
     network = torch_oracle.network(predictor.model, args.device)
     logits = lambda images: torch_oracle.logits(network, images)
+    examples = examples[..., None] / np.float32(255)
     apart = np.abs(logits(examples) - np.asarray(predictor.logits_fn(examples))).max()
     most = ALIKE[args.device]
     if apart > most:
@@ -198,12 +178,7 @@ def theirs(args: argparse.Namespace, examples: np.ndarray, together: int) -> Sid
         raise InputError(f"{args.model}: {rule}, they are {apart:.1e} apart")
     options = {"queries": args.queries, "classes": len(predictor.emotions)}
     options |= {"seed": args.seed, "device": args.device}
-
-    def of(stage: Callable) -> Attack:
-        return lambda images, labels, number: stage(images, labels)
-
-    stages = torch_oracle.stages(network, args.eps, args.norm, **options)
-    return Side(logits, {name: of(stage) for name, stage in stages.items()})
+    return Side(logits, torch_oracle.stages(network, args.eps, args.norm, **options))
 
 
 def load(args: argparse.Namespace):
@@ -217,12 +192,9 @@ def load(args: argparse.Namespace):
 
 def accuracies(ours: Log, theirs: Log, n: int) -> pd.DataFrame:
     """Return what each stage leaves right: stage, n, and a column for each side."""
-    rows = sorted(ours.of("clean")["row"])
-    left = [
-        (stage, n, *(len(log.survivors(rows, stage)) / n for log in (ours, theirs)))
-        for stage in SEEN
-    ]
-    return pd.DataFrame(left, columns=["stage", "n", *SIDES])
+    rows = ours.of("clean")["row"]
+    left = lambda log: [len(log.survivors(rows, stage)) / n for stage in SEEN]
+    return pd.DataFrame({"stage": SEEN, "n": n, SIDES[0]: left(ours), SIDES[1]: left(theirs)})
 
 
 def compare(table: pd.DataFrame, ours: Log, theirs: Log) -> str:
@@ -233,7 +205,7 @@ def compare(table: pd.DataFrame, ours: Log, theirs: Log) -> str:
         accuracy = f"{one:>10.2%}{other:>14.2%}{100 * (one - other):>+14.2f}"
         times = f"{ours.seconds(stage):10.1f}{theirs.seconds(stage):8.1f}"
         lines.append(f"{stage:15}{accuracy}{times}")
-    rows = sorted(ours.of("clean")["row"])
+    rows = ours.of("clean")["row"]
     apart = set(ours.survivors(rows)) ^ set(theirs.survivors(rows))
     return "\n".join([*lines, f"{len(apart)} of {table['n'].iloc[0]} images end differently"])
 
@@ -251,9 +223,8 @@ def compare_times(ours: Log, theirs: Log, n: int) -> str:
 def parse_arguments() -> argparse.Namespace:
     parser = cli.parser(__doc__, EPILOG)
     option, root = parser.add_argument, files.root()
-    shipped = root / "results" / "model" / "my_own_model.pkl"
-    text = "model file (default: the shipped model)"
-    option("--model", type=Path, default=shipped, metavar="FILE", help=text)
+    cli.add_model(parser)
+    parser.set_defaults(model=root / "results" / "model" / "my_own_model.pkl")
     cli.add_data(parser)
     option("--n", type=int, default=500, help="how many test images (default: 500)")
     option("--norm", choices=("linf", "l2"), default="linf", help="default: linf")
@@ -271,8 +242,7 @@ def parse_arguments() -> argparse.Namespace:
     option("--worker", choices=SIDES, help=argparse.SUPPRESS)
     option("--rows", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    folder = root / "runs" / "autoattack_oracle"
-    args.out = args.out or folder / f"{args.norm}-{args.eps:.4g}"
+    args.out = args.out or root / "runs" / "autoattack_oracle" / f"{args.norm}-{args.eps:.4g}"
     return args
 
 

@@ -40,9 +40,8 @@ class Vgg(nn.Module):
                 modules += [_batch_norm(**params[norm], **statistics[norm]), nn.ReLU()]
             modules.append(nn.MaxPool2d(2))
         self.features = nn.Sequential(*modules)
-        kernel, bias = params["logits"]["kernel"], params["logits"]["bias"]
-        self.logits = nn.Linear(*kernel.shape)
-        self.logits.load_state_dict(_tensors(weight=kernel.T, bias=bias))
+        kernel = params["logits"]["kernel"]
+        self.logits = _loaded(nn.Linear(*kernel.shape), kernel.T, bias=params["logits"]["bias"])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         margin = max(0, images.shape[2] - self.crop) // 2
@@ -54,13 +53,11 @@ class Vgg(nn.Module):
 def network(model: ModelFile, device: str = "cpu") -> Vgg:
     """Return the model's network with its weights, frozen, in evaluation mode, on torch's `device`.
 
-    Raises:
-        InputError: it is of another family, or has options that this copy does not know.
+    Raises an InputError if it is of another family, or has options that this copy does not know.
     """
     if model.architecture.get("family") != "vgg" or not model.architecture.keys() <= KNOWN:
-        raise InputError(
-            f"the torch copy is made for vgg with {sorted(KNOWN)}, received {model.architecture}"
-        )
+        rule = f"the torch copy is made for vgg with {sorted(KNOWN)}"
+        raise InputError(f"{rule}, received {model.architecture}")
     return Vgg(model).eval().requires_grad_(False).to(device)
 
 
@@ -80,7 +77,7 @@ def stages(
     classes: int = NUM_CLASSES,
     seed: int = 0,
     device: str = "cpu",
-) -> dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]:
+) -> dict[str, Callable[..., np.ndarray]]:
     """Return the stages of pyautoattack's AutoAttack: (images, true labels) -> images.
 
     They are built as its `AutoAttack` builds them, and called one by one without its checks of the
@@ -104,7 +101,7 @@ def stages(
     return {name: functools.partial(_run, attack) for name, attack in attacks.items()}
 
 
-def _run(attack, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _run(attack, images: np.ndarray, labels: np.ndarray, number: int = 0) -> np.ndarray:
     with torch.no_grad():
         goals = torch.from_numpy(labels.astype(np.int64)).to(attack.device)
         found = attack.perturb(_channels_first(images, attack.device), goals)
@@ -115,21 +112,19 @@ def _channels_first(images: np.ndarray, device: str | torch.device) -> torch.Ten
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1), np.float32)).to(device)
 
 
-def _tensors(**arrays: np.ndarray) -> dict[str, torch.Tensor]:
-    return {name: torch.tensor(np.ascontiguousarray(array)) for name, array in arrays.items()}
+def _loaded(layer: nn.Module, weight: np.ndarray, **others: np.ndarray) -> nn.Module:
+    arrays = {"weight": weight, **others}
+    state = {name: torch.tensor(np.ascontiguousarray(each)) for name, each in arrays.items()}
+    layer.load_state_dict(state, strict=False)
+    return layer
 
 
-def _convolution(kernel: np.ndarray) -> nn.Conv2d:
-    """From flax's [3, 3, in, out]."""
-    convolution = nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, padding=1, bias=False)
-    convolution.load_state_dict(_tensors(weight=kernel.transpose(3, 2, 0, 1)))
-    return convolution
+def _convolution(kernel: np.ndarray) -> nn.Module:
+    """Return a convolution of flax's [3, 3, in, out]."""
+    layer = nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, padding=1, bias=False)
+    return _loaded(layer, kernel.transpose(3, 2, 0, 1))
 
 
-def _batch_norm(
-    scale: np.ndarray, bias: np.ndarray, mean: np.ndarray, var: np.ndarray
-) -> nn.BatchNorm2d:
-    norm = nn.BatchNorm2d(len(scale), eps=layers.EPSILON)
-    state = _tensors(weight=scale, bias=bias, running_mean=mean, running_var=var)
-    norm.load_state_dict(state, strict=False)
-    return norm
+def _batch_norm(scale, bias, mean, var) -> nn.Module:
+    layer = nn.BatchNorm2d(len(scale), eps=layers.EPSILON)
+    return _loaded(layer, scale, bias=bias, running_mean=mean, running_var=var)

@@ -3,10 +3,16 @@
     attack = functools.partial(pgd, eps=8 / 255, step_size=2 / 255, steps=40)
     hacked = attack(jax.random.key(0), logits_fn, images, labels)
 
-An attack takes (key, logits_fn, images, labels, /): images float32 [B, H, W, C] in [0, 1], labels
-int [B], and a function from images to logits [B, C] that treats the rows of a batch independently
-and is in evaluation mode. Attack in float32. To take new weights without compiling anew, give
-`jax.tree_util.Partial(apply, variables)` as the function.
+Every attack is given (`loop.Given`) a key for its random numbers; a function from images to logits
+[B, C] that treats the rows of a batch independently and is in evaluation mode; images, float32
+[B, H, W, C] in [0, 1]; and labels, int [B], the true ones, or with `targeted=True` where to go. It
+returns images in [0, 1]. Attack in float32. To take new weights without compiling anew, give
+`jax.tree_util.Partial(apply, variables)` as the function. Options that many attacks know:
+
+- eps: radius of the ball, in pixel units of [0, 1] and in `norm` (linf, l2 or l1); the images that
+  come back lie in it to rounding. Where an array is taken, [B] gives each image its own.
+- step_size: length of a step in the same norm; steps: how many, at least 1.
+- objective: what is ascended, see `objectives`.
 """
 
 from fer_jax.attacks.apgd import apgd, apgd_targeted
@@ -25,37 +31,3 @@ from fer_jax.attacks.registry import ATTACKS, step_size
 from fer_jax.attacks.square import square
 from fer_jax.attacks.transfer import transferred
 from fer_jax.attacks.universal import universal, universal_perturbation
-
-__all__ = [
-    "ATTACKS",
-    "NORMS",
-    "Goal",
-    "Norm",
-    "RandomLogitsFn",
-    "apgd",
-    "apgd_targeted",
-    "autoattack",
-    "averaged",
-    "bim",
-    "cross_entropy",
-    "cw",
-    "ddn",
-    "deepfool",
-    "dlr",
-    "fab_targeted",
-    "fgsm",
-    "fmn",
-    "l1",
-    "l2",
-    "linf",
-    "margin",
-    "mifgsm",
-    "pgd",
-    "square",
-    "step_size",
-    "targeted_dlr",
-    "transferred",
-    "uniform",
-    "universal",
-    "universal_perturbation",
-]

@@ -15,12 +15,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from fer_jax.attacks.gradient import Best, better
-from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import Norm, linf, per_image
 from fer_jax.attacks.objectives import Goal, Objective, cross_entropy, targeted_dlr
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images, LogitsFn
 
 _MOMENTUM = 0.75  # share of the new step, alpha in the paper
 _RISES = 0.75  # share of steps that must raise the objective, rho in the paper
@@ -56,59 +57,34 @@ class _Aim(NamedTuple):
 
 
 def apgd(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float | jax.Array,
+    *given: *Given,
+    eps: ArrayLike,
     steps: int = 100,
     norm: Norm = linf,
     objective: Objective = cross_entropy,
     targeted: bool = False,
     restarts: int = 1,
 ) -> Images:
-    """Run APGD-CE, or with `objective=dlr` APGD-DLR; with `targeted`, labels are where to go.
+    """Run APGD-CE, or with `objective=dlr` APGD-DLR; for Linf and L2.
 
-    Args:
-        images: float32 [B, H, W, C] in [0, 1].
-        eps: radius of the `norm`'s ball (Linf or L2), a scalar or [B].
-        steps: at least 1; each costs one forward and one backward pass, the start another.
-        restarts: runs from different random starts on the ball's surface; the best is kept per
-            image.
+    A step costs one forward and one backward pass, the start another. Of the `restarts`, from
+    random points on the ball's surface, the best is kept per image.
     """
-    images = jnp.asarray(images)
-    labels = jnp.asarray(labels)
-    logits_fn = traced(logits_fn)
+    key, logits_fn, images, labels = prepared(*given)
     aim = _Aim(Goal(objective, targeted), towards=False)
     run = lambda k: _run(k, logits_fn, images, labels, labels, eps, steps, norm, aim)
     return functools.reduce(better, map(run, jax.random.split(key, restarts))).images
 
 
 def apgd_targeted(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float | jax.Array,
-    steps: int = 100,
-    norm: Norm = linf,
-    targets: int | None = None,
+    *given: *Given, eps: ArrayLike, steps: int = 100, norm: Norm = linf, targets: int = 0
 ) -> Images:
     """Run APGD-T: targeted DLR towards each other class in turn, the likeliest first.
 
-    Any other class than the label is a success.
-
-    Args:
-        eps: radius of the `norm`'s ball (Linf or L2), a scalar or [B].
-        targets: how many classes are tried, by default all others. Needs at least three classes.
+    For Linf and L2, and three classes or more. Any other class than the label is a success;
+    `targets` says how many are tried, 0: all.
     """
-    images = jnp.asarray(images)
-    labels = jnp.asarray(labels)
-    logits_fn = traced(logits_fn)
+    key, logits_fn, images, labels = prepared(*given)
     ranked = ranked_targets(logits_fn, images, labels)
     aim = _Aim(Goal(cross_entropy), towards=True)
     runs = (

@@ -1,7 +1,6 @@
 """AutoAttack: four attacks without a parameter to tune, each on what the ones before left right.
 
     hacked = autoattack(key, logits_fn, images, labels, eps=8 / 255)
-    hacked = autoattack(key, logits_fn, images, targets, eps=8 / 255, targeted=True)
 
 Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", ICML 2020, https://arxiv.org/abs/2003.01690: APGD on cross-entropy, APGD
@@ -9,11 +8,8 @@ and FAB towards every other class, and Square with 5,000 queries. An image count
 none of them changes its class. The published ensemble knows no target; ours climbs, with
 `targeted`, the target's cross-entropy and its margin by APGD, then by Square.
 
-    drawn = averaged(random_logits_fn, defence_key, samples=20)
-    hacked = autoattack(key, drawn, images, labels, eps=8 / 255, version="rand")
-
-For defences that draw random numbers the authors' second ensemble, "rand", is APGD on cross-entropy
-and on DLR, with the gradient averaged over 20 draws.
+For defences that draw random numbers, made functions of images alone by `eot.averaged`, the
+authors' second ensemble, "rand", is APGD on cross-entropy and on DLR.
 """
 
 import functools
@@ -25,11 +21,11 @@ import numpy as np
 
 from fer_jax.attacks.apgd import apgd, apgd_targeted
 from fer_jax.attacks.fab import fab_targeted
-from fer_jax.attacks.loop import traced
+from fer_jax.attacks.loop import Given, prepared
 from fer_jax.attacks.norms import Norm, linf
 from fer_jax.attacks.objectives import Goal, dlr, margin
 from fer_jax.attacks.square import square
-from fer_jax.types import Attack, Images, Labels, LogitsFn
+from fer_jax.types import Attack, Images, LogitsFn
 
 VERSIONS = ("standard", "rand")
 
@@ -67,15 +63,9 @@ def in_turn(
 ) -> np.ndarray:
     """Run each attack on the images that those before it left.
 
-    Args:
-        stages: the attacks by name, in order.
-        waiting: bool [N], the images that are to be attacked at all.
-        run: (number of the stage, its attack, rows int [M]) -> bool [M], whether each image
-            reached the goal.
-
-    Returns:
-        int [N], the number of the stage that reached the goal; len(stages) where none did, -1 for
-        images that were not to be attacked.
+    `waiting`, bool [N], says which are attacked at all; `run` takes the stage's number, its attack
+    and rows, int [M], to bool [M], whether each reached the goal. Returns int [N], the number of
+    the stage that reached it; len(stages) where none did, -1 where none was tried.
     """
     first = np.where(waiting, len(stages), -1)
     for number, attack in enumerate(stages.values()):
@@ -86,12 +76,7 @@ def in_turn(
 
 
 def autoattack(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
+    *given: *Given,
     eps: float,
     norm: Norm = linf,
     steps: int = 100,
@@ -102,17 +87,10 @@ def autoattack(
 ) -> Images:
     """Run the ensemble, for 3 classes and more; on the host, which picks the images that go on.
 
-    Args:
-        images: float32 [N, H, W, C] in [0, 1]; those that the network gets wrong already come back
-            as they are.
-        labels: int [N], the true ones, or with `targeted` where to go.
-        version: "standard", or "rand" for a random defence that `eot.averaged` made a function of
-            images alone.
-        batch_size: of what is attacked together; the last batch is filled up, so that one program
-            serves all.
+    Images that reach the goal already come back as they are.
     """
-    logits_fn = traced(logits_fn)
-    labels = np.asarray(labels)
+    key, logits_fn, images, goals = prepared(*given)
+    labels = np.asarray(goals)
     goal = Goal(margin, targeted)
     hacked = np.array(images, np.float32)
 

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fer_jax.attacks.loop import repeat, traced
+from fer_jax.attacks.loop import Given, prepared, repeat
 from fer_jax.attacks.norms import flat, l2
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.attacks.smallest import Smallest, nothing_yet, smaller
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images
 
 _ADAM = optax.scale_by_adam()
 
@@ -30,12 +30,7 @@ class _State(NamedTuple):
 
 
 def cw(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
+    *given: *Given,
     steps: int = 200,
     searches: int = 6,
     step_size: float = 0.01,
@@ -45,17 +40,13 @@ def cw(
 ) -> Images:
     """Return the smallest change in L2 that was found, or the image itself where none was.
 
-    The weight is searched per image: after a success halfway back to the largest that failed, else
-    doubled.
+    The weight, at first `weight`, is searched per image: after a success halfway back to the
+    largest that failed, else doubled.
 
-    Args:
-        steps: of Adam in each of `searches` rounds; one forward and one backward pass each, and a
-            forward pass a round.
-        weight: of the first round.
-        confidence: the margin, in logits, that is asked for.
+    Each of the `searches` rounds makes `steps` of Adam, a forward and a backward pass each, and
+    another forward pass. `confidence` is the margin, in logits, that is asked for.
     """
-    images = jnp.asarray(images)
-    logits_fn = traced(logits_fn)
+    _, logits_fn, images, labels = prepared(*given)
     goal = Goal(margin, targeted)
     best = nothing_yet(images)
     low = jnp.zeros(len(images))

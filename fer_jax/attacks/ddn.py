@@ -1,7 +1,6 @@
 """DDN: steps along the gradient, then onto a sphere whose radius shrinks after each success.
 
     hacked = ddn(key, logits_fn, images, labels, steps=100)
-    sizes = l2.size(hacked - images)
 
 Rony et al., "Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and
 Defenses", CVPR 2019, https://arxiv.org/abs/1811.09600
@@ -13,11 +12,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import TINY, l2, per_image
 from fer_jax.attacks.objectives import Goal, cross_entropy
 from fer_jax.attacks.smallest import Smallest, cosine, last_look, nothing_yet, smaller
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images
+
+_GAMMA = 0.05  # share by which the radius changes at a step
 
 
 class _State(NamedTuple):
@@ -26,30 +27,16 @@ class _State(NamedTuple):
     best: Smallest
 
 
-def ddn(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    steps: int = 100,
-    radius: float = 1.0,
-    gamma: float = 0.05,
-    targeted: bool = False,
-) -> Images:
+def ddn(*given: *Given, steps: int = 100, radius: float = 1.0, targeted: bool = False) -> Images:
     """Return the smallest change in L2 that was found, or the image itself where none was.
 
-    Args:
-        steps: one forward and one backward pass each.
-        radius: of the first sphere, L2 in pixel units.
-        gamma: share by which the radius changes at a step.
+    A step costs one forward and one backward pass; `radius` is the first sphere's.
     """
-    images = jnp.asarray(images)
-    logits_fn = traced(logits_fn)
+    _, logits_fn, images, labels = prepared(*given)
     goal = Goal(cross_entropy, targeted)
     state = _State(jnp.zeros_like(images), jnp.full(len(images), radius), nothing_yet(images))
-    state = repeat(_step, steps, state, logits_fn, images, labels, float(steps), gamma, goal=goal)
+    arguments = (logits_fn, images, labels, float(steps), _GAMMA)
+    state = repeat(_step, steps, state, *arguments, goal=goal)
     moved = images + state.delta
     return last_look(state.best, logits_fn, moved, images, labels, goal=goal, norm=l2).images
 

@@ -11,39 +11,27 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import repeat, traced
+from fer_jax.attacks.loop import Given, prepared, repeat
 from fer_jax.attacks.norms import TINY, Norm, l2, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.attacks.smallest import DUAL, last_look, nothing_yet, smaller
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images
+
+_OVERSHOOT = 0.02  # share by which every step goes further than the boundary
 
 
-def deepfool(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    steps: int = 50,
-    norm: Norm = l2,
-    overshoot: float = 0.02,
-    targeted: bool = False,
-) -> Images:
+def deepfool(*given: *Given, steps: int = 50, norm: Norm = l2, targeted: bool = False) -> Images:
     """Return the smallest change that was found, or the image itself where none was.
 
-    Args:
-        steps: at most so many; each costs one forward pass and a backward pass per class.
-        norm: L2 or Linf.
-        overshoot: share by which every step goes further than the boundary.
+    Made for L2 and Linf. A step costs one forward pass and a backward pass per class; an image that
+    has crossed makes no more.
     """
     require_plain(norm, "DeepFool")
-    images = jnp.asarray(images)
-    logits_fn = traced(logits_fn)
+    _, logits_fn, images, labels = prepared(*given)
     goal = Goal(margin, targeted)
-    own = logits_fn(images).argmax(axis=1) if targeted else jnp.asarray(labels)
+    own = logits_fn(images).argmax(axis=1) if targeted else labels
     state = (images, nothing_yet(images))
-    arguments = (logits_fn, images, labels, own, overshoot)
+    arguments = (logits_fn, images, labels, own, _OVERSHOOT)
     moved, best = repeat(_step, steps, state, *arguments, norm=norm, goal=goal)
     return last_look(best, logits_fn, moved, images, labels, goal=goal, norm=norm).images
 

@@ -5,10 +5,7 @@
 
 Expectation over transformation (EOT): Athalye et al., "Obfuscated Gradients Give a False Sense of
 Security", ICML 2018, section 4.2, https://arxiv.org/abs/1802.00420. Judge the outcome on draws that
-the attack has not seen, by `attacked` of evaluation.attacked:
-
-    attack = transferred(functools.partial(pgd, ...), averaged(noisy, key_of_attacker))
-    attacked(attack, averaged(noisy, key_of_judge), images, labels, key=key)
+the attack has not seen: `transferred(attack, averaged(noisy, one_key))` on another key's.
 """
 
 from collections.abc import Callable
@@ -33,10 +30,7 @@ def averaged(random_logits_fn: RandomLogitsFn, key: jax.Array, samples: int = 20
     The draws change from step to step, because their keys are folded with a number made of the
     batch's bits, and stay the same for the same batch: what is judged twice is judged alike.
 
-    Args:
-        random_logits_fn: (key, images [B, H, W, C]) -> logits [B, C]; see `loop.traced`.
-        samples: draws per pass, each a pass of the network, all at once in memory. 20 is
-            AutoAttack's number.
+    Each of the `samples` is a pass of the network, all at once in memory; AutoAttack takes 20.
     """
     return Partial(_mean_logits, traced(random_logits_fn), jax.random.split(key, samples))
 

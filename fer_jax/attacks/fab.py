@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from fer_jax.attacks.apgd import ranked_targets
-from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import TINY, Norm, linf, per_image, require_plain
 from fer_jax.attacks.objectives import of_class
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images
 
 # alpha_max, eta and beta of the paper
 _MOST_BIAS = 0.1
@@ -33,28 +34,15 @@ class _State(NamedTuple):
 
 
 def fab_targeted(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float | jax.Array,
-    steps: int = 100,
-    norm: Norm = linf,
-    targets: int | None = None,
+    *given: *Given, eps: ArrayLike, steps: int = 100, norm: Norm = linf, targets: int = 0
 ) -> Images:
     """Return the nearest misclassified images found, or the images themselves beyond eps.
 
-    Args:
-        eps: how far an image found may lie, a scalar or [B]; for Linf or L2.
-        steps: for each target, two forward and one backward pass each.
-        targets: how many classes are tried, by default all but the label.
+    Made for Linf and L2. A step costs two forward and one backward pass for each of the `targets`;
+    0 stands for all classes but the label.
     """
     require_plain(norm, "FAB-T")
-    images = jnp.asarray(images)
-    labels = jnp.asarray(labels)
-    logits_fn = traced(logits_fn)
+    _, logits_fn, images, labels = prepared(*given)
     ranked = ranked_targets(logits_fn, images, labels)
     state = _State(images, images, jnp.full(len(images), jnp.inf))
     for i in range(targets or ranked.shape[1]):
@@ -67,16 +55,11 @@ def fab_targeted(
 def nearest_on_plane(
     points: jax.Array, slopes: jax.Array, gaps: jax.Array, norm: Norm
 ) -> jax.Array:
-    """Return the smallest d with sum(slopes * d) = gaps and points + d in [0, 1].
+    """Return the smallest d with sum(slopes * d) = gaps, [B], and points + d in [0, 1].
 
     The minimiser moves every pixel by the same amount along its slope's sign (Linf), or by a
     multiple of its slope (L2), until it meets the box; the one number that is left is found by
     bisection. Where the box is too small, everything that helps is moved to its edge.
-
-    Args:
-        points: float32 [B, ...] in [0, 1].
-        slopes: [B, ...], of the linearised boundary.
-        gaps: [B], what is to be closed.
     """
     slopes = slopes * per_image(jnp.sign(gaps), slopes)
     gaps = jnp.abs(gaps)

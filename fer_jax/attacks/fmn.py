@@ -12,11 +12,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import TINY, Norm, l2, linf, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.attacks.smallest import DUAL, Smallest, cosine, last_look, nothing_yet, smaller
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images
+
+_GAMMA = 0.05  # share by which the radius changes at the first step
 
 
 class _State(NamedTuple):
@@ -26,34 +28,24 @@ class _State(NamedTuple):
 
 
 def fmn(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
+    *given: *Given,
     steps: int = 100,
     norm: Norm = l2,
     step_size: float | None = None,
-    gamma: float = 0.05,
     targeted: bool = False,
 ) -> Images:
     """Return the smallest change that was found, or the image itself where none was.
 
-    Args:
-        steps: one forward and one backward pass each.
-        norm: L2 or Linf.
-        step_size: of the first step; falls to a hundredth. By default 1 for L2 and 10/255 for Linf.
-        gamma: share by which the radius changes at the first step.
+    Made for L2 and Linf. A step costs one forward and one backward pass; its length falls from
+    `step_size`, by default 1 or 10/255, to a hundredth.
     """
     require_plain(norm, "FMN")
-    images = jnp.asarray(images)
-    logits_fn = traced(logits_fn)
+    _, logits_fn, images, labels = prepared(*given)
     goal = Goal(margin, targeted)
     if step_size is None:
         step_size = 10 / 255 if norm is linf else 1.0
     state = _State(jnp.zeros_like(images), jnp.full(len(images), jnp.inf), nothing_yet(images))
-    arguments = (logits_fn, images, labels, float(steps), step_size, gamma)
+    arguments = (logits_fn, images, labels, float(steps), step_size, _GAMMA)
     state = repeat(_step, steps, state, *arguments, norm=norm, goal=goal)
     moved = images + state.delta
     return last_look(state.best, logits_fn, moved, images, labels, goal=goal, norm=norm).images

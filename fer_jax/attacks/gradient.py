@@ -1,10 +1,9 @@
 """Steps along the gradient with a perturbation of at most eps: FGSM, BIM, PGD, MI-FGSM.
 
-    attack = functools.partial(pgd, eps=8 / 255, step_size=2 / 255, steps=40)
-    hacked = attack(key, logits_fn, images, labels)       # float32 [B, 48, 48, 1] in [0, 1]
+    hacked = pgd(key, logits_fn, images, labels, eps=8 / 255, step_size=2 / 255, steps=40)
 
 All return the image that served the goal best: among those that reach it, else among all, the one
-of the highest value. With `targeted`, labels are where to go.
+of the highest value.
 """
 
 import functools
@@ -12,11 +11,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
-from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import Norm, linf, per_image
 from fer_jax.attacks.objectives import Goal, Objective, cross_entropy
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images, LogitsFn
 
 
 class Best(NamedTuple):
@@ -33,18 +33,7 @@ class _State(NamedTuple):
     best: Best
 
 
-def fgsm(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float,
-    objective: Objective = cross_entropy,
-    targeted: bool = False,
-    random_start: bool = False,
-) -> Images:
+def fgsm(*given: *Given, eps: float, targeted: bool = False, random_start: bool = False) -> Images:
     """Make one step of size eps along the gradient's sign; from a random start, of size 1.25 eps.
 
     Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015,
@@ -52,19 +41,14 @@ def fgsm(
     2020, https://arxiv.org/abs/2001.03994
     """
     step_size = 1.25 * eps if random_start else eps
-    options = {"objective": objective, "targeted": targeted, "random_start": random_start}
-    return pgd(key, logits_fn, images, labels, eps=eps, step_size=step_size, steps=1, **options)
+    step = functools.partial(pgd, *given, eps=eps, step_size=step_size, steps=1)
+    return step(targeted=targeted, random_start=random_start)
 
 
 def pgd(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float | jax.Array,
-    step_size: float | jax.Array,
+    *given: *Given,
+    eps: ArrayLike,
+    step_size: ArrayLike,
     steps: int,
     norm: Norm = linf,
     objective: Objective = cross_entropy,
@@ -79,24 +63,13 @@ def pgd(
     Madry et al., "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018,
     https://arxiv.org/abs/1706.06083
 
-    Args:
-        images: float32 [B, H, W, C] in [0, 1].
-        labels: int [B]: the true ones, or with `targeted` where to go.
-        eps: radius of the ball, in pixel units of [0, 1]; a scalar or [B]. 0 gives the images back.
-        step_size: length of a step in the same norm.
-        steps: at least 1. Costs steps + 1 forward and `steps` backward passes per restart.
-        restarts: runs from different random starts (else all would be alike); the best of all is
-            kept per image.
-        decay: of accumulated gradients (`mifgsm`); None uses each gradient alone.
-        keep_best: False returns the last image, as most libraries do, even where an earlier one was
-            better.
-
-    Returns:
-        float32 [B, H, W, C] in [0, 1], within eps of `images` to rounding.
+    Costs steps + 1 forward and `steps` backward passes for each of the `restarts` (one without a
+    random start), the best of which is kept per image. `decay` is that of accumulated gradients
+    (`mifgsm`). Without `keep_best` the last image comes back, as from most libraries, even where an
+    earlier one was better.
     """
     goal = Goal(objective, targeted)
-    logits_fn = traced(logits_fn)
-    images = jnp.asarray(images)
+    key, logits_fn, images, labels = prepared(*given)
 
     def run(run_key: jax.Array) -> Best:
         start = _start(run_key, images, eps, norm=norm) if random_start else images

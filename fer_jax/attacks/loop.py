@@ -16,8 +16,10 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
 
-from fer_jax.types import Images, LogitsFn
+from fer_jax.types import Images, Labels, LogitsFn
 
+# what every attack is given: key, logits_fn, images, labels
+Given = tuple[jax.Array, LogitsFn, Images, Labels]
 State = TypeVar("State")
 
 
@@ -38,12 +40,18 @@ def _looped(step: Any, steps: int, static: tuple, state: Any, args: tuple) -> An
     return jax.lax.fori_loop(0, steps, once, state)
 
 
+def prepared(
+    key: jax.Array, logits_fn: LogitsFn, images: Images, labels: Labels
+) -> tuple[jax.Array, Partial, jax.Array, jax.Array]:
+    """Return what an attack is given as its jitted steps take it."""
+    return key, traced(logits_fn), jnp.asarray(images), jnp.asarray(labels)
+
+
 def traced(logits_fn: Callable[..., Any]) -> Partial:
     """Return `logits_fn` as an argument for jitted functions.
 
-    A `jax.tree_util.Partial(apply, variables)` passes its variables as arrays, so that new weights
-    compile nothing anew. Any other function is recognised by its identity: define it once, not at
-    every call.
+    A function that is no `Partial` is recognised by its identity: define it once, not at every
+    call.
     """
     return logits_fn if isinstance(logits_fn, Partial) else Partial(logits_fn)
 

@@ -3,23 +3,14 @@
 noisy = uniform(key, logits_fn, images, labels, eps=8 / 255)
 """
 
-import jax
 import jax.numpy as jnp
 
+from fer_jax.attacks.loop import Given, prepared
 from fer_jax.attacks.norms import Norm, linf
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images
 
 
-def uniform(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float,
-    norm: Norm = linf,
-) -> Images:
+def uniform(*given: *Given, eps: float, norm: Norm = linf) -> Images:
     """Return the images plus noise drawn uniformly from the ball of radius eps."""
-    images = jnp.asarray(images)
+    key, _, images, _ = prepared(*given)
     return jnp.clip(images + norm.random_start(key, images.shape, eps), 0, 1)

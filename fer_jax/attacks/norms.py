@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 TINY = 1e-12  # a gradient shorter than this has no direction
 
@@ -18,23 +19,19 @@ TINY = 1e-12  # a gradient shorter than this has no direction
 class Norm(NamedTuple):
     """One norm's geometry.
 
-    Attributes:
-        size: perturbations -> [B], their norms.
-        random_start: (key, shape, eps) -> perturbations drawn uniformly from the ball of radius
-            eps.
-        steepest: gradients -> perturbations of norm 1 along which the objective rises fastest
-            (Linf, L2), or nearly so (L1).
-        project: (perturbations, eps) -> the nearest ones in the ball, by Euclidean distance.
+    `size` gives the norms [B]; `random_start` draws uniformly from the ball; `steepest` takes
+    gradients to perturbations of norm 1 along which the objective rises fastest (for L1 nearly so);
+    `project` gives the nearest ones in the ball, by Euclidean distance.
     """
 
     name: str
     size: Callable[[jax.Array], jax.Array]
-    random_start: Callable[[jax.Array, tuple[int, ...], jax.Array | float], jax.Array]
+    random_start: Callable[[jax.Array, tuple[int, ...], ArrayLike], jax.Array]
     steepest: Callable[[jax.Array], jax.Array]
-    project: Callable[[jax.Array, jax.Array | float], jax.Array]
+    project: Callable[[jax.Array, ArrayLike], jax.Array]
 
 
-def per_image(values: jax.Array | float, like: jax.Array) -> jax.Array:
+def per_image(values: ArrayLike, like: jax.Array) -> jax.Array:
     """Return a scalar, or [B], in a shape that multiplies `like` [B, ...]."""
     values = jnp.asarray(values)
     return values.reshape(-1, *(1,) * (like.ndim - 1)) if values.ndim else values
@@ -49,12 +46,12 @@ def _linf_size(delta: jax.Array) -> jax.Array:
     return jnp.abs(flat(delta)).max(axis=1)
 
 
-def _linf_start(key: jax.Array, shape: tuple[int, ...], eps: jax.Array | float) -> jax.Array:
+def _linf_start(key: jax.Array, shape: tuple[int, ...], eps: ArrayLike) -> jax.Array:
     noise = jax.random.uniform(key, shape, minval=-1.0)
     return per_image(eps, noise) * noise
 
 
-def _linf_project(delta: jax.Array, eps: jax.Array | float) -> jax.Array:
+def _linf_project(delta: jax.Array, eps: ArrayLike) -> jax.Array:
     eps = per_image(eps, delta)
     return jnp.clip(delta, -eps, eps)
 
@@ -69,7 +66,7 @@ def _unit(delta: jax.Array, size: jax.Array) -> jax.Array:
     return jnp.where(size > TINY, delta / jnp.maximum(size, TINY), 0.0)
 
 
-def _l2_start(key: jax.Array, shape: tuple[int, ...], eps: jax.Array | float) -> jax.Array:
+def _l2_start(key: jax.Array, shape: tuple[int, ...], eps: ArrayLike) -> jax.Array:
     """Draw a normal direction and a radius whose d-th power is uniform (Muller 1959)."""
     direction_key, radius_key = jax.random.split(key)
     direction = jax.random.normal(direction_key, shape)
@@ -83,7 +80,7 @@ def _l2_steepest(gradient: jax.Array) -> jax.Array:
     return _unit(gradient, _l2_size(gradient))
 
 
-def _l2_project(delta: jax.Array, eps: jax.Array | float) -> jax.Array:
+def _l2_project(delta: jax.Array, eps: ArrayLike) -> jax.Array:
     size = per_image(_l2_size(delta), delta)
     eps = per_image(eps, delta)
     return delta * jnp.where(size > eps, eps / jnp.maximum(size, TINY), 1.0)
@@ -93,7 +90,7 @@ def _l1_size(delta: jax.Array) -> jax.Array:
     return jnp.abs(flat(delta)).sum(axis=1)
 
 
-def _l1_start(key: jax.Array, shape: tuple[int, ...], eps: jax.Array | float) -> jax.Array:
+def _l1_start(key: jax.Array, shape: tuple[int, ...], eps: ArrayLike) -> jax.Array:
     """Divide signed exponential variables by their sum and one more (Barthe et al. 2005)."""
     size_key, sign_key, rest_key = jax.random.split(key, 3)
     sizes = jax.random.exponential(size_key, shape)
@@ -117,7 +114,7 @@ def _l1_steepest(gradient: jax.Array, share: float = 0.01) -> jax.Array:
     return step.reshape(gradient.shape)
 
 
-def _l1_project(delta: jax.Array, eps: jax.Array | float) -> jax.Array:
+def _l1_project(delta: jax.Array, eps: ArrayLike) -> jax.Array:
     """Shrink all entries by the one threshold, found by sorting, that brings their sum to eps.
 
     Duchi et al., "Efficient Projections onto the l1-Ball", ICML 2008.

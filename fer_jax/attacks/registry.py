@@ -31,25 +31,15 @@ def step_size(eps: float, steps: int) -> float:
 
 
 class Entry(NamedTuple):
-    """An attack, and what it is made for.
-
-    Attributes:
-        function: the attack with all its options.
-        norms: names of the norms that it knows, the usual one first.
-        bounded: it stays within eps; otherwise it looks for the smallest change.
-        any_shape: it is also offered for whole photographs. All take images of any shape.
-        per_image: what becomes of an image does not depend on the others.
-        steps: how many it makes unless told otherwise; None: the caller decides.
-        count: the option of `function` that says how many steps, or queries, it makes.
-    """
+    """An attack, and what it is made for."""
 
     function: Callable[..., Images]
-    norms: tuple[str, ...] = ("linf",)
-    bounded: bool = True
-    any_shape: bool = False
-    per_image: bool = True
-    steps: int | None = None
-    count: str = "steps"
+    norms: tuple[str, ...] = ("linf",)  # names, the usual one first
+    bounded: bool = True  # stays within eps; otherwise it looks for the smallest change
+    any_shape: bool = False  # is also offered for whole photographs; all take images of any shape
+    per_image: bool = True  # what becomes of an image does not depend on the others
+    steps: int | None = None  # unless told otherwise; None: the caller decides
+    count: str = "steps"  # the option that says how many steps, or queries, it makes
 
     @property
     def options(self) -> set[str]:
@@ -64,16 +54,8 @@ class Entry(NamedTuple):
     def build(self, eps: float, norm: str, steps: int, **options: Any) -> Attack:
         """Return the attack, ready for (key, logits_fn, images, labels).
 
-        Args:
-            eps: radius of the ball, of pixels in [0, 1]; without effect unless `bounded`.
-            norm: one of `norms`.
-            steps: at least 1; their length is `step_size`.
-            options: others, such as `targeted`, `restarts` or `queries`; those that the attack
-                does not take are left out.
-
-        Raises:
-            ValueError: `norm` is not one of `norms`, or `targeted` is asked of an attack without
-                targets.
+        Without effect are eps unless it is `bounded`, and options that it does not take. A
+        ValueError says that it does not know the norm, or has no targets.
         """
         if norm not in self.norms:
             raise ValueError(f"the norm must be one of {', '.join(self.norms)}, received {norm}")

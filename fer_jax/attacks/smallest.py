@@ -14,15 +14,10 @@ DUAL = {"linf": lambda gradient: jnp.abs(flat(gradient)).sum(axis=1), "l2": l2.s
 
 
 class Smallest(NamedTuple):
-    """The smallest changed images that reach the goal so far.
+    """The smallest changed images that reach the goal so far."""
 
-    Attributes:
-        images: [B, H, W, C]; the original where there is none yet.
-        sizes: [B], of their changes; infinite where there is none yet.
-    """
-
-    images: jax.Array
-    sizes: jax.Array
+    images: jax.Array  # the original where there is none yet
+    sizes: jax.Array  # [B], of their changes; infinite where there is none yet
 
 
 def nothing_yet(images: jax.Array) -> Smallest:

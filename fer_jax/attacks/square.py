@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fer_jax.attacks.loop import repeat, traced
+from fer_jax.attacks.loop import Given, prepared, repeat
 from fer_jax.attacks.norms import TINY, Norm, l2, linf, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images
 
+_SHARE = 0.8  # of the image's area that the first squares cover
 # queries after which the squares' area is halved
 _HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _PLANNED = 10_000  # queries that these are made for
@@ -32,35 +33,20 @@ class _State(NamedTuple):
 
 
 def square(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float,
-    norm: Norm = linf,
-    queries: int = 5000,
-    share: float = 0.8,
-    targeted: bool = False,
+    *given: *Given, eps: float, norm: Norm = linf, queries: int = 5000, targeted: bool = False
 ) -> Images:
-    """Ascend the margin by random squares, within Linf or L2.
+    """Ascend the margin by random squares, within Linf or L2, in `queries` forward passes.
 
-    Args:
-        eps: radius of the ball, in pixel units of [0, 1].
-        queries: forward passes; images that reach the goal are left alone, but computed on. With
-            fewer than AutoAttack's 5,000 the squares shrink sooner: they would hardly leave their
-            first sizes.
-        share: of the image's area that the first squares cover.
+    Images that reach the goal are left alone, but computed on. With fewer queries than AutoAttack's
+    5,000 the squares shrink sooner: they would hardly leave their first sizes.
     """
     require_plain(norm, "square")
-    images = jnp.asarray(images)
-    logits_fn = traced(logits_fn)
+    key, logits_fn, images, labels = prepared(*given)
     goal = Goal(margin, targeted)
     start_key, key = jax.random.split(key)
     start = (_stripes if norm is linf else _tiles)(start_key, images, eps)
     state = _look(logits_fn, start, labels, goal=goal)
-    sides = jnp.asarray(square_sides(queries, share, images.shape[1:3], norm), jnp.int32)
+    sides = jnp.asarray(square_sides(queries, _SHARE, images.shape[1:3], norm), jnp.int32)
     arguments = (key, logits_fn, images, labels, eps, sides)
     return repeat(_step, queries - 1, state, *arguments, norm=norm, goal=goal).images
 
@@ -107,9 +93,7 @@ def _stripes(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
 
 
 def _place(key: jax.Array, shape: tuple[int, ...], side: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Place a square in each image: its pixels' rows [B, H, 1, 1] and columns [B, 1, W, 1] from
-    the square's corner.
-    """
+    """Place a square in each image: rows [B, H, 1, 1] and columns [B, 1, W, 1] from its corner."""
     batch, height, width = shape[:3]
     top, left = (jax.random.uniform(k, (batch, 1, 1, 1)) for k in jax.random.split(key))
     top = jnp.floor(top * (height - side + 1)).astype(jnp.int32)
@@ -142,14 +126,9 @@ def _unit(change: jax.Array) -> jax.Array:
 def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
     """Return the change that the paper tries in a square: a hill above, a valley below.
 
-    Each is a pile of nested rectangles of heights 1, 1/4, 1/9, ..., the smallest first.
-
-    Args:
-        down, right: int, rows and columns from the square's corner, that broadcast to [B, H, W, 1];
-            swapped, they give the transposed change, a hill on the left and a valley on the right.
-
-    Returns:
-        float32 [B, H, W, 1] of L2 norm 1, zero outside the square.
+    Each is a pile of nested rectangles of heights 1, 1/4, 1/9, ..., the smallest first. `down` and
+    `right`, from the square's corner, broadcast to [B, H, W, 1]; swapped, they give the transposed
+    change. It has L2 norm 1, and is zero outside the square.
     """
     rows, columns = jnp.broadcast_shapes(down.shape, right.shape)[1:3]
     steps = jnp.asarray(np.cumsum([0, *(1 / np.arange(1, rows + columns + 1) ** 2)]), jnp.float32)
@@ -167,9 +146,7 @@ def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
 
 @jax.jit
 def _tiles(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
-    """Make a change `eta` of random sign and direction in each square of a 5 x 5 grid, of norm eps
-    in all.
-    """
+    """Fill a 5 x 5 grid by changes `eta` of random signs and directions, of norm eps in all."""
     batch, height, width, channels = images.shape
     tile = max(height // 5, 1)
     rows, columns = height // tile, width // tile
@@ -188,9 +165,7 @@ def _tiles(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
 
 
 def _change_l2(key, now: jax.Array, images: jax.Array, eps, side: jax.Array) -> jax.Array:
-    """Wipe two squares, and spend their norm and what eps leaves on the first: its old change plus
-    a fresh `eta`.
-    """
+    """Wipe two squares; spend their norm, and what eps leaves, on the first's change plus `eta`."""
     place_key, other_key, turn_key, sign_key = jax.random.split(key, 4)
     down, right = _place(place_key, images.shape, side)
     here = _inside(down, right, side)

@@ -6,10 +6,8 @@ found = attacked(attack, victim_logits_fn, images, labels, key=key)  # of evalua
 
 import functools
 
-import jax
-
-from fer_jax.attacks.loop import traced
-from fer_jax.types import Attack, Images, Labels, LogitsFn
+from fer_jax.attacks.loop import Given, traced
+from fer_jax.types import Attack, Images, LogitsFn
 
 
 def transferred(attack: Attack, surrogate_logits_fn: LogitsFn) -> Attack:
@@ -21,13 +19,6 @@ def transferred(attack: Attack, surrogate_logits_fn: LogitsFn) -> Attack:
     return functools.partial(_transferred, attack, traced(surrogate_logits_fn))
 
 
-def _transferred(
-    attack: Attack,
-    surrogate: LogitsFn,
-    key: jax.Array,
-    victim: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-) -> Images:
+def _transferred(attack: Attack, surrogate: LogitsFn, *given: *Given) -> Images:
+    key, _, images, labels = given
     return attack(key, surrogate, images, labels)

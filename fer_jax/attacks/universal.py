@@ -1,7 +1,6 @@
 """One perturbation for many images: fitted to some, added to any.
 
-    options = {"eps": 10 / 255, "step_size": 1 / 255, "steps": 500}
-    delta = universal_perturbation(key, logits_fn, images, labels, **options)
+    delta = universal_perturbation(key, logits_fn, images, labels, eps=10 / 255, ...)
     hacked = jnp.clip(others + delta, 0, 1)
 
 That there are such perturbations: Moosavi-Dezfooli et al., "Universal adversarial perturbations",
@@ -11,26 +10,22 @@ https://arxiv.org/abs/1811.11304.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import repeat, traced, value_and_gradient
+from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import Norm, linf
 from fer_jax.attacks.objectives import Goal, Objective, margin
-from fer_jax.types import Images, Labels, LogitsFn
+from fer_jax.types import Images
 
 # logits past the boundary (odds of 7 to 1) beyond which an image asks for nothing more
 _ENOUGH = 2.0
 
 
 def universal_perturbation(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
+    *given: *Given,
     eps: float,
     step_size: float,
     steps: int,
@@ -39,49 +34,23 @@ def universal_perturbation(
     objective: Objective = margin,
     targeted: bool = False,
 ) -> jax.Array:
-    """Ascend the mean objective of all images by one perturbation of norm at most eps.
+    """Return one perturbation, float32 [1, H, W, C], that raises the mean objective of all images.
 
     An image that is past its boundary by two logits adds nothing to the mean while it is; Shafahi
-    et al. clip the loss of each image for the same reason.
-
-    Args:
-        images: float32 [N, H, W, C] in [0, 1], N >= 1.
-        labels: int [N]: the true ones, or with `targeted` where to go (for one class, that class N
-            times).
-        step_size: length of a step in the norm.
-        steps: mini-batches, each drawn anew, no image twice in one; a forward and a backward pass
-            each.
-        batch_size: images of a mini-batch, at most N.
-
-    Returns:
-        float32 [1, H, W, C], to be added to images in [0, 1] and clipped to [0, 1].
+    et al. clip the loss of each image for the same reason. Each step draws a mini-batch of
+    `batch_size` images, none twice, and costs a forward and a backward pass.
     """
-    images, labels = jnp.asarray(images), jnp.asarray(labels)
-    arguments = (key, traced(logits_fn), images, labels, eps, step_size)
+    key, logits_fn, images, labels = prepared(*given)
+    arguments = (key, logits_fn, images, labels, eps, step_size)
     static = {"norm": norm, "goal": Goal(objective, targeted), "size": min(batch_size, len(images))}
     return repeat(_step, steps, jnp.zeros_like(images[:1]), *arguments, **static)
 
 
-def universal(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    images: Images,
-    labels: Labels,
-    /,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-    norm: Norm = linf,
-    batch_size: int = 64,
-    objective: Objective = margin,
-    targeted: bool = False,
-) -> Images:
+# takes the same options
+@functools.wraps(universal_perturbation, assigned=())
+def universal(*given: *Given, **options: Any) -> Images:
     """Return the images with `universal_perturbation`, fitted to them, added to all."""
-    options = {"eps": eps, "step_size": step_size, "steps": steps, "norm": norm}
-    options |= {"batch_size": batch_size, "objective": objective, "targeted": targeted}
-    delta = universal_perturbation(key, logits_fn, images, labels, **options)
-    return jnp.clip(images + delta, 0, 1)
+    return jnp.clip(given[2] + universal_perturbation(*given, **options), 0, 1)
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "goal", "size"))

@@ -1,5 +1,8 @@
 """The judge of attacks, who believes no claim: their images are brought inside and judged anew.
 
+Labels are the true ones, or with `targeted` where the attack is to lead; norm and eps are of the
+ball that it promises to stay in; every batch gets a key of its own.
+
 found = attacked(attack, logits_fn, images, labels, key=key, norm=linf, eps=8 / 255)
 found.reached_8bit.mean(), found.ssim.mean()
 """
@@ -29,26 +32,15 @@ class Judged(NamedTuple):
 
 
 class Attacked(NamedTuple):
-    """What an attack achieved, one entry per image.
+    """What an attack achieved, one entry per image."""
 
-    Attributes:
-        images: uint8 [N, 48, 48], rounded to 8 bits: what can be saved.
-        before, after: float32 [N, C], logits of the original and of the rounded images.
-        reached: bool [N], whether the goal was reached before rounding.
-        reached_8bit: bool [N], and whether the rounded image, which lies within eps too, reaches
-            it.
-        norms: "l0" (pixels changed), "l1", "l2", "linf" of the rounded perturbation, the last three
-            in 8-bit levels, [N].
-        ssim: [N], of original and rounded image.
-    """
-
-    images: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    reached: np.ndarray
-    reached_8bit: np.ndarray
-    norms: dict[str, np.ndarray]
-    ssim: np.ndarray
+    images: np.ndarray  # uint8 [N, 48, 48], rounded to 8 bits within eps: what can be saved
+    before: np.ndarray  # float32 [N, C], logits of the original images
+    after: np.ndarray  # and of the rounded ones
+    reached: np.ndarray  # bool [N], whether the goal was reached before rounding
+    reached_8bit: np.ndarray  # and after
+    norms: dict[str, np.ndarray]  # "l0" (pixels), "l1", "l2", "linf" (8-bit levels) after rounding
+    ssim: np.ndarray  # [N], of original and rounded image
 
 
 def judged(
@@ -63,27 +55,21 @@ def judged(
     targeted: bool = False,
     batch_size: int = 64,
 ) -> Judged:
-    """Run an attack, clip its images to ball and box, and judge them as floats.
+    """Run an attack on uint8 [N, 48, 48], clip its images to ball and box, judge them as floats.
 
-    Args:
-        logits_fn: in evaluation mode, as for `predict_logits`.
-        images: uint8 [N, 48, 48].
-        labels: int [N], the true ones, or with `targeted` where the attack is to lead.
-        key: random numbers; every batch gets its own.
-        norm, eps: of the ball that the attack promises to stay in; without a norm only the box is
-            enforced.
-
-    Raises:
-        ValueError: the attack returned values that are not finite.
+    Without a norm only the box is enforced. Raises a ValueError if the attack returns values that
+    are not finite.
     """
     check_images(images)
-    floats = np.zeros((*images.shape, 1), np.float32)
+    original = images[..., None] / np.float32(255)
+    floats = np.zeros_like(original)
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
-        batch_key = jax.random.fold_in(key, start)
-        given = images[part], labels[part]
-        floats[part] = _attack_batch(attack, logits_fn, *given, batch_key, batch_size)
-    floats = _inside(floats, images, norm, eps)
+        given = jax.random.fold_in(key, start), logits_fn, original[part], labels[part]
+        floats[part] = _attack_batch(attack, batch_size, *given)
+    if norm is not None:
+        floats = original + np.asarray(norm.project(jnp.asarray(floats - original), eps))
+    floats = np.clip(floats, 0, 1)
     logits = predict_floats(logits_fn, floats, batch_size)
     return Judged(floats, _reached(logits, labels, targeted))
 
@@ -100,10 +86,7 @@ def attacked(
     targeted: bool = False,
     batch_size: int = 64,
 ) -> Attacked:
-    """Run an attack and measure what it achieved, before and after rounding to 8 bits.
-
-    Arguments and errors as for `judged`.
-    """
+    """Run an attack as `judged` does, and measure what it achieved, also rounded to 8 bits."""
     options = {"norm": norm, "eps": eps, "targeted": targeted, "batch_size": batch_size}
     floats, reached = judged(attack, logits_fn, images, labels, key=key, **options)
     rounded = _rounded(floats, images, norm, eps)
@@ -130,14 +113,8 @@ def broken_by(
 ) -> np.ndarray:
     """Return which of several attacks, each run on what those before left, breaks each image.
 
-    Args:
-        stages: the attacks by name, in order; untargeted, within eps.
-        images, labels: uint8 [N, 48, 48] and their true labels int [N]; the rest as for `judged`.
-
-    Returns:
-        int [N]: the number of the stage, -1 where the clean image is wrong already, len(stages)
-        where none succeeds. Judged on the images as floats: rounding to 8 bits would only hide
-        successes.
+    The number of the stage, int [N], -1 where the clean image is wrong already, len(stages) where
+    none succeeds. Judged as `judged` does: rounding to 8 bits would only hide successes.
     """
     options = {"norm": norm, "eps": eps, "batch_size": batch_size}
 
@@ -167,22 +144,14 @@ def _rounded(floats: np.ndarray, images: np.ndarray, norm: Norm | None, eps: flo
     return best.astype(np.uint8)
 
 
-def _attack_batch(attack, logits_fn, images, labels, key, batch_size) -> np.ndarray:
+def _attack_batch(attack: Attack, batch_size: int, key, logits_fn, images, labels) -> np.ndarray:
     """Attack up to `batch_size` images; a batch is filled up by its own rows again.
 
     So all batches compile alike, and an attack that looks at all images together sees no others.
     """
     rows = np.arange(batch_size) % len(images)
-    padded = jnp.asarray(images[rows, :, :, None] / np.float32(255))
-    goals = jnp.asarray(np.asarray(labels, np.int32)[rows])
-    hacked = np.asarray(attack(key, logits_fn, padded, goals), np.float32)[: len(images)]
+    padded = jnp.asarray(images[rows]), jnp.asarray(np.asarray(labels, np.int32)[rows])
+    hacked = np.asarray(attack(key, logits_fn, *padded), np.float32)[: len(images)]
     if not np.isfinite(hacked).all():
         raise ValueError("the attack returned images that are not finite")
     return hacked
-
-
-def _inside(hacked: np.ndarray, images: np.ndarray, norm: Norm | None, eps: float) -> np.ndarray:
-    original = images[..., None] / np.float32(255)
-    if norm is not None:
-        hacked = original + np.asarray(norm.project(jnp.asarray(hacked - original), eps))
-    return np.clip(hacked, 0, 1)

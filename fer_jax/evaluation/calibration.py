@@ -28,10 +28,6 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     In `TEMPERATURES`, rounded to four decimals; it changes no prediction. The cross-entropy is
     convex in 1 / temperature: one minimum. Source: Guo et al., "On Calibration of Modern Neural
     Networks", ICML 2017, section 4.2, https://arxiv.org/abs/1706.04599
-
-    Args:
-        logits: float [N, C], N >= 1.
-        labels: int [N] in 0..C-1.
     """
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))

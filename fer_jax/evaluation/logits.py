@@ -23,9 +23,6 @@ def predict_logits(
     `logits_fn` sees batches of exactly `batch_size` (the last one padded with zeros, whose logits
     are dropped), so a jitted one is compiled once; it must treat the rows of a batch independently.
     `progress` draws a bar on a terminal; `classes` is C where there are no images.
-
-    Raises:
-        InputError: the images have another dtype or shape.
     """
     check_images(images)
     return predict_floats(logits_fn, images, batch_size, progress, classes)

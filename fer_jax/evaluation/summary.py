@@ -14,9 +14,7 @@ from fer_jax.labels import EMOTIONS, VALENCE, index
 def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return the mean cross-entropy in nats, accuracy, and macro-averaged precision, recall and F1.
 
-    Args:
-        logits: float [N, C], unnormalised; log-probabilities serve too.
-        labels: int [N] in 0..C-1, N >= 1.
+    Logits are float [N, C], N >= 1; log-probabilities serve too.
     """
     labels = np.asarray(labels)
     predictions = logits.argmax(axis=1)
@@ -36,16 +34,10 @@ def report(
     subsets: dict[str, np.ndarray],
     emotions: tuple[str, ...] = EMOTIONS,
 ) -> dict:
-    """Return all that we publish about predictions, as builtins (ready for JSON).
+    """Return all that we publish about predictions, indices into `emotions`, ready for JSON.
 
-    Args:
-        labels, predictions: int [N], indices into `emotions`, N >= 1.
-        subsets: name -> bool [N], the rows that it takes; an empty subset is left out.
-
-    Returns:
-        "accuracy": subset -> {"rows", "correct", "accuracy", "low", "high"}, the last two a 95 %
-        Wilson interval; "per_class": emotion -> {"precision", "recall", "f1", "support"};
-        "macro_f1", "balanced_accuracy"; and "confusion_matrix", C x C counts, rows the true class.
+    Each of the `subsets`, bool [N], that takes a row gets an accuracy with its 95 % Wilson
+    interval. Rows of the confusion matrix are true classes.
     """
     matrix = metrics.confusion(labels, predictions, len(emotions))
     columns = metrics.per_class(matrix)

@@ -5,6 +5,7 @@ oracle.
 import numpy as np
 import pytest
 
+from fer_jax.data import Split
 from fer_jax.errors import InputError
 
 BREAKS = {"apgd-ce": [3, 4, 5], "apgd-t": [6], "fab-t": [], "square": [9, 11]}
@@ -16,21 +17,21 @@ def benchmark(load_script):
 
 
 class Known:
-    """An image is its row's number, negative once broken; rows 0 and 1 are wrong from the start."""
+    """An image's level is its row, negative once broken; rows 0 and 1 are wrong from the start."""
 
     def __init__(self, breaks, calls_before_power_cut=99):
         self.breaks, self.left, self.seen = breaks, calls_before_power_cut, []
 
     def logits(self, images):
-        row = images[:, 0, 0, 0]
+        row = np.rint(255 * images[:, 0, 0, 0])
         return np.eye(2)[((row < 0) | (np.abs(row) < 2)).astype(int)]
 
     def attack(self, stage, images, labels, number):
         if self.left == 0:
             raise KeyboardInterrupt
         self.left -= 1
-        rows = images[:, 0, 0, 0]
-        self.seen += [(stage, int(row)) for row in rows]
+        rows = np.rint(255 * images[:, 0, 0, 0]).astype(int)
+        self.seen += [(stage, row) for row in rows]
         return np.where(np.isin(rows, self.breaks[stage])[:, None, None, None], -images, images)
 
     def side(self, benchmark):
@@ -41,18 +42,9 @@ class Known:
 
 
 def search(benchmark, log, known):
-    images = np.arange(20, dtype=np.float32)[:, None, None, None] * np.ones(
-        (1, 48, 48, 1), np.float32
-    )
-    benchmark.search(
-        known.side(benchmark),
-        images,
-        np.zeros(20, int),
-        [*range(2, 12), 0],
-        log,
-        "known",
-        together=4,
-    )
+    images = np.full((20, 48, 48), np.arange(20)[:, None, None], np.uint8)
+    test = Split(images, np.zeros(20, int))
+    benchmark.search(known.side(benchmark), test, [*range(2, 12), 0], log, "known", together=4)
     return log
 
 
@@ -93,8 +85,8 @@ def test_survivors_are_timed_per_image_and_in_all(benchmark, tmp_path):
     logs = [benchmark.Log(tmp_path / name, {}) for name in ("ours", "theirs")]
     for stage in benchmark.STAGES:
         for log, seconds in zip(logs, (3.0, 4.5), strict=True):
-            log.add(stage, [2, 3], [], seconds)
-            log.add(stage, [4], [], seconds)
+            log.add(stage=stage, row=[2, 3], broken=False, seconds=seconds / 2)
+            log.add(stage=stage, row=[4], broken=False, seconds=seconds)
     lines = [line.split() for line in benchmark.compare_times(*logs, 3).splitlines()]
     assert lines[1] == ["apgd-ce", "2.00", "3.00", "1.50"]
     assert lines[-1] == ["all", "8.00", "12.00", "1.50"]
