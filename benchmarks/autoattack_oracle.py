@@ -22,6 +22,7 @@ from fer_jax.robustness.journal import Journal
 SIDES = ("fer_jax", "pyautoattack")
 STAGES = ("apgd-ce", "apgd-t", "fab-t", "square")
 SEEN = ("clean", *STAGES)
+SETTINGS = ("norm", "eps", "n", "queries", "seed", "device")
 TOGETHER = {"cpu": 64, "cuda": 512}  # images that are attacked at once
 # how far both sides' logits may be apart: GPUs round what convolutions multiply to TF32
 ALIKE = {"cpu": 1e-4, "cuda": 3e-2}
@@ -76,11 +77,10 @@ def main() -> None:
     from fer_jax import data
 
     rows = data.sample(load(args), args.n).tolist()
-    ours = run(args, SIDES[0], "all", rows)
-    theirs = run(args, SIDES[1], "all", rows)
+    ours, theirs = [run(args, side, "all", rows) for side in SIDES]
     table = accuracies(ours, theirs, args.n)
-    about = {"norm": args.norm, "eps": args.eps, "model": args.model.stem}
-    about["sha256"] = files.digest(args.model)
+    model = {"model": args.model.stem, "sha256": files.digest(args.model)}
+    about = {"norm": args.norm, "eps": args.eps, **model}
     with files.replacing(args.out / "accuracy.csv") as temporary:
         table.assign(**about).to_csv(temporary, index=False, float_format="%.6g")
     print(compare(table, ours, theirs))
@@ -103,9 +103,8 @@ def run(args: argparse.Namespace, side: str, name: str, rows: list[int]) -> Log:
 
 
 def open_log(args: argparse.Namespace, side: str, name: str) -> Log:
-    names = ("norm", "eps", "n", "queries", "seed", "device")
-    settings = {key: getattr(args, key) for key in names}
-    return Log(args.out / f"{side}-{name}", {**settings, "model": files.digest(args.model)})
+    settings = {key: getattr(args, key) for key in SETTINGS} | {"model": files.digest(args.model)}
+    return Log(args.out / f"{side}-{name}", settings)
 
 
 def work(args: argparse.Namespace) -> None:

@@ -23,13 +23,9 @@ RandomLogitsFn = Callable[[jax.Array, Images], Logits]  # (key, images) -> logit
 def averaged(random_logits_fn: RandomLogitsFn, key: jax.Array, samples: int = 20) -> Partial:
     """Return a function of images alone, as attacks take it: the mean logits over `samples` draws.
 
-    The objective is taken of the mean logits. (Athalye et al. take the mean of the draws'
-    cross-entropies, which weighs draws by how wrong each is.) So value and success are those of
-    the mean defence; an attack that keeps its best image would otherwise keep a lucky draw.
-
-    The draws change from step to step, because their keys are folded with a number made of the
-    batch's bits, and stay the same for the same batch: what is judged twice is judged alike.
-
+    The objective is taken of the mean logits (by Athalye et al. of each draw's): an attack that
+    keeps its best image would otherwise keep a lucky draw. Keys are folded with a number made of
+    the batch's bits: draws change from step to step, but what is judged twice is judged alike.
     Each of the `samples` is a pass of the network, all at once in memory; AutoAttack takes 20.
     """
     return Partial(_mean_logits, traced(random_logits_fn), jax.random.split(key, samples))

@@ -57,9 +57,9 @@ def nearest_on_plane(
 ) -> jax.Array:
     """Return the smallest d with sum(slopes * d) = gaps, [B], and points + d in [0, 1].
 
-    The minimiser moves every pixel by the same amount along its slope's sign (Linf), or by a
-    multiple of its slope (L2), until it meets the box; the one number that is left is found by
-    bisection. Where the box is too small, everything that helps is moved to its edge.
+    It moves every pixel by the same amount along its slope's sign (Linf), or by a multiple of its
+    slope (L2), until it meets the box; that one number is found by bisection. Where the box is too
+    small, everything that helps is moved to its edge.
     """
     slopes = slopes * per_image(jnp.sign(gaps), slopes)
     gaps = jnp.abs(gaps)

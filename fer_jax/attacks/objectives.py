@@ -1,7 +1,6 @@
 """What an attack ascends: numbers that are large where a network is wrong, one per image.
 
-    goal = Goal(margin)                        # away from the true labels
-    goal = Goal(cross_entropy, targeted=True)  # towards target labels
+    goal = Goal(cross_entropy, targeted=True)
     goal.value(logits, labels), goal.reached(logits, labels)
 
 An objective takes logits float32 [B, C] and labels int [B] to values [B].
@@ -19,10 +18,7 @@ Objective = Callable[[Logits, Labels], jax.Array]
 
 
 class Goal(NamedTuple):
-    """What is ascended, and when it is reached.
-
-    Reached is another class than the label, or with `targeted` the label itself.
-    """
+    """What is ascended, and when it is reached."""
 
     objective: Objective
     targeted: bool = False
@@ -33,16 +29,13 @@ class Goal(NamedTuple):
         return -value if self.targeted else value
 
     def reached(self, logits: Logits, labels: Labels) -> jax.Array:
-        """Return bool [B]; logits that are not finite reach nothing, whatever their argmax."""
+        """Return where the class is another, or with `targeted` the label; nowhere if not finite."""
         right = logits.argmax(axis=-1) == labels
         return (right if self.targeted else ~right) & jnp.isfinite(logits).all(axis=-1)
 
 
 def cross_entropy(logits: Logits, labels: Labels) -> jax.Array:
-    """Return -log softmax(logits)[label], in nats.
-
-    Its gradient vanishes where the network is sure; that of `margin` does not.
-    """
+    """Return -log softmax(logits)[label], in nats; where the network is sure, it is flat."""
     return -of_class(jax.nn.log_softmax(logits), labels)
 
 

@@ -64,9 +64,15 @@ def judged(
     original = images[..., None] / np.float32(255)
     floats = np.zeros_like(original)
     for start in range(0, len(images), batch_size):
-        part = slice(start, start + batch_size)
-        given = jax.random.fold_in(key, start), logits_fn, original[part], labels[part]
-        floats[part] = _attack_batch(attack, batch_size, *given)
+        # Filled up by its own rows a batch compiles as the others do, and an attack that looks at
+        # all images together sees no others.
+        count = min(batch_size, len(images) - start)
+        rows = start + np.arange(batch_size) % count
+        given = jnp.asarray(original[rows]), jnp.asarray(np.asarray(labels, np.int32)[rows])
+        hacked = attack(jax.random.fold_in(key, start), logits_fn, *given)
+        floats[rows[:count]] = np.asarray(hacked, np.float32)[:count]
+    if not np.isfinite(floats).all():
+        raise ValueError("the attack returned images that are not finite")
     if norm is not None:
         floats = original + np.asarray(norm.project(jnp.asarray(floats - original), eps))
     floats = np.clip(floats, 0, 1)
@@ -133,25 +139,11 @@ def _reached(logits: np.ndarray, labels: np.ndarray, targeted: bool) -> np.ndarr
 def _rounded(floats: np.ndarray, images: np.ndarray, norm: Norm | None, eps: float) -> np.ndarray:
     """Round to uint8 [N, 48, 48] within eps; a change that would leave the ball is shrunk first."""
     delta = 255 * floats[..., 0] - images
+    shrunk = lambda share: np.clip(np.rint(images + share * delta), 0, 255)
+    if norm is None:
+        return shrunk(1.0).astype(np.uint8)
     best = images + np.trunc(delta)  # towards the original: smaller in every norm
-    for share in _SHRUNK:
-        tried = np.clip(np.rint(images + share * delta), 0, 255)
-        if norm is None:  # no ball to leave: the last one, unshrunk, stands
-            best = tried
-            continue
+    for tried in map(shrunk, _SHRUNK):
         size = norm.size(jnp.asarray((tried - images)[..., None] / 255, jnp.float32))
         best = np.where((np.asarray(size) <= eps + 1e-6)[:, None, None], tried, best)
     return best.astype(np.uint8)
-
-
-def _attack_batch(attack: Attack, batch_size: int, key, logits_fn, images, labels) -> np.ndarray:
-    """Attack up to `batch_size` images; a batch is filled up by its own rows again.
-
-    So all batches compile alike, and an attack that looks at all images together sees no others.
-    """
-    rows = np.arange(batch_size) % len(images)
-    padded = jnp.asarray(images[rows]), jnp.asarray(np.asarray(labels, np.int32)[rows])
-    hacked = np.asarray(attack(key, logits_fn, *padded), np.float32)[: len(images)]
-    if not np.isfinite(hacked).all():
-        raise ValueError("the attack returned images that are not finite")
-    return hacked
