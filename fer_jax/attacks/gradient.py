@@ -77,7 +77,7 @@ def pgd(
         state = _State(start, jnp.zeros_like(images), Best(start, nothing > 0, nothing - jnp.inf))
         static = {"norm": norm, "goal": goal, "decay": decay}
         state = repeat(_step, steps, state, logits_fn, images, labels, eps, step_size, **static)
-        last = _judge(logits_fn, state.images, labels, goal=goal)
+        last = judge(logits_fn, state.images, labels, goal=goal)
         return better(state.best, last) if keep_best else last
 
     keys = jax.random.split(key, restarts if random_start else 1)
@@ -104,7 +104,8 @@ def _start(key: jax.Array, images: jax.Array, eps: jax.Array, norm: Norm) -> jax
 
 
 @functools.partial(jax.jit, static_argnames="goal")
-def _judge(logits_fn: LogitsFn, images: jax.Array, labels: jax.Array, goal: Goal) -> Best:
+def judge(logits_fn: LogitsFn, images: jax.Array, labels: jax.Array, goal: Goal) -> Best:
+    """Return the images, whether they reach the goal, and their values."""
     logits = logits_fn(images).astype(jnp.float32)
     return Best(images, goal.reached(logits, labels), goal.value(logits, labels))
 

@@ -20,12 +20,10 @@ from fer_jax.types import Images, Labels, LogitsFn
 
 # what every attack is given: key, logits_fn, images, labels
 Given = tuple[jax.Array, LogitsFn, Images, Labels]
-State = TypeVar("State")
+S = TypeVar("S")  # the state of an attack
 
 
-def repeat(
-    step: Callable[..., State], steps: int, state: State, *args: Any, **static: Any
-) -> State:
+def repeat(step: Callable[..., S], steps: int, state: S, *args: Any, **static: Any) -> S:
     """Return the state after `steps` steps; `static` values must be hashable."""
     if jax.default_backend() != "cpu":
         return _looped(step, steps, tuple(sorted(static.items())), state, args)
@@ -48,11 +46,7 @@ def prepared(
 
 
 def traced(logits_fn: Callable[..., Any]) -> Partial:
-    """Return `logits_fn` as an argument for jitted functions.
-
-    A function that is no `Partial` is recognised by its identity: define it once, not at every
-    call.
-    """
+    """Return a function as an argument for jitted ones; unless a `Partial`, define it only once."""
     return logits_fn if isinstance(logits_fn, Partial) else Partial(logits_fn)
 
 

@@ -29,7 +29,7 @@ class Goal(NamedTuple):
         return -value if self.targeted else value
 
     def reached(self, logits: Logits, labels: Labels) -> jax.Array:
-        """Return where the class is another, or with `targeted` the label; nowhere if not finite."""
+        """Return where the class is another, or with `targeted` the label; not if not finite."""
         right = logits.argmax(axis=-1) == labels
         return (right if self.targeted else ~right) & jnp.isfinite(logits).all(axis=-1)
 

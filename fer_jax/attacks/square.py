@@ -8,12 +8,12 @@ AutoAttack. Because it needs no gradient it exposes networks that hide theirs.
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fer_jax.attacks.gradient import Best, judge
 from fer_jax.attacks.loop import Given, prepared, repeat
 from fer_jax.attacks.norms import TINY, Norm, l2, linf, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
@@ -24,12 +24,6 @@ _SHARE = 0.8  # of the image's area that the first squares cover
 _HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _PLANNED = 10_000  # queries that these are made for
 _STANDARD = 5000  # queries of AutoAttack's Square, which halves at the same ones
-
-
-class _State(NamedTuple):
-    images: jax.Array
-    values: jax.Array  # [B]
-    reached: jax.Array  # bool [B]
 
 
 def square(
@@ -45,7 +39,7 @@ def square(
     goal = Goal(margin, targeted)
     start_key, key = jax.random.split(key)
     start = (_stripes if norm is linf else _tiles)(start_key, images, eps)
-    state = _look(logits_fn, start, labels, goal=goal)
+    state = judge(logits_fn, start, labels, goal=goal)
     sides = jnp.asarray(square_sides(queries, _SHARE, images.shape[1:3], norm), jnp.int32)
     arguments = (key, logits_fn, images, labels, eps, sides)
     return repeat(_step, queries - 1, state, *arguments, norm=norm, goal=goal).images
@@ -64,25 +58,15 @@ def square_sides(queries: int, share: float, shape: tuple[int, ...], norm: Norm)
     return np.minimum(np.maximum(sides, 3) // 2 * 2 + 1, min(shape))
 
 
-@functools.partial(jax.jit, static_argnames="goal")
-def _look(logits_fn, images, labels, *, goal: Goal) -> _State:
-    logits = logits_fn(images).astype(jnp.float32)
-    return _State(images, goal.value(logits, labels), goal.reached(logits, labels))
-
-
 @functools.partial(jax.jit, static_argnames=("norm", "goal"))
 def _step(
-    i, state: _State, key, logits_fn, images, labels, eps, sides, *, norm: Norm, goal: Goal
-) -> _State:
+    i, best: Best, key, logits_fn, images, labels, eps, sides, *, norm: Norm, goal: Goal
+) -> Best:
     change = _change_linf if norm is linf else _change_l2
-    tried = change(jax.random.fold_in(key, i), state.images, images, eps, sides[i])
-    logits = logits_fn(tried).astype(jnp.float32)
-    values, reached = goal.value(logits, labels), goal.reached(logits, labels)
-    take = ~state.reached & (reached | (values > state.values))
-    choose = lambda new, old: jnp.where(per_image(take, new), new, old)
-    return _State(
-        choose(tried, state.images), choose(values, state.values), choose(reached, state.reached)
-    )
+    tried = change(jax.random.fold_in(key, i), best.images, images, eps, sides[i])
+    new = judge(logits_fn, tried, labels, goal=goal)
+    take = ~best.reached & (new.reached | (new.values > best.values))
+    return jax.tree.map(lambda a, b: jnp.where(per_image(take, a), a, b), new, best)
 
 
 @jax.jit

@@ -28,13 +28,7 @@ def predict_logits(
     return predict_floats(logits_fn, images, batch_size, progress, classes)
 
 
-def predict_floats(
-    logits_fn: LogitsFn,
-    images: np.ndarray,
-    batch_size: int,
-    progress: bool = False,
-    classes: int = NUM_CLASSES,
-) -> np.ndarray:
+def predict_floats(logits_fn, images, batch_size, progress=False, classes=NUM_CLASSES):
     """Do as `predict_logits`, also with float images [N, 48, 48, 1] in [0, 1]."""
     logits = []
     bar = {"desc": "predicting", "unit": "batch", "leave": False}
@@ -49,10 +43,11 @@ def predict_floats(
 
 def check_images(images: np.ndarray) -> None:
     """Raise an `InputError` unless `images` is a uint8 array [N, 48, 48]."""
-    received = f"{getattr(images, 'dtype', type(images).__name__)} {list(np.shape(images))}"
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         rule = "must be a numpy array of uint8 grey levels in 0..255"
-        raise InputError(f"faces {rule}, received {received}")
-    if images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
-        shape = f"[N, {IMAGE_SIZE}, {IMAGE_SIZE}]"
-        raise InputError(f"faces must have shape {shape}, received {received}")
+    elif images.ndim != 3 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+        rule = f"must have shape [N, {IMAGE_SIZE}, {IMAGE_SIZE}]"
+    else:
+        return
+    received = f"{getattr(images, 'dtype', type(images).__name__)} {list(np.shape(images))}"
+    raise InputError(f"faces {rule}, received {received}")

@@ -31,11 +31,11 @@ def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
 
 
 def confusion(
-    labels: np.ndarray, predictions: np.ndarray, num_classes: int = NUM_CLASSES
+    labels: np.ndarray, predictions: np.ndarray, classes: int = NUM_CLASSES
 ) -> np.ndarray:
     """Return counts, int64 [C, C]: the row is the true class, the column the predicted one."""
-    cells = np.asarray(labels, np.int64) * num_classes + np.asarray(predictions, np.int64)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
+    cells = np.asarray(labels, np.int64) * classes + np.asarray(predictions, np.int64)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def per_class(matrix: np.ndarray) -> PerClass:

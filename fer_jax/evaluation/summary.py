@@ -5,6 +5,7 @@ print(describe(report(labels, predictions, {"all": rows})))
 """
 
 import numpy as np
+import pandas as pd
 from scipy.special import log_softmax
 
 from fer_jax.evaluation import calibration, metrics
@@ -41,16 +42,11 @@ def report(
     """
     matrix = metrics.confusion(labels, predictions, len(emotions))
     columns = metrics.per_class(matrix)
+    taken = {name: rows for name, rows in subsets.items() if rows.any()}
+    accuracies = {name: _accuracy((labels == predictions)[rows]) for name, rows in taken.items()}
     return {
-        "accuracy": {
-            name: _accuracy(labels[rows], predictions[rows])
-            for name, rows in subsets.items()
-            if rows.any()
-        },
-        "per_class": {
-            emotion: {field: values[k].item() for field, values in columns._asdict().items()}
-            for k, emotion in enumerate(emotions)
-        },
+        "accuracy": accuracies,
+        "per_class": pd.DataFrame(columns._asdict(), index=emotions).to_dict("index"),
         "macro_f1": metrics.macro_f1(matrix),
         "balanced_accuracy": metrics.balanced_accuracy(matrix),
         "confusion_matrix": matrix.tolist(),
@@ -105,9 +101,7 @@ def describe(results: dict) -> str:
     return "\n".join(lines)
 
 
-def _accuracy(labels: np.ndarray, predictions: np.ndarray) -> dict:
-    correct = int((labels == predictions).sum())
-    rows = len(labels)
+def _accuracy(right: np.ndarray) -> dict:
+    rows, correct = len(right), int(right.sum())
     low, high = metrics.wilson(correct, rows)
-    accuracy = correct / rows
-    return {"rows": rows, "correct": correct, "accuracy": accuracy, "low": low, "high": high}
+    return {"rows": rows, "correct": correct, "accuracy": correct / rows, "low": low, "high": high}
