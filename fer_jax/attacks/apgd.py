@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from fer_jax.attacks.gradient import Best, better
 from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
-from fer_jax.attacks.norms import Norm, linf, per_image
+from fer_jax.attacks.norms import Norm, choose, linf, per_image
 from fer_jax.attacks.objectives import Goal, Objective, cross_entropy, targeted_dlr
 from fer_jax.types import Images, LogitsFn
 
@@ -155,7 +155,7 @@ def _step(
     state = state._replace(
         now=new,
         before=now.images,
-        peak=_where(new.values > state.peak.values, new, state.peak),
+        peak=choose(new.values > state.peak.values, new, state.peak),
         best=better(state.best, met),
         rises=state.rises + (new.values > now.values),
     )
@@ -166,13 +166,9 @@ def _checkpoint(state: _State, length: jax.Array) -> _State:
     stuck = ~state.halved & (state.peak_then >= state.peak.values)
     halve = (state.rises <= _RISES * length) | stuck
     return state._replace(
-        now=_where(halve, state.peak, state.now),
+        now=choose(halve, state.peak, state.now),
         step_size=jnp.where(halve, state.step_size / 2, state.step_size),
         rises=jnp.zeros_like(state.rises),
         halved=halve,
         peak_then=state.peak.values,
     )
-
-
-def _where(chosen: jax.Array, one: _Point, other: _Point) -> _Point:
-    return jax.tree.map(lambda a, b: jnp.where(per_image(chosen, a), a, b), one, other)

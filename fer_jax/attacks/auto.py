@@ -27,8 +27,6 @@ from fer_jax.attacks.objectives import Goal, dlr, margin
 from fer_jax.attacks.square import square
 from fer_jax.types import Attack, Images, LogitsFn
 
-VERSIONS = ("standard", "rand")
-
 
 def stages(
     eps: float,
@@ -39,9 +37,9 @@ def stages(
     version: str = "standard",
 ) -> dict[str, Attack]:
     """Return a version's attacks by name, in order; for Linf or L2."""
-    if version not in VERSIONS:
-        known = ", ".join(VERSIONS)
-        raise ValueError(f"AutoAttack's version must be one of {known}, received {version!r}")
+    if version not in ("standard", "rand"):
+        rule = "AutoAttack's version must be one of standard, rand"
+        raise ValueError(f"{rule}, received {version!r}")
     ball = {"eps": eps, "norm": norm}
     climb = functools.partial(apgd, **ball, steps=steps, targeted=targeted)
     search = functools.partial(square, **ball, queries=queries, targeted=targeted)

@@ -41,10 +41,8 @@ def cw(
     """Return the smallest change in L2 that was found, or the image itself where none was.
 
     The weight, at first `weight`, is searched per image: after a success halfway back to the
-    largest that failed, else doubled.
-
-    Each of the `searches` rounds makes `steps` of Adam, a forward and a backward pass each, and
-    another forward pass. `confidence` is the margin, in logits, that is asked for.
+    largest that failed, else doubled. Each of the `searches` makes `steps` of Adam, a forward and a
+    backward pass each, and another forward pass. `confidence` is the margin asked for, in logits.
     """
     _, logits_fn, images, labels = prepared(*given)
     goal = Goal(margin, targeted)

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from fer_jax.attacks.apgd import ranked_targets
 from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
-from fer_jax.attacks.norms import TINY, Norm, linf, per_image, require_plain
+from fer_jax.attacks.norms import TINY, Norm, choose, linf, per_image, require_plain
 from fer_jax.attacks.objectives import of_class
 from fer_jax.types import Images
 
@@ -49,7 +49,7 @@ def fab_targeted(
         state = state._replace(now=images)
         state = repeat(_step, steps, state, logits_fn, images, labels, ranked[:, i], norm=norm)
     state = repeat(_refine, 3, state, logits_fn, images, labels, norm=norm)
-    return jnp.where(per_image(state.size <= eps, images), state.best, images)
+    return choose(state.size <= eps, state.best, images)
 
 
 def nearest_on_plane(
@@ -96,7 +96,7 @@ def _step(i, state: _State, logits_fn, images, labels, targets, *, norm: Norm) -
     moved = jnp.clip(moved + bias * (images + _EXTRAPOLATE * from_image), 0, 1)
     wrong = logits_fn(moved).argmax(axis=1) != labels
     size = norm.size(moved - images)
-    back = jnp.where(per_image(wrong, images), images + _BACK * (moved - images), moved)
+    back = choose(wrong, images + _BACK * (moved - images), moved)
     return _nearer(state._replace(now=back), moved, size, wrong & (size < state.size))
 
 
@@ -110,5 +110,5 @@ def _refine(i, state: _State, logits_fn, images, labels, *, norm: Norm) -> _Stat
 
 
 def _nearer(state: _State, images: jax.Array, size: jax.Array, wins: jax.Array) -> _State:
-    best = jnp.where(per_image(wins, images), images, state.best)
-    return state._replace(best=best, size=jnp.where(wins, size, state.size))
+    best, size = choose(wins, (images, size), (state.best, state.size))
+    return state._replace(best=best, size=size)

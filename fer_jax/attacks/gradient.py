@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
-from fer_jax.attacks.norms import Norm, linf, per_image
+from fer_jax.attacks.norms import Norm, choose, linf, per_image
 from fer_jax.attacks.objectives import Goal, Objective, cross_entropy
 from fer_jax.types import Images, LogitsFn
 
@@ -95,7 +95,7 @@ mifgsm = functools.partial(pgd, random_start=False, decay=1.0)
 def better(one: Best, other: Best) -> Best:
     """Return for each image the one that alone reaches the goal, else the one of higher value."""
     wins = jnp.where(one.reached == other.reached, other.values > one.values, other.reached)
-    return jax.tree.map(lambda a, b: jnp.where(per_image(wins, a), b, a), one, other)
+    return choose(wins, other, one)
 
 
 @functools.partial(jax.jit, static_argnames="norm")

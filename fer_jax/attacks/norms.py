@@ -7,12 +7,13 @@ gradient gives a zero step.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+T = TypeVar("T")
 TINY = 1e-12  # a gradient shorter than this has no direction
 
 
@@ -35,6 +36,11 @@ def per_image(values: ArrayLike, like: jax.Array) -> jax.Array:
     """Return a scalar, or [B], in a shape that multiplies `like` [B, ...]."""
     values = jnp.asarray(values)
     return values.reshape(-1, *(1,) * (like.ndim - 1)) if values.ndim else values
+
+
+def choose(rows: jax.Array, one: T, other: T) -> T:
+    """Return the arrays, or tuples of arrays, [B, ...], of `one` where `rows`, else of `other`."""
+    return jax.tree.map(lambda a, b: jnp.where(per_image(rows, a), a, b), one, other)
 
 
 def flat(images: jax.Array) -> jax.Array:

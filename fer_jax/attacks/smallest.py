@@ -6,7 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.norms import Norm, flat, l2, per_image
+from fer_jax.attacks.norms import Norm, choose, flat, l2
 from fer_jax.attacks.objectives import Goal
 
 # size of a gradient, by the norm of the step
@@ -27,8 +27,7 @@ def nothing_yet(images: jax.Array) -> Smallest:
 def smaller(best: Smallest, images: jax.Array, sizes: jax.Array, reached: jax.Array) -> Smallest:
     """Return `best`, with each image that reaches the goal by a smaller change."""
     wins = reached & (sizes < best.sizes)
-    images = jnp.where(per_image(wins, images), images, best.images)
-    return Smallest(images, jnp.where(wins, sizes, best.sizes))
+    return choose(wins, Smallest(images, sizes), best)
 
 
 def cosine(i: jax.Array, steps: jax.Array, first: float, last: float) -> jax.Array:

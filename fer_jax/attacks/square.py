@@ -15,7 +15,7 @@ import numpy as np
 
 from fer_jax.attacks.gradient import Best, judge
 from fer_jax.attacks.loop import Given, prepared, repeat
-from fer_jax.attacks.norms import TINY, Norm, l2, linf, per_image, require_plain
+from fer_jax.attacks.norms import TINY, Norm, choose, l2, linf, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.types import Images
 
@@ -66,7 +66,7 @@ def _step(
     tried = change(jax.random.fold_in(key, i), best.images, images, eps, sides[i])
     new = judge(logits_fn, tried, labels, goal=goal)
     take = ~best.reached & (new.reached | (new.values > best.values))
-    return jax.tree.map(lambda a, b: jnp.where(per_image(take, a), a, b), new, best)
+    return choose(take, new, best)
 
 
 @jax.jit
@@ -122,9 +122,8 @@ def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
     row = jnp.where(upper, down, down - half)
     # the innermost rectangle that holds the pixel
     ring = jnp.maximum(jnp.abs(row - height // 2), jnp.abs(right - half))
-    hills = jnp.where(
-        _inside(down, right, side), steps[half + 1] - steps[jnp.minimum(ring, rows + columns)], 0.0
-    )
+    rise = steps[half + 1] - steps[jnp.minimum(ring, rows + columns)]
+    hills = jnp.where(_inside(down, right, side), rise, 0.0)
     return _unit(_unit(jnp.where(upper, hills, 0.0)) - _unit(jnp.where(upper, 0.0, hills)))
 
 
@@ -139,12 +138,11 @@ def _tiles(key: jax.Array, images: jax.Array, eps: float) -> jax.Array:
     sign_key, turn_key = jax.random.split(key)
     signs = jax.random.rademacher(sign_key, (batch, rows, 1, columns, 1, channels), jnp.float32)
     turned = jax.random.bernoulli(turn_key, shape=(batch, rows, 1, columns, 1, 1))
-    changes = signs * jnp.where(
-        turned, spread(eta(right, down, tile)), spread(eta(down, right, tile))
-    )
+    changes = jnp.where(turned, spread(eta(right, down, tile)), spread(eta(down, right, tile)))
     spare = height - rows * tile, width - columns * tile
     edges = [(0, 0), *((each // 2, each - each // 2) for each in spare), (0, 0)]
-    changes = jnp.pad(changes.reshape(batch, rows * tile, columns * tile, channels), edges)
+    changes = (signs * changes).reshape(batch, rows * tile, columns * tile, channels)
+    changes = jnp.pad(changes, edges)
     return jnp.clip(images + per_image(eps, images) * l2.steepest(changes), 0, 1)
 
 
