@@ -12,10 +12,9 @@ the fastest step of each side after warm-up, and each side's time as a multiple 
 # pyright: reportMissingImports=false
 import argparse
 import importlib.util
-import json
 import subprocess
 import sys
-import time
+import timeit
 from collections.abc import Callable
 
 from fer_jax import cli, config, files, runtime
@@ -30,7 +29,8 @@ def main() -> None:
     if args.worker:
         stages = config.load(files.root() / "experiments" / "vgg.py").model["stages"]
         make = torch_step if args.worker.startswith("torch") else jax_step
-        print(json.dumps(fastest(make(args, stages), args.repeats)))
+        times = timeit.repeat(make(args, stages), number=1, repeat=WARM_UP + args.repeats)
+        print(min(times[WARM_UP:]))
         return
     has_torch = importlib.util.find_spec("torch")
     if not has_torch:
@@ -41,21 +41,11 @@ def main() -> None:
         for side in sides:
             command = [sys.executable, __file__, *sys.argv[1:], "--worker", side]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            seconds[side].append(json.loads(done.stdout))
+            seconds[side].append(float(done.stdout))
             print(f"{side:15} {seconds[side][-1] * 1e3:8.0f} ms a step", flush=True)
     ours = min(seconds["fer_jax"])
     for side in sides:
         print(f"{side:15} {min(seconds[side]) / ours:5.2f} times the time of fer_jax")
-
-
-def fastest(step: Callable[[], object], repeats: int) -> float:
-    """Return the seconds of the fastest of `repeats` calls, after the warm-up."""
-    times = []
-    for _ in range(WARM_UP + repeats):
-        began = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - began)
-    return min(times[WARM_UP:])
 
 
 def jax_step(args: argparse.Namespace, stages: list[list[int]]) -> Callable[[], object]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import Norm, linf
-from fer_jax.attacks.objectives import Goal, Objective, margin
+from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.types import Images
 
 # logits past the boundary (odds of 7 to 1) beyond which an image asks for nothing more
@@ -31,10 +31,9 @@ def universal_perturbation(
     steps: int,
     norm: Norm = linf,
     batch_size: int = 64,
-    objective: Objective = margin,
     targeted: bool = False,
 ) -> jax.Array:
-    """Return one perturbation, float32 [1, H, W, C], that raises the mean objective of all images.
+    """Return one perturbation, float32 [1, H, W, C], that raises the mean margin of all images.
 
     An image that is past its boundary by two logits adds nothing to the mean while it is; Shafahi
     et al. clip the loss of each image for the same reason. Each step draws a mini-batch of
@@ -42,7 +41,7 @@ def universal_perturbation(
     """
     key, logits_fn, images, labels = prepared(*given)
     arguments = (key, logits_fn, images, labels, eps, step_size)
-    static = {"norm": norm, "goal": Goal(objective, targeted), "size": min(batch_size, len(images))}
+    static = {"norm": norm, "goal": Goal(margin, targeted), "size": min(batch_size, len(images))}
     return repeat(_step, steps, jnp.zeros_like(images[:1]), *arguments, **static)
 
 
@@ -61,8 +60,8 @@ def _step(
     batch, own = images[rows], labels[rows]
 
     def unfinished(logits: jax.Array) -> jax.Array:
-        past = Goal(margin, goal.targeted).value(logits, own)
-        return jnp.where(past < _ENOUGH, goal.value(logits, own), 0.0)
+        past = goal.value(logits, own)
+        return jnp.where(past < _ENOUGH, past, 0.0)
 
     perturbed = lambda deltas: logits_fn(jnp.clip(batch + deltas, 0, 1))
     deltas = jnp.broadcast_to(delta, batch.shape)
