@@ -227,17 +227,12 @@ def parse_arguments() -> argparse.Namespace:
     cli.add_data(parser)
     option("--n", type=int, default=500, help="how many test images (default: 500)")
     option("--norm", choices=("linf", "l2"), default="linf", help="default: linf")
-    text = "of pixels in [0, 1]; fractions too (default: 0.5/255)"
-    option("--eps", type=cli.parse_eps, default=0.5 / 255, help=text)
-    text = "of Square, which takes most of the time (default: 5000)"
-    option("--queries", type=int, default=5000, help=text)
-    text = "survivors to be timed (default: 32)"
-    option("--timed", type=int, default=32, metavar="N", help=text)
+    option("--eps", type=cli.parse_eps, default=0.5 / 255, help="fractions, too (default: 0.5/255)")
+    option("--queries", type=int, default=5000, help="of Square, the slowest (default: 5000)")
+    option("--timed", type=int, default=32, metavar="N", help="survivors to time (default: 32)")
     option("--seed", type=int, default=0)
-    text = "of torch, where jax must be, too (default: cpu)"
-    option("--device", choices=TOGETHER, default="cpu", help=text)
-    text = "default: runs/autoattack_oracle/NORM-EPS"
-    option("--out", type=Path, metavar="FOLDER", help=text)
+    option("--device", choices=TOGETHER, default="cpu", help="of torch, and of jax (default: cpu)")
+    option("--out", type=Path, metavar="FOLDER", help="default: runs/autoattack_oracle/NORM-EPS")
     option("--worker", choices=SIDES, help=argparse.SUPPRESS)
     option("--rows", help=argparse.SUPPRESS)
     args = parser.parse_args()

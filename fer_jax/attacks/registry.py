@@ -43,7 +43,7 @@ class Entry(NamedTuple):
 
     @property
     def options(self) -> set[str]:
-        """The names of the options that `function` takes."""
+        """Names of the options that `function` takes."""
         return set(inspect.signature(self.function).parameters)
 
     @property
