@@ -162,7 +162,7 @@ class BatchNormRelu(nn.Module):
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Return the 2x2 maximum with stride 2, without an odd last row; tied values share gradients.
+    """Return the 2x2 maximum with stride 2, without an odd last row or column.
 
     The gradient of `nn.max_pool` (select-and-scatter) is several times slower on a CPU.
     """
@@ -171,31 +171,38 @@ def max_pool(x: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _max_pool(x: jax.Array) -> jax.Array:
-    return functools.reduce(jnp.maximum, _corners(x))
+    return _maximum(x)[0]
 
 
-def _corners(x: jax.Array) -> list[jax.Array]:
-    """Return the four pixels of each 2x2 patch, each as an image of half the size."""
+def _maximum(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return the maximum of each 2x2 patch, and which of its pixels that is, the first where equal.
+
+    The gradient goes by that number: to compare x with the maximum again would fail wherever XLA
+    computes x anew, in another fusion with other rounding.
+    """
     height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    return [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
+    first, *others = (x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1))
+    largest, which = first, jnp.zeros(first.shape, jnp.int8)
+    for number, corner in enumerate(others, 1):
+        which = jnp.where(corner > largest, jnp.int8(number), which)
+        largest = jnp.maximum(largest, corner)
+    return largest, which
 
 
-def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    y = _max_pool(x)
-    return y, (x, y)
+def _max_pool_forward(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, tuple[int, ...]]]:
+    largest, which = _maximum(x)
+    return largest, (which, x.shape[1:3])
 
 
 def _max_pool_backward(residuals, gradient):
-    x, y = residuals
-    images, height, width, channels = y.shape
-    ties = functools.reduce(jnp.add, ((corner == y).astype(jnp.float32) for corner in _corners(x)))
-    share = (_wide(gradient) / ties).astype(gradient.dtype)
-    patches = x[:, : 2 * height, : 2 * width].reshape(images, height, 2, width, 2, channels)
+    which, sides = residuals
+    numbers = jnp.arange(4, dtype=jnp.int8).reshape(1, 1, 2, 1, 2, 1)
     patches_of = lambda values: values[:, :, None, :, None]
-    towards_x = jnp.where(patches == patches_of(y), patches_of(share), 0)
-    dropped = [(0, size - 2 * half) for size, half in zip(x.shape[1:3], y.shape[1:3], strict=True)]
-    towards_x = towards_x.reshape(images, 2 * height, 2 * width, channels)
-    return (jnp.pad(towards_x, ((0, 0), *dropped, (0, 0))),)
+    patches = jnp.where(patches_of(which) == numbers, patches_of(gradient), 0)
+    images, height, width, channels = which.shape
+    whole = patches.reshape(images, 2 * height, 2 * width, channels)
+    dropped = [(0, side - 2 * half) for side, half in zip(sides, (height, width), strict=True)]
+    return (jnp.pad(whole, ((0, 0), *dropped, (0, 0))),)
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
