@@ -1,4 +1,4 @@
-"""Process start-up: what makes JAX fast on a CPU, and a compilation cache that outlives the process.
+"""Process start-up: what makes JAX fast on a CPU, and compiled programs kept on the disk.
 
     from fer_jax import runtime
     runtime.configure()      # before anything imports jax
@@ -60,7 +60,7 @@ def configure(training: bool = False) -> None:
 
 
 def bfloat16() -> bool:
-    """Return whether networks train in bfloat16 on this CPU: it computes in it, and oneDNN is on."""
+    """Return whether networks train in bfloat16 on this CPU: oneDNN is on, and it pays."""
     return ONEDNN_FLAG in os.environ.get("XLA_FLAGS", "").split() and _onednn_pays()
 
 

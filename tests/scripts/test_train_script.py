@@ -11,7 +11,11 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIG = """
 from fer_jax.config import Config
 config = Config(
-    name="tiny", model={"family": "vgg", "stages": [[4], [16]], "dropout": 0.0}, epochs=2, batch_size=16, holdout=0.2
+    name="tiny",
+    model={"family": "vgg", "stages": [[4], [16]], "dropout": 0.0},
+    epochs=2,
+    batch_size=16,
+    holdout=0.2,
 )
 """
 
