@@ -10,6 +10,7 @@ of a process; the sides take turns, so that another load on the machine meets al
 the fastest step of each side after warm-up, and each side's time as a multiple of ours.
 """
 
+# pyright: reportMissingImports=false
 import argparse
 import json
 import subprocess
