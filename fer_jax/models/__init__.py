@@ -35,7 +35,7 @@ def create(architecture: dict[str, Any], dtype: Any = jnp.float32) -> nn.Module:
     """
     fields = dict(architecture)
     family = fields.pop("family", None)
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise InputError(f"unknown model family {family!r}: expected one of {', '.join(FAMILIES)}")
     known = set(inspect.signature(FAMILIES[family]).parameters) - {"dtype", "parent", "name"}
     if unknown := sorted(set(fields) - known):

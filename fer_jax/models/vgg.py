@@ -34,7 +34,7 @@ class Model(nn.Module):
         full = bool(stages) and all(isinstance(stage, tuple) and stage for stage in stages)
         if not full or not all(type(width) is int and width > 0 for width in chain(*stages)):
             raise ValueError(f"stages must be lists of positive widths, received {self.stages!r}")
-        if not 0 <= self.dropout < 1:
+        if not (isinstance(self.dropout, int | float) and 0 <= self.dropout < 1):
             raise ValueError(f"dropout must be in [0, 1), received {self.dropout!r}")
         if not (type(self.crop) is int and 16 <= self.crop <= IMAGE_SIZE):
             rule = f"crop must be an integer in [16, {IMAGE_SIZE}]"

@@ -68,6 +68,8 @@ def test_a_crop_looks_at_the_centre_alone(variables):
     ("change", "words"),
     [
         ({"family": "resnext"}, "unknown model family 'resnext'"),
+        ({"family": [1]}, r"unknown model family \[1\]"),
+        ({"dropout": "abc"}, r"dropout must be in \[0, 1\), received 'abc'"),
         ({"width": 3}, "unknown field 'width'"),
         ({"stages": [[4, -1]]}, "positive widths"),
         ({"stages": []}, "positive widths"),
