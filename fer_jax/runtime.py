@@ -6,8 +6,9 @@
 
 On x86-64 Linux without an accelerator, with a jax that was measured: memory that is kept, and
 convolutions by Eigen; in training by oneDNN, where jaxlib carries it and the processor computes in
-bfloat16, in which networks then train. What is reported or attacked is float32 everywhere. A user's
-own settings stay. `FER_JAX_ONEDNN=0` turns oneDNN off, and `FER_JAX_TUNE=0` everything.
+bfloat16, in which networks then train. What is reported, and attacks on finished networks, are
+float32 everywhere. A user's own settings stay. `FER_JAX_ONEDNN=0` turns oneDNN off, and
+`FER_JAX_TUNE=0` everything.
 """
 
 import ctypes

@@ -151,7 +151,7 @@ def _check_encoding(encoded: dict[str, Any]) -> None:
     """Check that each array has the bytes that it claims, in Python's unbounded integers."""
     total = 0
     for path, leaf in encoded.items():
-        stored = _is_array(leaf) and str(leaf["dtype"]) in _STORED
+        stored = _is_array(leaf) and isinstance(leaf["dtype"], str) and leaf["dtype"] in _STORED
         if not stored or not isinstance(leaf["bytes"], bytes):
             expected = f"an array of {' or '.join(_STORED)}"
             raise InputError(f"{path} must be {expected}, received {show(leaf)}")

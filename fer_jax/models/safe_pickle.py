@@ -25,6 +25,7 @@ OPCODES = {
 MAX_OPCODES = 50_000  # an array takes about 25, so this is some 2,000 arrays
 _MAX_VALUES = 50_000
 _MAX_DEPTH = 16
+_MAX_KEY = 200
 _BY_CODE = {opcode.code: opcode for opcode in pickletools.opcodes}
 
 
@@ -63,6 +64,10 @@ def check_values(tree: Any, most: int) -> None:
             if not all(isinstance(key, str) for key in value):
                 rule = "keys in a model file must be strings"
                 raise InputError(f"{rule}, received {show(list(value))}")
+            # A shared long key would be written out once for each value below it.
+            if any(len(key) > _MAX_KEY for key in value):
+                rule = f"keys in a model file have at most {_MAX_KEY} characters"
+                raise InputError(f"{rule}, received {show(max(value, key=len))}")
             value = list(value.values())
         if isinstance(value, list):
             stack.extend((child, depth + 1) for child in value)

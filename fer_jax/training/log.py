@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
@@ -18,6 +19,7 @@ from fer_jax.config import Config, to_dict
 from fer_jax.data import Digest
 from fer_jax.errors import InputError
 from fer_jax.evaluation.metrics import confusion
+from fer_jax.models.layers import training_dtype
 from fer_jax.training.stopping import Progress, Row
 
 HISTORY, RUN = "history.csv", "run.json"
@@ -85,6 +87,7 @@ def origin(
         "teachers_sha256": teachers,
         "versions": {name: _version(name) for name in _VERSIONS},
         "backend": jax.default_backend(),
+        "activations": jnp.dtype(training_dtype()).name,
     }
 
 

@@ -69,7 +69,8 @@ def _check_rows(path: str, metadata: dict, config: Config, digest: Digest) -> No
         raise InputError(f"{path}: {rule}, is of {protocol}, selected on test rows")
     earlier = metadata["config"] if isinstance(metadata.get("config"), dict) else {}
     seed, holdout = earlier.get("seed"), earlier.get("holdout")
-    same = Digest.parse(metadata.get("data_digest")).faces == digest.faces
+    trained_on = metadata.get("data_digest")
+    same = trained_on is not None and Digest.parse(trained_on).faces == digest.faces
     held = isinstance(holdout, float) and holdout >= config.holdout
     if not (same and seed == config.seed and held):
         before = f"was trained on other data, seed {seed} and holdout {holdout}"

@@ -417,3 +417,22 @@ def test_a_mutated_file_loads_or_is_refused_in_one_line(good, tmp_path_factory, 
         assert str(error).startswith(str(path)) and len(str(error).splitlines()) == 1
     else:
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(loaded.variables))
+
+
+def test_long_names_that_would_be_written_out_for_every_weight_are_refused(model, tmp_path):
+    path = tmp_path / "model.pkl"
+    model_file.save(path, model)
+    document = pickle.loads(path.read_bytes())
+    long = "x" * 100_000
+    document["variables"]["params"] = {long: document["variables"]["params"]}
+    path.write_bytes(pickle.dumps(document, 4))
+    with pytest.raises(InputError, match="keys in a model file have at most 200 characters"):
+        model_file.load(path)
+    model_file.save(path, model)
+    document = pickle.loads(path.read_bytes())
+    layer = next(iter(document["variables"]["params"].values()))
+    next(iter(layer.values()))["dtype"] = [long] * 1000
+    path.write_bytes(pickle.dumps(document, 4))
+    with pytest.raises(InputError) as caught:
+        model_file.load(path)
+    assert len(str(caught.value)) < 1000
