@@ -8,7 +8,7 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ MAX_UNPACKED = 1 << 30
 _MAX_MEMBERS = 1_000  # of a tar.gz; the real one has four
 _WITHOUT_CONTENT = b"123456"  # kinds of tar member, from link to FIFO, whatever size they claim
 _CHUNK = 1 << 16  # bytes that are unpacked at once
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, UnicodeDecodeError)
 
 
 def find(directory: Path) -> Source | None:
@@ -55,31 +56,6 @@ def is_gzip(path: Path) -> bool:
         return stream.read(2) == b"\x1f\x8b"
 
 
-class _Stream(io.RawIOBase):
-    """The bytes that a generator yields piece by piece; it is not started before the first read."""
-
-    def __init__(self, pieces: Generator[bytes]):
-        self._pieces, self._rest = pieces, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        self._rest = self._rest or next(self._pieces, b"")
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-    def close(self) -> None:
-        self._pieces.close()
-        super().close()
-
-
-def _opener(pieces: Callable[[], Generator[bytes]]) -> tables.Opener:
-    return lambda: io.BufferedReader(_Stream(pieces()), _CHUNK)
-
-
 # zip
 
 
@@ -95,24 +71,23 @@ def _zip_tables(path: Path) -> dict[str, tables.Opener]:
         # For messages the end of a member's name: a stranger's archive may use 64 kB.
         end = by_name[name].filename[-200:]
         where = f"{path}/{''.join(c if c.isprintable() else '?' for c in end)}"
-        openers[where] = _opener(partial(_unzipped, path, where, by_name[name]))
+        openers[where] = partial(_unzipped, path, where, by_name[name])
         if name == TAR:
             return _tar_table(where, openers[where])
     return openers
 
 
-def _unzipped(path: Path, where: str, member: zipfile.ZipInfo) -> Generator[bytes]:
+@contextmanager
+def _unzipped(path: Path, where: str, member: zipfile.ZipInfo) -> Iterator[Any]:
     if member.file_size > MAX_UNPACKED:  # zipfile gives no more than the archive claims
-        raise InputError(
-            f"{where}: must have at most {MAX_UNPACKED} bytes, claims {member.file_size}"
-        )
+        rule = f"must have at most {MAX_UNPACKED} bytes"
+        raise InputError(f"{where}: {rule}, claims {member.file_size}")
     # Other methods are not unpacked within bounds.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError(
-            f"{where}: must be stored or deflated, received zip method {member.compress_type}"
-        )
+        received = f"received zip method {member.compress_type}"
+        raise InputError(f"{where}: must be stored or deflated, {received}")
     with zip_errors(path), zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-        yield from iter(partial(stream.read, _CHUNK), b"")
+        yield stream
 
 
 @contextmanager
@@ -122,10 +97,7 @@ def zip_errors(path: Path) -> Iterator[None]:
         yield
     # RuntimeError: encrypted. UnicodeDecodeError: a name that is not what its flag says. OSError
     # without a file's name: a seek to where the archive's directory claims to lie.
-    except (
-        *(zipfile.BadZipFile, zlib.error, RuntimeError),
-        *(EOFError, OSError, UnicodeDecodeError),
-    ) as error:
+    except (*_ZIP_ERRORS, OSError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise
         rule = f"must be a whole, unencrypted zip archive: {str(error)[:200]}"
@@ -138,70 +110,76 @@ def zip_errors(path: Path) -> Iterator[None]:
 def _tar_table(name: str, opener: tables.Opener) -> dict[str, tables.Opener]:
     """The CSV file to read, from any folder of the tar.gz; {} where none has all labels."""
     with opener() as packed:
-        table, _ = _Tar(name, packed).walk()
-    return {f"{name}/{table}": _opener(partial(_untarred, name, opener))} if table else {}
+        table = _Tar(name, packed).table
+    return {f"{name}/{table}": partial(_untarred, name, opener)} if table else {}
 
 
-def _untarred(name: str, opener: tables.Opener) -> Generator[bytes]:
+@contextmanager
+def _untarred(name: str, opener: tables.Opener) -> Iterator[BinaryIO]:
     with opener() as packed:
-        tar = _Tar(name, packed)
-        table, size = tar.walk()
-        while size:
-            data = tar.take(min(size, _CHUNK))
-            if not data:
-                raise InputError(f"{name}/{table}: must have {size} more bytes, the archive ends")
-            size -= len(data)
-            yield data
-        tar.skip(tar.left + 1)  # to the end, where the checksum is compared
+        yield io.BufferedReader(_Tar(name, packed), _CHUNK)
 
 
-class _Tar:
-    """A tar.gz that is unpacked from its start on, up to `MAX_UNPACKED` bytes.
+class _Tar(io.RawIOBase):
+    """The first labelled CSV file in a tar.gz, of which at most `MAX_UNPACKED` bytes are unpacked.
 
     Headers are walked by hand, because `tarfile` takes names of any length into memory, and may
     walk in circles where a size is negative (CVE-2025-8194).
     """
 
     def __init__(self, name: str, packed: BinaryIO):
-        self.left = MAX_UNPACKED
+        self._left = MAX_UNPACKED
         self._name, self._stream = name, gzip.GzipFile(fileobj=packed)
+        self.table, self._size = self._walk()
 
-    def walk(self) -> tuple[str, int]:
-        """Go to the first labelled CSV file: its name without folder, and its size; or ("", 0).
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = self._take(min(len(buffer), self._size))
+        self._size -= len(data)
+        if self._size and not data:
+            rule = f"must have {self._size} more bytes, the archive ends"
+            raise InputError(f"{self._name}/{self.table}: {rule}")
+        if not self._size:
+            self._skip(self._left + 1)  # to the end, where the checksum is compared
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _walk(self) -> tuple[str, int]:
+        """The file's name without folder, and its size; ("", 0) where there is none.
 
         Members are known by name; links are not followed.
         """
         for _ in range(_MAX_MEMBERS):
-            header = self.take(tarfile.BLOCKSIZE)
+            header = self._take(tarfile.BLOCKSIZE)
             if not any(header):  # a block of zeros ends the archive
                 return "", 0
             with _tar_errors(self._name):
                 info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-            if not 0 <= info.size <= self.left:
+            if not 0 <= info.size <= self._left:
                 rule = f"must unpack to at most {MAX_UNPACKED} bytes"
                 raise InputError(f"{self._name}: {rule}, a member claims {info.size}")
             table = info.name.rsplit("/", 1)[-1]
             if info.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and table in tables.LABELLED:
                 return table, info.size
             if info.type not in _WITHOUT_CONTENT:
-                self.skip(-(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
+                self._skip(-(-info.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
         rule = f"must hold {' or '.join(tables.LABELLED)} among its first {_MAX_MEMBERS} members"
         raise InputError(f"{self._name}: {rule}")
 
-    def skip(self, size: int) -> None:
-        """Unpack the next `size` bytes for nothing, fewer only where the archive ends."""
-        while size > 0 and (data := self.take(min(size, _CHUNK))):
+    def _skip(self, size: int) -> None:
+        while size > 0 and (data := self._take(min(size, _CHUNK))):
             size -= len(data)
 
-    def take(self, size: int) -> bytes:
-        """Return the next `size` bytes, fewer only where the archive ends."""
+    def _take(self, size: int) -> bytes:
+        """The next `size` bytes, fewer only where the archive ends."""
         with _tar_errors(self._name):
             data = self._stream.read(size)
-        self.left -= len(data)
-        if self.left < 0:
-            raise InputError(
-                f"{self._name}: must unpack to at most {MAX_UNPACKED} bytes, holds more"
-            )
+        self._left -= len(data)
+        if self._left < 0:
+            rule = f"must unpack to at most {MAX_UNPACKED} bytes, holds more"
+            raise InputError(f"{self._name}: {rule}")
         return data
 
 

@@ -1,16 +1,16 @@
 """FER+: what ten annotators saw in each FER-2013 image, as votes and as training targets.
 
-    data = load(Path("data"))
-    votes = read(Path("data/fer2013new.csv"), data)
+    votes = read(Path("data/fer2013new.csv"), load(Path("data")))
     targets, keep = majority(votes.training)  # float32 [28709, 8], bool [28709]
-    expected = expected_labels(votes.training, data.train.labels)  # float32 [28709, 7]
 
 E. Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced
-Label Distribution", ICMI 2016 (https://arxiv.org/abs/1608.01041). The paper leaves out details of
-the rules; they are those of its released code, `FERPlusReader._process_data` of src/ferplus.py in
-github.com/microsoft/FERPlus (MIT). Which rows stay is that of its revision 888f98d: the last
-revision drops `fear` and `contempt` too (`idx < emotion_count - 2`), which leaves six classes of
-the paper's eight.
+Label Distribution", ICMI 2016 (https://arxiv.org/abs/1608.01041). Details that the paper leaves out
+are those of its released code, `FERPlusReader._process_data` of src/ferplus.py in
+github.com/microsoft/FERPlus (MIT), revision 888f98d: the last revision drops `fear` and `contempt`
+too (`idx < emotion_count - 2`), which leaves six classes of the paper's eight.
+
+Votes are uint8 [N, 10]: how many annotators chose what (`COLUMNS`). Targets are float32 [N, 8],
+distributions over `labels.FERPLUS_EMOTIONS`.
 """
 
 from pathlib import Path
@@ -31,16 +31,14 @@ COLUMNS = (*FERPLUS_EMOTIONS, "unknown", "not a face")  # the order of a votes a
 
 _CLASSES = len(FERPLUS_EMOTIONS)
 # What the file calls `COLUMNS`.
-_NAMES = (
-    *("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt"),
-    *("unknown", "NF"),
-)
+_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral", "contempt")
+_NAMES += ("unknown", "NF")
 _ANNOTATORS = 10
 _RIDGE = 1e-5  # of the regression: a class without rows would have weights without bound
 
 
 class Votes(NamedTuple):
-    """Each uint8 [N, 10]: how many of ten annotators chose what (`COLUMNS`), for a split's rows."""
+    """The votes on the rows of each split."""
 
     training: np.ndarray
     public_test: np.ndarray
@@ -48,11 +46,7 @@ class Votes(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What votes make of each row.
-
-    targets: float32 [N, 8], a distribution over `FERPLUS_EMOTIONS`, zeros in rows to leave out.
-    keep: bool [N], False for those.
-    """
+    """Distributions, zeros in rows to leave out; `keep`, bool [N], is False for those."""
 
     targets: np.ndarray
     keep: np.ndarray
@@ -61,30 +55,29 @@ class Targets(NamedTuple):
 def read(path: Path, data: Fer2013) -> Votes:
     """Read the votes of `fer2013new.csv` (columns in any order) for the rows of `data`.
 
-    Rows belong together by their place within their split; the file's image names, which count
-    otherwise, are not used.
+    Rows belong together by their place within their split: image names count otherwise.
 
     Raises:
-        InputError: a missing or malformed file, another number of rows than `data` has in a split,
-            or votes that agree so little with the labels of `data` that its rows cannot be in the
-            original order.
+        InputError: a missing or malformed file, other numbers of rows than in `data`, or votes that
+            agree so little with its labels that its rows cannot be in the original order.
     """
-    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: FER+'s votes are not there: download {FILE} from {PAGE}")
     rows: dict[str, list[list[int]]] = {usage: [] for usage in PUBLISHED}
     with path.open("rb") as stream:
         for where, cells in tables.rows(str(path), stream, ("Usage", *_NAMES)):
             usage = tables.parse_usage(where, cells["Usage"])
-            counts = [_parse_count(where, name, cells[name]) for name in _NAMES]
+            counts = [
+                tables.parse_integer(where, name, cells[name], _ANNOTATORS) for name in _NAMES
+            ]
             if sum(counts) > _ANNOTATORS:
                 rule = f"a row must have at most {_ANNOTATORS} votes"
                 raise InputError(f"{where}: {rule}, received {sum(counts)}")
             rows[usage].append(counts)
     for usage, split in data.splits.items():
-        if (received := len(rows[usage])) != (n := len(split.labels)):
-            rule = f"must have {n} {usage} rows, one for each image of the data"
-            raise InputError(f"{path}: {rule}, received {received}")
+        if len(rows[usage]) != len(split.labels):
+            rule = f"must have {len(split.labels)} {usage} rows, one for each image of the data"
+            raise InputError(f"{path}: {rule}, received {len(rows[usage])}")
     arrays = (np.array(counts, np.uint8).reshape(-1, len(COLUMNS)) for counts in rows.values())
     votes = Votes(*arrays)
     _check_order(path, votes, data)
@@ -98,8 +91,7 @@ def majority(votes: np.ndarray) -> Targets:
     2. The choice with most votes wins if it has more than half of the votes that are left.
     3. A row without a winner, or won by `unknown` or `not a face`, is left out.
 
-    The released code judges validation and test rows by this rule, whatever the training targets
-    are. `votes` are uint8 [N, 10].
+    The released code judges validation and test rows by it, whatever is trained on.
     """
     votes = _without_outliers(votes)
     winner = votes.argmax(axis=1)
@@ -119,8 +111,6 @@ def probabilistic(votes: np.ndarray) -> Targets:
     3. A row is left out if what was taken holds at most half of the votes, or is more than three
        emotions.
     4. The votes taken are divided by their sum.
-
-    `votes` are uint8 [N, 10].
     """
     left = _without_outliers(votes)
     total = left.sum(axis=1)
@@ -140,14 +130,12 @@ def probabilistic(votes: np.ndarray) -> Targets:
 
 
 def expected_labels(votes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return P(label | votes), float32 [N, 7]: FER-2013's labels on average where ten voted so.
+    """Return P(label | votes), float32 [N, 7]: FER-2013's `labels` on average where ten voted so.
 
-    The mean of the labels in place of the one that an image happens to have: less noise, and to
-    train on it is not wrong as long as the votes tell what the label depends on. By softmax
-    regression on the counts, fitted to these very rows (77 numbers): were votes drawn independently
-    given the label, it would be exact, since each adds its log likelihood.
-
-    `votes` are uint8 [N, 10], of at least one row, `labels` int [N], of FER-2013.
+    Less noise than the one label that an image happens to have, and right to train on as long as
+    the votes tell what the label depends on. By softmax regression on the counts, fitted to these
+    very rows, at least one (77 numbers): exact if votes were drawn independently given the label,
+    since each adds its log likelihood.
     """
     # The last column, the same in all rows, is for what needs no vote.
     counts = np.column_stack([votes, np.full(len(votes), _ANNOTATORS)]) / _ANNOTATORS
@@ -171,14 +159,6 @@ def _without_outliers(votes: np.ndarray) -> np.ndarray:
     return np.where(votes > 1, votes, 0).astype(int)
 
 
-def _parse_count(where: str, name: str, cell: str) -> int:
-    cell = cell.strip()
-    if len(cell) <= 2 and cell.isascii() and cell.isdigit() and int(cell) <= _ANNOTATORS:
-        return int(cell)
-    rule = f"{name} must be an integer from 0 to {_ANNOTATORS}"
-    raise InputError(f"{where}: {rule}, received {tables.short(cell)}")
-
-
 def _check_order(path: Path, votes: Votes, data: Fer2013) -> None:
     """Refuse votes for rows in another order.
 
@@ -191,8 +171,7 @@ def _check_order(path: Path, votes: Votes, data: Fer2013) -> None:
             continue
         share = np.mean(targets.argmax(axis=1)[keep] == split.labels[keep])
         if share < 0.5:
-            raise InputError(
-                f"{path}: the votes must be those of the data's rows, but agree with {share:.0%} "
-                f"of the {usage} labels (a right order gives about 70 %); data read from image "
-                "folders need file names that hold the row numbers"
-            )
+            rule = "the votes must be those of the data's rows, but agree with"
+            hint = "data read from image folders need file names that hold the row numbers"
+            labels = f"{share:.0%} of the {usage} labels (a right order gives about 70 %)"
+            raise InputError(f"{path}: {rule} {labels}; {hint}")

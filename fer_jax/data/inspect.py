@@ -3,10 +3,10 @@
     for finding in inspect(load(Path("data"))):
         print(finding.name, len(finding.rows), finding.rule)
 
-Nothing is repaired or left out: a finding names rows, and training goes on using them. A row may be
-in several findings.
+Nothing is repaired or left out: training goes on using the rows. Images are uint8 [N, 48, 48].
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -48,15 +48,14 @@ class Finding(NamedTuple):
 def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], str], None]) -> None:
     """Print counts, and write inspection.csv, inspection.json and pictures of examples to `out`.
 
-    Args:
-        folder: holds FER-2013 and, for what is not a face, FER+'s votes.
-        out: files of an earlier run are replaced, and pictures that show nothing now deleted.
-        draw: writes a picture: its path, images uint8 [N, 48, 48], their titles, a title.
+    There files of an earlier run are replaced, and pictures that show nothing now deleted. `draw`
+    writes one: its path, images, their titles, a title.
     """
     data = load(folder)
     path = folder / ferplus.FILE
     votes = ferplus.read(path, data) if path.is_file() else None
     findings = inspect(data, votes)
+    lines = table(data, findings)
     classes = class_counts(data)
     numbers = counts(data, findings)
     rules = {finding.name: finding.rule for finding in findings}
@@ -69,29 +68,25 @@ def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], s
     report["findings"] = {name: row.dropna().to_dict() for name, row in numbers.iterrows()}
     pictures = [out / f"{finding.name}.png" for finding in findings]
     with files.appearing_in(out, [each for each in pictures if each.exists()]) as made:
-        lines = table(data, findings)
         lines.to_csv(made / "inspection.csv", index=False, float_format="%.6g", lineterminator="\n")
         files.write_json(made / "inspection.json", report)
-        images = join(*data.splits.values()).images
-        for finding in findings:
-            rows, values = finding.rows[:EXAMPLES], finding.values[:EXAMPLES]
-            examples = table(data, [finding._replace(rows=rows, values=values)])
+        images = join(*data[:3]).images
+        for name, examples in lines.groupby("finding", sort=False):
+            count = f"{min(EXAMPLES, len(examples))} of {len(examples):,} rows"
+            examples = examples.head(EXAMPLES)
             titles = [
-                f"{cells['split']} {cells['row']}\n"
-                f"{cells['emotion']}, {cells['measure']} {round(cells['value'], 3):g}"
-                for cells in examples.to_dict("records")
+                f"{row.split} {row.row}\n{row.emotion}, {row.measure} {round(row.value, 3):g}"
+                for row in examples.itertuples()
             ]
-            if titles:
-                count = f"{len(titles)} of {len(finding.rows):,} rows"
-                title = f"{finding.name}, {count}: {finding.rule}"
-                draw(made / f"{finding.name}.png", images[rows], titles, title)
+            title = f"{name}, {count}: {rules[name]}"
+            draw(made / f"{name}.png", images[examples.file_row - 1], titles, title)
     print(f"\nwrote {out}: inspection.csv, inspection.json and pictures")
 
 
 def describe(data: Fer2013) -> None:
     """Print rows by split and emotion, how many are copies, and the digest."""
     print(class_counts(data).map("{:,}".format).to_string())
-    groups = pixel_groups(join(*data.splits.values()).images)
+    groups = pixel_groups(join(*data[:3]).images)
     seen = int(seen_in_training(data.test, data.train).sum())
     print(f"surplus copies of an image: {len(groups) - groups.max(initial=-1) - 1:,}")
     print(f"test rows whose pixels also occur in Training: {seen:,} of {len(data.test.labels):,}")
@@ -100,23 +95,21 @@ def describe(data: Fer2013) -> None:
 
 def class_counts(data: Fer2013) -> pd.DataFrame:
     """Return the rows of each split by emotion, and all of them."""
-    by_split = {
-        usage: np.bincount(split.labels, minlength=NUM_CLASSES)
-        for usage, split in data.splits.items()
-    }
-    classes = pd.DataFrame.from_dict(by_split, orient="index", columns=list(EMOTIONS))
+    splits = data.splits.values()
+    rows = [np.bincount(split.labels, minlength=NUM_CLASSES) for split in splits]
+    classes = pd.DataFrame(rows, list(data.splits), list(EMOTIONS))
     return classes.assign(all=classes.sum(axis=1))
 
 
 def inspect(data: Fer2013, votes: Votes | None = None) -> list[Finding]:
     """Return all findings, those without rows included; FER+'s `votes` tell what is not a face."""
-    images, labels = join(*data.splits.values())
+    images, labels = join(*data[:3])
     findings = _readability(images) + _copies(pixel_groups(images), labels, _places(data))
     if votes is not None:
-        votes_against = np.concatenate(votes)[:, -1].astype(int)
+        against = np.concatenate(votes)[:, -1].astype(int)
         rule = "more than half of FER+'s ten annotators chose NF (not a face)"
-        found = _finding("not_a_face", rule, votes_against > 5, "votes", -votes_against)
-        findings.append(found._replace(values=-found.values))
+        finding = _finding("not_a_face", rule, against > 5, "votes", -against)
+        findings.append(finding._replace(values=-finding.values))
     return findings
 
 
@@ -146,44 +139,46 @@ def table(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
     split, as in train.csv; `file_row` counts from 1 after the header of fer2013.csv and
     icml_face_data.csv, where the splits follow each other.
     """
-    labels, places = join(*data.splits.values()).labels, _places(data)
+    labels, places = join(*data[:3]).labels, _places(data)
     starts = np.searchsorted(places, np.arange(len(data.splits)))
-    parts = []
-    for finding in findings:
-        rows = finding.rows
-        columns = {
-            "finding": finding.name,
-            "split": np.array(list(data.splits))[places[rows]],
-            "row": rows - starts[places[rows]] + 1,
-            "file_row": rows + 1,
-            "emotion": np.array(EMOTIONS)[labels[rows]],
-            "measure": finding.measure,
-            "value": finding.values.astype(float),
-        }
-        parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+    sizes = [len(finding.rows) for finding in findings]
+    rows = np.concatenate([finding.rows for finding in findings])
+    columns = {
+        "finding": np.repeat([finding.name for finding in findings], sizes),
+        "split": np.array(list(data.splits))[places[rows]],
+        "row": rows - starts[places[rows]] + 1,
+        "file_row": rows + 1,
+        "emotion": np.array(EMOTIONS)[labels[rows]],
+        "measure": np.repeat([finding.measure for finding in findings], sizes),
+        "value": np.concatenate([finding.values.astype(float) for finding in findings]),
+    }
+    return pd.DataFrame(columns)
 
 
+def _by_chunks(measure: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    @functools.wraps(measure)
+    def measured(images: np.ndarray) -> np.ndarray:
+        starts = range(0, max(len(images), 1), _CHUNK)
+        return np.concatenate([measure(images[start : start + _CHUNK]) for start in starts])
+
+    return measured
+
+
+@_by_chunks
 def contrast(images: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of each image's pixels, float [N], in grey levels.
-
-    Images are uint8 [N, 48, 48].
-    """
-    return _by_chunks(lambda chunk: chunk.std(axis=(1, 2), dtype=np.float32), images)
+    """Return the standard deviation of each image's pixels, float32 [N], in grey levels."""
+    return images.std(axis=(1, 2), dtype=np.float32)
 
 
+@_by_chunks
 def sharpness(images: np.ndarray) -> np.ndarray:
     """Return the variance of the Laplacian over that of the pixels; inf where all are equal.
 
     The variance of the Laplacian is the usual measure of focus (J. L. Pech-Pacheco et al., "Diatom
-    autofocusing in brightfield microscopy", ICPR 2000). It grows with contrast, too: alone, it
-    finds the dark faces. Divided, it is the mean squared gain of the Laplacian over the image's own
+    autofocusing in brightfield microscopy", ICPR 2000). It grows with contrast, too, and finds the
+    dark faces. Divided, it is the mean squared gain of the Laplacian over the image's own
     frequencies, and does not depend on brightness or contrast.
     """
-    return _by_chunks(_sharpness, images)
-
-
-def _sharpness(images: np.ndarray) -> np.ndarray:
     grey = images.astype(np.float32)
     centre = grey[:, 1:-1, 1:-1]
     neighbours = grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] + grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:]
@@ -192,46 +187,34 @@ def _sharpness(images: np.ndarray) -> np.ndarray:
     return np.divide(edges, spread, out=np.full(len(images), np.inf, np.float32), where=spread > 0)
 
 
-def _by_chunks(measure: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-    starts = range(0, max(len(images), 1), _CHUNK)
-    return np.concatenate([measure(images[start : start + _CHUNK]) for start in starts])
-
-
 def _places(data: Fer2013) -> np.ndarray:
     """int [N]: which split each row is in."""
-    sizes = [len(split.labels) for split in data.splits.values()]
-    return np.repeat(np.arange(len(sizes)), sizes)
+    return np.repeat(np.arange(3), [len(split.labels) for split in data[:3]])
 
 
 def _readability(images: np.ndarray) -> list[Finding]:
-    spread = contrast(images)
-    focus = sharpness(images)
+    spread, focus = contrast(images), sharpness(images)
     flat = np.ptp(images, axis=(1, 2)) == 0
     near = ~flat & (spread < NEAR_CONSTANT)
     blurred = ~flat & ~near & (focus < BLURRED)
     dark = f"standard deviation of the pixels below {NEAR_CONSTANT:g}"
-    soft = (
-        f"variance of the Laplacian below {BLURRED:g} times the variance of the pixels, "
-        "and in none of the above"
-    )
+    soft = f"variance of the Laplacian below {BLURRED:g} times the variance of the pixels"
     return [
         _finding("blank", "all pixels equal", flat, "grey level", images[:, 0, 0]),
         _finding("near_constant", dark, near, "std", spread),
-        _finding("blurred", soft, blurred, "sharpness", focus),
+        _finding("blurred", f"{soft}, and in none of the above", blurred, "sharpness", focus),
     ]
 
 
 def _copies(groups: np.ndarray, labels: np.ndarray, places: np.ndarray) -> list[Finding]:
     """Rows with identical pixels; a group is named by the `file_row` of its first row."""
     groups = np.unique(groups, return_index=True)[1][groups] + 1
-    across = _differs(groups, places)
     several = (np.bincount(groups) > 1)[groups]
-    opposed = _differs(groups, labels)
+    across, opposed = _differs(groups, places), _differs(groups, labels)
     leaked = (places > 0) & np.isin(groups, groups[places == 0])
-    several_rule = "the pixels occur in more than one row"
     opposed_rule = "copies that do not all have the same label"
     kinds = (
-        ("copies", several_rule, several),
+        ("copies", "the pixels occur in more than one row", several),
         ("copies_across_splits", "copies that lie in more than one split", across),
         ("copies_with_conflicting_labels", opposed_rule, opposed),
         ("test_rows_in_training", "test rows whose pixels also occur in Training", leaked),

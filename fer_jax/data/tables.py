@@ -1,12 +1,12 @@
 """Read FER-2013's CSV files, strictly: loose, or out of an archive.
 
-A malformed row is refused with the file, the row (row 1 is the first one after the header) and the
-rule.
+A malformed row is refused with file, row (1 is the first after the header), rule and value.
 """
 
 import csv
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -14,22 +14,15 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from fer_jax.data.fer2013 import (
-    MAX_ROWS,
-    PUBLISHED,
-    DataWarning,
-    Fer2013,
-    Reader,
-    Source,
-    Split,
-    bundle,
-)
+from fer_jax.data import fer2013
+from fer_jax.data.fer2013 import MAX_ROWS, DataWarning, Fer2013, Reader, Source, Split, bundle
 from fer_jax.errors import InputError
 from fer_jax.types import IMAGE_SIZE
 
 LABELLED = ("fer2013.csv", "icml_face_data.csv")  # each holds every row with its label and split
 NAMES = ("train.csv", "test.csv", *LABELLED)
-Opener = Callable[[], BinaryIO]
+Opener = Callable[[], AbstractContextManager[BinaryIO]]
+Row = tuple[str, dict[str, str]]  # "NAME:ROW", for messages, and the cells by column
 
 _PIXELS = IMAGE_SIZE * IMAGE_SIZE
 _MAX_LINE = 1 << 16  # bytes; 2,304 numbers of three digits need 9.2 kB
@@ -66,14 +59,11 @@ def choose(available: Iterable[str]) -> tuple[str, ...]:
 
 
 def read(openers: Mapping[str, Opener]) -> Fer2013:
-    """Read the files that `choose` gave: a labelled one, or train.csv, test.csv and a labelled one.
-
-    In the second case the labelled file gives the rows of test.csv their labels.
-    """
+    """Read what `choose` gave: a labelled file, or train.csv, test.csv and one that labels it."""
     *challenge, labelled = openers
     table = _read_csv(labelled, openers[labelled], ("emotion", "pixels", "Usage"))
     if not challenge:
-        return bundle(*(table.split(usage) for usage in PUBLISHED))
+        return bundle(*map(table.split, fer2013.PUBLISHED))
     train_name, test_name = challenge
     test = _read_csv(test_name, openers[test_name], ("pixels",)).rows
     table = _label_test(test_name, test, labelled, table)
@@ -81,10 +71,8 @@ def read(openers: Mapping[str, Opener]) -> Fer2013:
     return bundle(train, table.split("PublicTest"), table.split("PrivateTest"))
 
 
-def rows(
-    name: str, stream: BinaryIO, columns: tuple[str, ...]
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield each row of a CSV file: "NAME:ROW", and its cells by column. Other columns are ignored.
+def rows(name: str, stream: BinaryIO, columns: tuple[str, ...]) -> Iterator[Row]:
+    """Yield each row of a CSV file, with the cells of `columns` alone.
 
     Raises:
         InputError: no CSV file of UTF-8 text, or a column that is missing or there twice.
@@ -111,12 +99,21 @@ def rows(
 
 
 def parse_usage(where: str, cell: str) -> str:
-    """Return the split that a cell names, a key of `PUBLISHED`."""
+    """Return the split that a cell names, a key of `fer2013.PUBLISHED`."""
     usage = cell.strip()
-    if usage not in PUBLISHED:
-        known = ", ".join(PUBLISHED)
-        raise InputError(f"{where}: Usage must be one of {known}, received {short(usage)}")
+    if usage not in fer2013.PUBLISHED:
+        rule = f"Usage must be one of {', '.join(fer2013.PUBLISHED)}"
+        raise InputError(f"{where}: {rule}, received {short(usage)}")
     return usage
+
+
+def parse_integer(where: str, name: str, cell: str, most: int) -> int:
+    """Return the integer from 0 to `most` in a cell of the column `name`."""
+    cell = cell.strip()
+    if cell.isascii() and cell.isdigit() and len(cell) <= len(str(most)) and int(cell) <= most:
+        return int(cell)
+    rule = f"{name} must be an integer from 0 to {most}"
+    raise InputError(f"{where}: {rule}, received {short(cell)}")
 
 
 def short(text: str) -> str:
@@ -145,7 +142,7 @@ def _read_csv(name: str, opener: Opener, columns: tuple[str, ...]) -> _Table:
         table = rows(name, stream, columns)
         for where, cells in tqdm(table, desc=name, unit=" rows", leave=False, disable=None):
             pixels.append(_parse_pixels(where, cells["pixels"]))
-            emotions.append(_parse_emotion(where, cells.get("emotion", "0")))
+            emotions.append(parse_integer(where, "emotion", cells.get("emotion", "0"), 6))
             usages.append(parse_usage(where, cells.get("Usage", "Training")))
     if not pixels:
         raise InputError(f"{name}: must have rows after its header, received none")
@@ -191,12 +188,5 @@ def _broken_pixel_rule(cell: str) -> str:
     return f"pixels must be separated by spaces, received {short(cell)}"
 
 
-def _parse_emotion(where: str, cell: str) -> int:
-    if cell.strip() in {"0", "1", "2", "3", "4", "5", "6"}:
-        return int(cell)
-    raise InputError(f"{where}: emotion must be an integer from 0 to 6, received {short(cell)}")
-
-
-READER = Reader(
-    find, NAMES, "train.csv + test.csv + icml_face_data.csv, fer2013.csv, icml_face_data.csv"
-)
+_LOOKS_FOR = "train.csv + test.csv + icml_face_data.csv, fer2013.csv, icml_face_data.csv"
+READER = Reader(find, NAMES, _LOOKS_FOR)
