@@ -74,20 +74,25 @@ def origin(
     """Return the metadata that a run has from its first epoch on.
 
     They name the sha256 of the model file that it starts from ("" without) and of its teachers, and
-    the code of all sittings: `earlier` is run.json of the one before, empty at the start.
+    the code and the type of activations of all sittings: `earlier` is run.json of the one before,
+    empty at the start.
     """
-    revisions = [*str(earlier.get("git_revision", "")).split(", "), _git_revision()]
+
+    def with_earlier(key: str, now: str) -> str:
+        values = [*str(earlier.get(key, "")).split(", "), now]
+        return ", ".join(dict.fromkeys(filter(None, values)))
+
     return {
         "name": config.name,
         "protocol": config.protocol,
         "config": json.loads(json.dumps(to_dict(config))),
         "data_digest": str(digest),
-        "git_revision": ", ".join(dict.fromkeys(filter(None, revisions))),
+        "git_revision": with_earlier("git_revision", _git_revision()),
         "init_sha256": init_sha256,
         "teachers_sha256": teachers,
         "versions": {name: _version(name) for name in _VERSIONS},
         "backend": jax.default_backend(),
-        "activations": jnp.dtype(training_dtype()).name,
+        "activations": with_earlier("activations", jnp.dtype(training_dtype()).name),
     }
 
 

@@ -91,6 +91,7 @@ def train(args: Namespace) -> None:
     elif (args.processes, args.process) != (1, 0):
         raise InputError("--processes and --process need --coordinator HOST:PORT")
     config = load(args.config, args.set)
+    models.create(config.model)  # refused before the data are read
     drawn = {"seed": config.seed, "holdout": config.holdout, "votes": config.votes}
     splits, digest = training_data(args.data, config.protocol, extra=args.extra, **drawn)
     workdir = args.workdir or files.root() / "runs" / config.name

@@ -33,7 +33,8 @@ class Progress:
 def begin(weights: Variables) -> Progress:
     """Return the progress of a run that has finished no epoch."""
     zero = jnp.zeros((), jnp.int32)
-    return Progress(zero, weights, jnp.float32(-jnp.inf), zero, zero)
+    copied = jax.tree.map(jnp.copy, weights)  # as in `judge`: no epoch may ever be better
+    return Progress(zero, copied, jnp.float32(-jnp.inf), zero, zero)
 
 
 def judge(config: Config, progress: Progress, row: Row, weights: Variables) -> Progress:

@@ -60,13 +60,20 @@ def claim(workdir: Path, config: Config, resume: bool, digest: Digest, teachers:
         if not resume:
             rule = "give --resume to go on with it, or another --workdir"
             raise InputError(f"{workdir}: already holds a run; {rule}")
-        # with what was added since, at its default
-        earlier = to_dict(from_dict(files.read_json(path)))
+        earlier = _earlier(path)
         if keys := sorted(key for key in wanted if earlier[key] != wanted[key]):
             raise InputError(f"{path}: the run was started with other values of {', '.join(keys)}")
         if (workdir / RUN).exists():  # an epoch has ended
             _check_origin(workdir / RUN, digest, teachers, config.teachers)
     files.write_json(path, wanted)
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """Read the config of the run before, with what was added since at its default."""
+    try:
+        return to_dict(from_dict(files.read_json(path)))
+    except InputError as error:  # it comes from another release
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 def _check_origin(path: Path, digest: Digest, hashes: list[str], teachers: tuple) -> None:

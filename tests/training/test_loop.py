@@ -103,7 +103,12 @@ def test_a_workdir_with_a_run_is_not_overwritten(finished, splits, tiny):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("config.json", "{", r"config\.json: must be JSON"),
+        ("config.json", "{", r"^\S*config\.json: must be JSON"),
+        (
+            "config.json",
+            '{"optimizer": {"schedule": "cosine"}}',
+            r"^\S*config\.json: config key opt",
+        ),
         ("run.json", "", r"run\.json: must be JSON"),
         ("run.json", "{}", r"run\.json: the run was started on other data"),
         (

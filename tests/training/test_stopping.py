@@ -1,5 +1,7 @@
 """Early stopping, and the best epoch."""
 
+import math
+
 import jax.numpy as jnp
 import pytest
 
@@ -37,6 +39,16 @@ def test_an_equal_epoch_is_no_better_one(tiny):
     # which float32 rounds down
     progress, reasons = judged(config, [row(epoch, 0.7, 0.001) for epoch in (4, 5, 6)])
     assert (int(progress.best_epoch), reasons[-1]) == (4, "no better epoch than 4")
+
+
+def test_the_first_weights_outlive_the_state_where_no_epoch_is_a_better_one(tiny):
+    weights = {"w": jnp.ones(2)}
+    progress = stopping.begin(weights)
+    settings = EarlyStopping(monitor="loss")
+    lost = row(1, -math.inf, 0.1)
+    progress = stopping.judge(tiny(epochs=10, early_stopping=settings), progress, lost, weights)
+    weights["w"].delete()  # as the next step does, which donates its buffers
+    assert progress.best["w"].tolist() == [1, 1]
 
 
 def test_the_last_epoch_is_kept_where_nothing_is_to_choose(tiny):
