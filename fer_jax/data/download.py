@@ -3,14 +3,14 @@
 path = fetch(URL, Path("data"))  # data/challenges-in-...zip, 28,709 + 3,589 + 3,589 faces
 """
 
+import shutil
 import time
 import urllib.request
-from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tqdm import tqdm
+import numpy as np
 
 from fer_jax import files
 from fer_jax.data import archives, sources, transfer
@@ -21,8 +21,6 @@ from fer_jax.labels import EMOTIONS
 URL = f"https://assets.01-edu.org/ai-branch/project3/{archives.ARCHIVE}"
 
 Counts = Mapping[str, tuple[int, ...]]  # rows of each emotion, by split
-
-_CHUNK = 1 << 18
 
 
 def main(origin: str, directory: Path) -> None:
@@ -47,8 +45,8 @@ def fetch(
 
     Args:
         origin: a file's path, or a file://, http:// or https:// URL.
-        directory: where it goes, as the challenge's zip or as `fer2013.tar.gz`; a good one that is
-            there already is left.
+        directory: where it goes, as the challenge's zip or as `fer2013.tar.gz`, whichever it is; a
+            good one that is there already is left.
         published: what the archive must hold.
         timeout: seconds that the server may be silent.
         sleep: waits between two tries.
@@ -57,7 +55,7 @@ def fetch(
         InputError: nothing there, something else, or a connection that keeps breaking (what has
             arrived is kept).
     """
-    local, directory = _local(origin), Path(directory)
+    local = _local(origin)
     if installed := _installed(directory, published):
         return installed
     directory.mkdir(parents=True, exist_ok=True)
@@ -79,23 +77,22 @@ def check(path: Path, published: Counts = PUBLISHED_CLASSES) -> str:
     """Read a whole archive, compare its class counts, and return the name to install it under.
 
     Raises:
-        InputError: it is damaged, not FER-2013, or a count is not the published one (both are
-            named).
+        InputError: it is damaged or not FER-2013, or names a count that is not the published one.
     """
     source = archives.source(path)
     if source is None:
         names = f"train.csv, test.csv and icml_face_data.csv, or {archives.TAR}"
         raise InputError(f"{path}: must hold {names}; it does not")
     for usage, split in source.read().splits.items():
-        counts = Counter(split.labels.tolist())
         whole = sum(published[usage])
         if len(split.labels) != whole:
             received = f"{len(split.labels):,}"
             raise InputError(f"{path}: must have {whole:,} {usage} rows, received {received}")
-        for label, (emotion, wanted) in enumerate(zip(EMOTIONS, published[usage], strict=True)):
-            if counts[label] != wanted:
+        counts = np.bincount(split.labels, minlength=len(EMOTIONS))
+        for emotion, count, wanted in zip(EMOTIONS, counts, published[usage], strict=True):
+            if count != wanted:
                 rule = f"must have {wanted:,} {usage} rows of {emotion}"
-                raise InputError(f"{path}: {rule}, received {counts[label]:,}")
+                raise InputError(f"{path}: {rule}, received {count:,}")
     return archives.TAR if archives.is_gzip(path) else archives.ARCHIVE
 
 
@@ -134,17 +131,9 @@ def _installed(directory: Path, published: Counts) -> Path | None:
 def _copy(local: Path, target: Path) -> Path:
     # A name that no data have, should the machine stop.
     temporary = target.with_name(f"{target.name}.copy")
-    size = local.stat().st_size
-    files.require_space(target.parent, size)
+    files.require_space(target.parent, local.stat().st_size)
     try:
-        with (
-            local.open("rb") as source,
-            temporary.open("wb") as stream,
-            tqdm(desc="copy", total=size, **transfer.BAR) as bar,
-        ):
-            while data := source.read(_CHUNK):
-                stream.write(data)
-                bar.update(len(data))
+        shutil.copyfile(local, temporary)
         return temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

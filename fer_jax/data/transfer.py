@@ -1,18 +1,16 @@
 """Bring a file over http or https; a transfer that was cut goes on where it was cut.
 
 While the file arrives it is a `.part` file, which no reader takes for data. A `.part.json` beside
-it says which version of which address the bytes belong to: only if the server still has that
-version does the next try go on from there.
+it says which version of which address the bytes belong to: the next try goes on from there only if
+the server still has that version.
 """
 
 import http.client
-import json
 import re
 import ssl
-import urllib.request
+import urllib.request as web
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.message import Message
 from pathlib import Path
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
@@ -22,26 +20,25 @@ from tqdm import tqdm
 from fer_jax import files
 from fer_jax.errors import InputError, note
 
-BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "leave": False, "disable": None}
+_BAR = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "leave": False, "disable": None}
 
 _MAX_FILE = 1 << 30  # bytes; the challenge's CSV files have 0.6 GB before they are packed
 _CHUNK = 1 << 18
-# Seconds before each new try; a flaky connection is given up after these.
-_DELAYS = (1, 2, 4, 8, 16)
+_DELAYS = (1, 2, 4, 8, 16)  # seconds before each new try; the last try comes after these
 _PROGRESS = 1 << 20  # bytes; a try that brought as many does not count as one
 _STARTS = (b"PK\x03\x04", b"\x1f\x8b")  # zip, gzip
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP answers that may be another one in a moment
 
 
 class _Version(NamedTuple):
-    """What an address held. validator: strong ETag or date, if the server gave one; size: bytes."""
+    """What an address held: its strong ETag or date, and its bytes, where the server told them."""
 
     url: str
     validator: str | None
     size: int | None
 
     def differs(self, other: "_Version") -> bool:
-        """Whether a validator or size that both have is not the same."""
+        """Return whether a validator or size that both have is not the same."""
         pairs = zip(self[1:], other[1:], strict=True)
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
@@ -60,12 +57,9 @@ class Part(NamedTuple):
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def version(self) -> _Version | None:
-        """Return what the bytes belong to.
-
-        None if they cannot be added to: no bytes, no validator, or a damaged side file.
-        """
+        """Return what the bytes belong to, None if they cannot be added to."""
         try:
-            version = _Version(**json.loads(self.side.read_text()))
+            version = _Version(**files.read_json(self.side))
         except (OSError, ValueError, TypeError):
             return None
         typed = isinstance(version.validator, str) and isinstance(version.size, int | None)
@@ -90,10 +84,9 @@ class _Useless(_Broken):
 
 
 def download(url: str, part: Part, timeout: float, sleep: Callable[[float], object]) -> None:
-    """Try until `part` is as long as the server says; after each lost connection, wait longer.
+    """Try until `part`, a zip or a gzip file, is whole; after each lost connection, wait longer.
 
-    `url`, `timeout`, `sleep` and the errors are those of `download.fetch`; only a zip or a gzip
-    file is taken.
+    The errors are those of `download.fetch`.
     """
     tries, most = 0, 0
     while True:
@@ -120,12 +113,8 @@ def download(url: str, part: Part, timeout: float, sleep: Callable[[float], obje
 
 
 def _attempt(url: str, part: Part, timeout: float) -> None:
-    """Fetch what `part` lacks.
-
-    Raises `_Broken` where another try may help, `InputError` where none will.
-    """
-    known = part.version()
-    have = part.size
+    """Fetch what `part` lacks: `_Broken` where another try may help, `InputError` where not."""
+    known, have = part.version(), part.size
     if known and (known.url != url or (known.size is not None and have > known.size)):
         known = None
     if known and have == known.size:
@@ -134,7 +123,7 @@ def _attempt(url: str, part: Part, timeout: float) -> None:
     if known and known.validator:
         headers |= {"Range": f"bytes={have}-", "If-Range": known.validator}
     with _network(url):
-        response = _opener().open(urllib.request.Request(url, headers=headers), timeout=timeout)
+        response = _opener().open(web.Request(url, headers=headers), timeout=timeout)
     with response:
         start, served = _served(url, response)
         if response.status == http.client.PARTIAL_CONTENT:
@@ -152,7 +141,11 @@ def _attempt(url: str, part: Part, timeout: float) -> None:
 
 def _served(url: str, response: http.client.HTTPResponse) -> tuple[int, _Version]:
     """The place of the answer's first byte, and the version that it belongs to."""
-    validator = _validator(response.headers)
+    etag, validator = (response.headers.get(name) for name in ("ETag", "Last-Modified"))
+    if etag and not etag.startswith("W/"):  # what If-Range takes: RFC 9110, 13.1.5
+        validator = etag
+    if not (validator and validator.isprintable()):
+        validator = None
     if response.status == http.client.OK:
         return 0, _Version(url, validator, response.length)
     pattern = r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)"
@@ -163,13 +156,6 @@ def _served(url: str, response: http.client.HTTPResponse) -> tuple[int, _Version
     return int(span[1]), _Version(url, validator, None if span[2] == "*" else int(span[2]))
 
 
-def _validator(headers: Message) -> str | None:
-    """What If-Range takes (RFC 9110, 13.1.5): an ETag that is not weak, else the last change."""
-    etag, date = headers.get("ETag"), headers.get("Last-Modified")
-    validator = etag if etag and not etag.startswith("W/") else date
-    return validator if validator and validator.isprintable() else None
-
-
 def _append(url: str, response: http.client.HTTPResponse, part: Part, size: int | None) -> None:
     """Write the answer behind what is there; `size`: of the whole file, None where not known."""
     have = part.size
@@ -178,11 +164,13 @@ def _append(url: str, response: http.client.HTTPResponse, part: Part, size: int 
         rule = f"must have at most {_MAX_FILE:,} bytes"
         raise InputError(f"{url}: {rule}, the server announces {limit:,}")
     files.require_space(part.path.parent, limit - have)
-    with (
-        part.path.open("ab") as stream,
-        tqdm(desc="download", total=size, initial=have, **BAR) as bar,
-    ):
-        while data := _read(url, response):
+    bar = tqdm(desc="download", total=size, initial=have, **_BAR)
+    with part.path.open("ab") as stream, bar:
+        while True:
+            with _network(url):  # `read` would lose what is there if the connection broke
+                data = response.read1(_CHUNK)
+            if not data:
+                break
             if not have and not any(data.startswith(start[: len(data)]) for start in _STARTS):
                 kind = _line(response.headers.get("Content-Type", "something"))
                 received = f"{kind} that starts {data[:20]!r}"
@@ -199,21 +187,12 @@ def _append(url: str, response: http.client.HTTPResponse, part: Part, size: int 
         raise _Broken(f"received {have:,} of {size:,} bytes" if size else "received nothing")
 
 
-def _read(url: str, response: http.client.HTTPResponse) -> bytes:
-    with _network(url):
-        # What is there: `read` would lose it if the connection broke before the chunk is full.
-        return response.read1(_CHUNK)
-
-
-def _opener() -> urllib.request.OpenerDirector:
+def _opener() -> web.OpenerDirector:
     """http and https alone, redirects included: urllib's default also follows them to ftp."""
-    request = urllib.request
-    opener = request.OpenerDirector()
-    for handler in (
-        *(request.ProxyHandler, request.HTTPHandler, request.HTTPSHandler),
-        *(request.HTTPRedirectHandler, request.HTTPDefaultErrorHandler),
-        *(request.HTTPErrorProcessor, request.UnknownHandler),
-    ):
+    opener = web.OpenerDirector()
+    schemes = (web.ProxyHandler, web.HTTPHandler, web.HTTPSHandler, web.UnknownHandler)
+    answers = (web.HTTPRedirectHandler, web.HTTPDefaultErrorHandler, web.HTTPErrorProcessor)
+    for handler in schemes + answers:
         opener.add_handler(handler())
     return opener
 
