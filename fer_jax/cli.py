@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from fer_jax import files, runtime
 from fer_jax.errors import InputError
@@ -76,10 +77,17 @@ def _with_notes(text: str, error: BaseException) -> str:
     return ": ".join([text, *getattr(error, "__notes__", [])])
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers bad options in one line, as everything else is answered."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message} (--help shows the options)\n")
+
+
 def parser(description: str | None, epilog: str = "") -> argparse.ArgumentParser:
     """Return a parser whose texts are printed as they are."""
     style = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(description=description, epilog=epilog, formatter_class=style)
+    return _Parser(description=description, epilog=epilog, formatter_class=style)
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

@@ -74,6 +74,17 @@ def test_a_command_is_named_in_its_help(monkeypatch, capsys, name):
     assert capsys.readouterr().out.startswith(f"usage: fer-jax {name} [-h]")
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_an_unknown_option_is_one_line(monkeypatch, capsys, name):
+    monkeypatch.setattr(cli.runtime, "configure", lambda training: None)
+    monkeypatch.setattr(sys, "argv", ["fer-jax", name, "--dance"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and line.endswith(" (--help shows the options)\n")
+    assert line.count("\n") == 1
+
+
 def test_an_unknown_command_is_refused(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["fer-jax", "dance"])
     assert cli.main() == 2
