@@ -12,7 +12,7 @@ import table_inputs as tables
 from mutate import Files
 
 from fer_jax import faces
-from fer_jax.data import extra, ferplus, sources
+from fer_jax.data import ferplus, folders, sources
 from fer_jax.data.fer2013 import Split, bundle
 from fer_jax.models import model_file
 
@@ -39,7 +39,7 @@ TARGETS = {
     "votes": Target(tables.votes_files, _read_votes),
     "folders": Target(pictures.folder_files, _read_data),
     "npz": Target(tables.npz_files, _read_data),
-    "extra": Target(pictures.folder_files, lambda folder: extra.read(folder / "train")),
+    "extra": Target(pictures.folder_files, lambda folder: folders.read(folder / "train")),
     "picture": Target(pictures.picture_files, lambda folder: faces.read_image(folder / "picture")),
     "model": Target(models.model_files, lambda folder: model_file.load(folder / "model.pkl")),
 }

@@ -4,15 +4,16 @@ splits, digest = training_data(Path("data"), "train-only", votes=0.5)
 splits.train.images.shape, str(digest)  # (25837, 48, 48), "6ab0...+91cf..."
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fer_jax import files
-from fer_jax.data import extra as pictures
-from fer_jax.data import ferplus
+from fer_jax.data import ferplus, folders
+from fer_jax.data.fer2013 import DataWarning, Fer2013, bundle, join
 from fer_jax.data.prepare import load
-from fer_jax.data.protocols import FERPLUS, Protocol, protocol
+from fer_jax.data.protocols import FERPLUS, Protocol, protocol, seen_in_training
 from fer_jax.errors import InputError
 
 
@@ -49,7 +50,7 @@ def training_data(
     Args:
         folder: holds FER-2013 and, where votes are used, FER+'s `fer2013new.csv`.
         name: of the protocol; `seed`, `holdout` and `votes` (its `share`) as `protocol` takes them.
-        extra: folders of more training pictures, as `extra.read` takes them.
+        extra: folders of more training pictures, as `merge` takes them.
 
     Raises:
         InputError: data or votes that are missing or malformed, or settings that do not fit them.
@@ -60,7 +61,23 @@ def training_data(
         raise InputError(f"--extra brings pictures without FER+ votes: {needed}")
     faces = load(folder)
     for more in extra:
-        faces = pictures.merge(faces, more)
+        faces = merge(faces, more)
     counts = ferplus.read(folder / ferplus.FILE, faces) if voted else None
     digest = Digest(faces.digest, files.digest(folder / ferplus.FILE) if voted else "")
     return protocol(faces, name, seed=seed, holdout=holdout, votes=counts, share=votes), digest
+
+
+def merge(data: Fer2013, folder: Path) -> Fer2013:
+    """Return `data` with the pictures of `folder` (see `folders.read`) after its Training rows.
+
+    Pictures with exactly the pixels of a test row are left out, with one `DataWarning` that counts
+    them: to train on them would be to train on what is reported. Copies of training rows are kept;
+    a hold-out never parts them from each other.
+    """
+    extra = folders.read(folder)
+    tested = seen_in_training(extra, data.test)
+    if tested.any():
+        count = f"left out {tested.sum():,} of {len(tested):,} pictures"
+        message = f"{folder}: {count}, whose pixels are those of test rows"
+        warnings.warn(message, DataWarning, stacklevel=2)
+    return bundle(join(data.train, extra.at(~tested)), data.public_test, data.private_test)

@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -21,18 +20,35 @@ def find(directory: Path) -> Source | None:
     train, test = directory / "train", directory / "test"
     if not (train.is_dir() and test.is_dir()):
         return None
-    paths = sorted([*in_folders(train), *in_folders(test)], key=_file_order)
+    paths = sorted([*_in_folders(train), *_in_folders(test)], key=_file_order)
     return Source(directory, tuple(paths), partial(_read_data, directory))
 
 
-def in_folders(parent: Path) -> list[Path]:
-    """Return the pictures in the folders of `parent`, by the numbers in their names.
+def read(folder: Path) -> Split:
+    """Read the PNG and JPEG pictures of FOLDER/EMOTION/, each 48x48 with 8 bits, grey or colour.
+
+    Colour becomes grey as OpenCV does it (ITU-R BT.601). Pictures of another size are refused, not
+    scaled: what a face fills of its square matters more than the number of pixels, and
+    `scripts/preprocess.py` sees to both.
+
+    Raises:
+        InputError: no folders of pictures, a folder that is not named after an emotion, or a
+            picture that is not as above.
+    """
+    if not folder.is_dir():
+        rule = "must be a folder that holds happy/*.png and so on"
+        raise InputError(f"{folder}: {rule}, there is none")
+    if paths := _in_folders(folder):
+        return _read(paths, colour=True)
+    rule = f"must hold pictures (.png, .jpg) in folders named {', '.join(labels.EMOTIONS)}"
+    raise InputError(f"{folder}: {rule}, received none")
+
+
+def _in_folders(parent: Path) -> list[Path]:
+    """The pictures in the folders of `parent`, by the numbers in their names.
 
     That restores the CSV order where a name holds the row number. Other files (.DS_Store,
     Thumbs.db) are ignored.
-
-    Raises:
-        InputError: a folder is not named after an emotion.
     """
     folders = [path for path in parent.iterdir() if path.is_dir()]
     for folder in folders:
@@ -42,14 +58,7 @@ def in_folders(parent: Path) -> list[Path]:
     return sorted((path for path in inside if path.suffix.lower() in suffixes), key=_file_order)
 
 
-def read(paths: list[Path], *, colour: bool = False) -> Split:
-    """Read pictures as `in_folders` gives them, PNG or JPEG, each 48x48 with 8 bits.
-
-    With `colour`, coloured ones become grey as OpenCV does it (ITU-R BT.601).
-
-    Raises:
-        InputError: a picture is damaged or something else; without `colour`, it has colours.
-    """
+def _read(paths: list[Path], *, colour: bool = False) -> Split:
     bar = tqdm(paths, desc="pictures", leave=False, disable=None)
     images = np.array([_read_picture(path, colour) for path in bar], np.uint8)
     emotions = np.array([_emotion(path.parent) for path in paths], np.int32)
@@ -65,9 +74,8 @@ def _emotion(folder: Path) -> int:
     try:
         return labels.index(folder.name)
     except InputError as error:
-        raise InputError(
-            f"{folder}: a folder of pictures must be named after its emotion: {error}"
-        ) from None
+        rule = "a folder of pictures must be named after its emotion"
+        raise InputError(f"{folder}: {rule}: {error}") from None
 
 
 def _read_picture(path: Path, colour: bool) -> np.ndarray:
@@ -82,11 +90,11 @@ def _read_picture(path: Path, colour: bool) -> np.ndarray:
 
 def _read_data(directory: Path) -> Fer2013:
     """The pictures of train/ and test/, the latter by the halves that their names tell."""
-    test = in_folders(directory / "test")
+    test = _in_folders(directory / "test")
     public = _public_half(directory / "test", test)
     private = [path for path in test if path not in public]
-    parts = (in_folders(directory / "train"), [path for path in test if path in public], private)
-    return bundle(*(read(part) for part in parts))
+    parts = (_in_folders(directory / "train"), [path for path in test if path in public], private)
+    return bundle(*map(_read, parts))
 
 
 def _public_half(folder: Path, paths: list[Path]) -> set[Path]:
@@ -95,25 +103,18 @@ def _public_half(folder: Path, paths: list[Path]) -> set[Path]:
     Where no name tells, every second picture of each emotion, with a warning: these halves are not
     the published ones.
     """
-    public = {path for path in paths if path.name.startswith("PublicTest")}
     unnamed = [path for path in paths if not path.name.startswith(("PublicTest", "PrivateTest"))]
     if not unnamed:
-        return public
+        return {path for path in paths if path.name.startswith("PublicTest")}
     if len(unnamed) < len(paths):
-        raise InputError(
-            f"{unnamed[0]}: the name must start with PublicTest or PrivateTest, as those of other "
-            "test pictures do"
-        )
-    message = (
-        f"{folder}: file names do not tell PublicTest from PrivateTest; "
-        "split evenly, not as published"
-    )
+        rule = "the name must start with PublicTest or PrivateTest"
+        raise InputError(f"{unnamed[0]}: {rule}, as those of other test pictures do")
+    problem = "file names do not tell PublicTest from PrivateTest"
+    message = f"{folder}: {problem}; split evenly, not as published"
     warnings.warn(message, DataWarning, stacklevel=2)
-    seen: Counter[str] = Counter()
-    for path in paths:
-        seen[path.parent.name] += 1
-        if seen[path.parent.name] % 2:
-            public.add(path)
+    public = set()
+    for emotion in {path.parent for path in paths}:
+        public.update([path for path in paths if path.parent == emotion][::2])
     return public
 
 
