@@ -2,7 +2,6 @@
 
     write(data, Path("data/tfds/KEY"))
     read(Path("data/tfds/KEY")).train.images.shape  # (28709, 48, 48)
-    Fer2013Builder(Path("data/tfds/KEY")).as_data_source("train")[0]  # {"row": ..., "images": ...}
 
 A record holds up to 64 consecutive rows: one record per row takes four times as long to read. TFDS
 shuffles records when it writes them, so each has the number of its first row.
@@ -27,10 +26,7 @@ _SPLITS = Fer2013._fields[:3]
 
 
 class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
-    """The three splits, each a source of records.
-
-    {"row": its first row, "images": uint8 [n, 48, 48], "labels": int32 [n]}
-    """
+    """The three splits, each a source of {"row": first, "images": [n, 48, 48], "labels": [n]}."""
 
     VERSION = tfds.core.Version("1.0.0")
     name = "fer2013"
@@ -42,15 +38,15 @@ class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
         super().__init__(data_dir=str(folder), file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        shape = (None, IMAGE_SIZE, IMAGE_SIZE)
+        features, shape = tfds.features, (None, IMAGE_SIZE, IMAGE_SIZE)
         # bytes: TFDS would store a plain tensor as a list of 64-bit integers.
-        pixels = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
-        labels = tfds.features.Tensor(shape=(None,), dtype=np.int32)
-        features = {"row": tfds.features.Scalar(np.int64), "images": pixels, "labels": labels}
+        pixels = features.Tensor(shape=shape, dtype=np.uint8, encoding="bytes")
+        labels = features.Tensor(shape=(None,), dtype=np.int32)
+        record = {"row": features.Scalar(np.int64), "images": pixels, "labels": labels}
         metadata = {"emotions": EMOTIONS, "digest": self._data.digest if self._data else None}
-        shapes = tfds.features.FeaturesDict(features)
-        about = tfds.core.MetadataDict(metadata)
-        return tfds.core.DatasetInfo(builder=self, features=shapes, metadata=about)
+        about = {"features": features.FeaturesDict(record)}
+        about["metadata"] = tfds.core.MetadataDict(metadata)
+        return tfds.core.DatasetInfo(builder=self, **about)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
         splits = zip(_SPLITS, (self._data or ())[:3], strict=True)
@@ -63,11 +59,7 @@ class Fer2013Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def write(data: Fer2013, folder: Path) -> None:
-    """Prepare `data` under `folder`, which must not hold any yet.
-
-    Raises:
-        OSError: the files cannot be written.
-    """
+    """Prepare `data` under `folder`, which must not hold any yet; an OSError where that fails."""
     tfds.disable_progress_bar()  # this takes two seconds
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # results alone go to stdout
@@ -78,22 +70,18 @@ def write(data: Fer2013, folder: Path) -> None:
 
 
 def read(folder: Path) -> Fer2013:
-    """Read back what `write` prepared, in the original order.
-
-    Raises:
-        InputError: the files are damaged or incomplete.
-    """
+    """Read back what `write` prepared, in the original order; an InputError where it is damaged."""
     try:
         builder = Fer2013Builder(folder)
         data = bundle(*(_read_split(builder, name) for name in _SPLITS))
         expected = (builder.info.metadata or {}).get("digest")
     # A damaged file fails in the JSON, protobuf, TFDS or record layer, each in its own way.
     except Exception as error:
-        rule = "must hold a prepared data set"
-        raise InputError(f"{folder}: {rule}: {type(error).__name__}") from error
+        rule = f"must hold a prepared data set: {type(error).__name__}"
+        raise InputError(f"{folder}: {rule}") from error
     if data.digest != expected:
-        rule = f"must hold the arrays with the digest {expected}"
-        raise InputError(f"{folder}: {rule}, received {data.digest}")
+        rule = f"must hold the arrays with the digest {expected}, received {data.digest}"
+        raise InputError(f"{folder}: {rule}")
     return data
 
 

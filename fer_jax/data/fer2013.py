@@ -1,8 +1,4 @@
-"""FER-2013 as arrays, what was published of it, and what a reader of its files must give.
-
-data = bundle(train, public_test, private_test)
-data.test.images.shape, data.digest  # (7178, 48, 48), the sha256 of all arrays
-"""
+"""FER-2013 as arrays, what was published of it, and what a reader of its files must give."""
 
 import hashlib
 import warnings
@@ -75,7 +71,10 @@ class Source(NamedTuple):
         state = hashlib.sha256()
         for path in self.files:
             name = path.relative_to(self.directory).as_posix()
-            state.update(f"{name} {_file_digest(path)}\n".encode())
+            # There are 35,887 pictures, and `files.digest` clears a buffer of 256 kB for each.
+            small = path.stat().st_size < 1 << 18
+            digest = hashlib.sha256(path.read_bytes()).hexdigest() if small else files.digest(path)
+            state.update(f"{name} {digest}\n".encode())
         return state.hexdigest()
 
 
@@ -116,10 +115,3 @@ def warn_if_short(data: Fer2013, name: str) -> None:
     ]
     if wrong:
         warnings.warn(f"{name}: {', '.join(wrong)}", DataWarning, stacklevel=2)
-
-
-def _file_digest(path: Path) -> str:
-    # There are 35,887 pictures, and `files.digest` clears a buffer of 256 kB for each.
-    if path.stat().st_size < 1 << 18:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    return files.digest(path)

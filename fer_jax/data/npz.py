@@ -1,8 +1,8 @@
 """Read and write `fer2013.npz`, FER-2013 as plain arrays: train_images, train_labels, ..."""
 
-import zipfile
 from functools import partial
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from fer_jax.errors import InputError
 from fer_jax.types import IMAGE_SIZE
 
 NAME = "fer2013.npz"
+_SPLITS = Fer2013._fields[:3]
 
 
 def find(directory: Path) -> Source | None:
@@ -29,10 +30,9 @@ def save(data: Fer2013, path: Path) -> None:
 
 def arrays(data: Fer2013) -> dict[str, np.ndarray]:
     """Return the arrays by their names in the file."""
-    splits = zip(Fer2013._fields[:3], data[:3], strict=True)
     return {
         f"{name}_{field}": array
-        for name, split in splits
+        for name, split in zip(_SPLITS, data[:3], strict=True)
         for field, array in split._asdict().items()
     }
 
@@ -44,20 +44,20 @@ def read(path: Path) -> Fer2013:
         InputError: the file is damaged, or an array is missing or not what it must be.
     """
     try:
-        with zip_errors(path), zipfile.ZipFile(path) as archive:
-            splits = [_read_split(path, archive, name) for name in Fer2013._fields[:3]]
+        with zip_errors(path), ZipFile(path) as archive:
+            splits = [_read_split(path, archive, name) for name in _SPLITS]
     except InputError:
         raise
     # The errors of NumPy's parser of array headers are many.
     except Exception as error:
-        reason = f"{str(error) or type(error).__name__}".splitlines()[0][:200]
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise InputError(f"{path}: must be a prepared npz: {reason}") from error
     return bundle(*splits)
 
 
-def _read_split(path: Path, archive: zipfile.ZipFile, name: str) -> Split:
-    images = _read_array(path, archive, f"{name}_images", np.uint8, (IMAGE_SIZE, IMAGE_SIZE))
-    emotions = _read_array(path, archive, f"{name}_labels", np.int32, ())
+def _read_split(path: Path, archive: ZipFile, name: str) -> Split:
+    images = _read_array(path, archive, f"{name}_images", np.uint8, IMAGE_SIZE, IMAGE_SIZE)
+    emotions = _read_array(path, archive, f"{name}_labels", np.int32)
     if len(images) != len(emotions):
         received = f"{len(emotions)} for {len(images)}"
         raise InputError(f"{path}: {name} must have one label per image, received {received}")
@@ -67,19 +67,16 @@ def _read_split(path: Path, archive: zipfile.ZipFile, name: str) -> Split:
     return Split(images, emotions)
 
 
-def _read_array(
-    path: Path, archive: zipfile.ZipFile, key: str, dtype: type, item: tuple[int, ...]
-) -> np.ndarray:
+def _read_array(path: Path, archive: ZipFile, key: str, dtype: type, *item: int) -> np.ndarray:
     """One array, [N, *item] of `dtype`."""
-    try:
-        member = archive.getinfo(f"{key}.npy")
-    except KeyError:
-        raise InputError(f"{path}: must hold the array {key}, it does not") from None
+    if f"{key}.npy" not in archive.namelist():
+        raise InputError(f"{path}: must hold the array {key}, it does not")
+    member = archive.getinfo(f"{key}.npy")
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         if version != (1, 0):
-            rule = "must be in version 1.0 of the npy format"
-            raise InputError(f"{path}: {key} {rule}, received {version}")
+            rule = f"{key} must be in version 1.0 of the npy format"
+            raise InputError(f"{path}: {rule}, received {version}")
         shape, fortran, claimed = np.lib.format.read_array_header_1_0(stream)
         size = member.file_size - stream.tell()
         right = claimed == dtype and shape[1:] == item and len(shape) == 1 + len(item)

@@ -1,8 +1,5 @@
 """Load FER-2013 from a folder: the first start parses it, later ones read what the first prepared.
 
-    data = load(Path("data"))
-    data.train.images.shape, data.test.labels.shape  # (28709, 48, 48), (7178,)
-
 Prepared files are kept beside the source, under a name made from the hash of its content, so that a
 changed source is prepared anew: data/tfds/HASH (tensorflow_datasets) or, where that is not
 installed, data/prepared/HASH.npz.
@@ -34,8 +31,8 @@ def load(directory: Path = Path("data"), *, cache: bool = True) -> Fer2013:
     """
     directory = Path(directory)
     source = sources.find(directory)
-    prepared = source.files[0].name == npz.NAME
-    data = _load_prepared(directory, source) if cache and not prepared else source.read()
+    quick = source.files[0].name == npz.NAME
+    data = source.read() if quick or not cache else _load_prepared(directory, source)
     warn_if_short(data, str(directory))
     return data
 

@@ -1,7 +1,6 @@
 """Say which rows are trained on, which select the weights, and which are reported.
 
 split = protocol(load(Path("data")), "train-only")
-voted = protocol(data, "ferplus-majority", votes=ferplus.read(Path("data/fer2013new.csv"), data))
 clean = ~seen_in_training(split.report, split.train)  # report rows whose pixels training never saw
 
 No row is both selected on and reported.
@@ -56,7 +55,7 @@ def protocol(
     Args:
         data: the three splits.
         name: of the protocol.
-        seed: which hold-out is drawn; equal seeds draw equal ones. The others draw none.
+        seed: draws the hold-out; equal seeds draw equal ones.
         holdout: its share of Training, in (0, 0.5].
         votes: for ferplus-*, and where `share` is above 0, those of the rows of `data`.
         share: of the targets of train-only and kaggle, in [0, 1]: what `ferplus.expected_labels`
@@ -74,18 +73,20 @@ def protocol(
         targets = _targets(train, votes, ~held, share)
         result = Protocol(name, train, data.train.at(held), data.test, targets)
     elif name == "kaggle":
-        everything = np.ones(len(data.train.labels), bool)
-        targets = _targets(data.train, votes, everything, share)
+        targets = _targets(data.train, votes, np.arange(len(data.train.labels)), share)
         result = Protocol(name, data.train, data.public_test, data.private_test, targets)
     elif name in FERPLUS and votes is not None:
-        result = _voted_protocol(name, data, votes)
+        train, targets = _voted(data.train, FERPLUS[name](votes.training))
+        select, _ = _voted(data.public_test, ferplus.majority(votes.public_test))
+        report, _ = _voted(data.private_test, ferplus.majority(votes.private_test))
+        result = Protocol(name, train, select, report, targets, labels="ferplus")
     else:
         known = f"train-only, kaggle or, with FER+'s votes, {' or '.join(FERPLUS)}"
         raise InputError(f"unknown protocol {name!r}: expected {known}")
     for part in ("train", "select", "report"):
         if not len(getattr(result, part).labels):
-            size = f"Training has {len(data.train.labels)}"
-            raise InputError(f"protocol {name}: the data leave no rows to {part}; {size}")
+            rule = f"the data leave no rows to {part}; Training has {len(data.train.labels)}"
+            raise InputError(f"protocol {name}: {rule}")
     return result
 
 
@@ -97,11 +98,8 @@ def reported_by(
     All of them come first. Subsets leave out the rows whose pixels also occur in Training, and for
     train-only tell the test set's halves apart.
 
-    Args:
-        metadata: the model file's, which name its protocol.
-        label_set: that of the model's outputs.
-        data: the three splits.
-        folder: holds FER+'s votes, where the protocol needs them.
+    `metadata` are the model file's, which name its protocol, `label_set` that of its outputs;
+    `folder` holds FER+'s votes, where the protocol needs them.
 
     Raises:
         InputError: labels that do not begin with the seven emotions, an unknown protocol, or votes
@@ -116,10 +114,8 @@ def reported_by(
     unseen = ~seen_in_training(split, data.train)
     everything = np.ones(len(split.labels), bool)
     if name != "train-only":
-        return split, {
-            "PrivateTest": everything,
-            "PrivateTest without rows whose pixels occur in training": unseen,
-        }
+        clean = "PrivateTest without rows whose pixels occur in training"
+        return split, {"PrivateTest": everything, clean: unseen}
     public = np.arange(len(split.labels)) < len(data.public_test.labels)
     return split, {
         "all": everything,
@@ -163,13 +159,6 @@ def _targets(train: Split, votes: Votes | None, rows: np.ndarray, share: float) 
         return labels
     expected = ferplus.expected_labels(votes.training[rows], train.labels)
     return np.float32(1 - share) * labels + np.float32(share) * expected
-
-
-def _voted_protocol(name: str, data: Fer2013, votes: Votes) -> Protocol:
-    train, targets = _voted(data.train, FERPLUS[name](votes.training))
-    select, _ = _voted(data.public_test, ferplus.majority(votes.public_test))
-    report, _ = _voted(data.private_test, ferplus.majority(votes.private_test))
-    return Protocol(name, train, select, report, targets, labels="ferplus")
 
 
 def _voted(split: Split, voted: ferplus.Targets) -> tuple[Split, np.ndarray]:

@@ -1,8 +1,4 @@
-"""Find FER-2013 in a folder, in whatever layout it lies there.
-
-    source = find(Path("data"))
-    data = source.read()
-    data.train.images.shape  # (28709, 48, 48)
+"""Find FER-2013 in a folder, in whatever layout it lies there: `find(Path("data")).read()`.
 
 Nothing is repaired and nothing is guessed: a malformed row, picture or array is refused with one
 `InputError` line that names the file, the row and the rule.
@@ -24,24 +20,18 @@ def find(directory: Path) -> Source:
     Raises:
         InputError: no layout is complete.
     """
-    directory = Path(directory)
     for reader in READERS:
         if source := reader.find(directory):
             return source
-    raise InputError(_missing(directory))
+    alone = " and ".join(tables.loose(directory))
+    hint = f" ({alone} alone: the labels of the test rows are in icml_face_data.csv)"
+    names = ", ".join(reader.looks_for for reader in READERS)
+    remedy = f"get the archive with `python scripts/download_data.py --data {directory}`"
+    elsewhere = f"or from {PAGE} into {directory} (see data/README.md)"
+    missing = f"{directory}: no FER-2013 data{hint if alone else ''}"
+    raise InputError(f"{missing}; looked for {names}; {remedy}, {elsewhere}")
 
 
 def any_in(directory: Path) -> bool:
     """Return whether there is something of a known layout, be it damaged or incomplete."""
     return any(any(directory.glob(mark)) for reader in READERS for mark in reader.marks)
-
-
-def _missing(directory: Path) -> str:
-    alone = " and ".join(tables.loose(directory))
-    hint = f" ({alone} alone: the labels of the test rows are in icml_face_data.csv)"
-    return (
-        f"{directory}: no FER-2013 data{hint if alone else ''}; "
-        f"looked for {', '.join(reader.looks_for for reader in READERS)}; "
-        f"get the archive with `python scripts/download_data.py --data {directory}`, "
-        f"or from {PAGE} into {directory} (see data/README.md)"
-    )
