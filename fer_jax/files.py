@@ -9,7 +9,9 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,16 +62,36 @@ def replacing(path: Path) -> Iterator[Path]:
 def appearing_in(folder: Path, earlier: Iterable[Path] = ()) -> Iterator[Path]:
     """Yield a hidden folder, whose files move to `folder` on success and vanish on an error.
 
-    They take the place of the `earlier` files, of which those that were not made again are deleted.
-    The hidden folder lies in `folder`, or where that will be made: on an error there is to be none.
+    They take the place of the `earlier` files, of which those that were not made again are deleted;
+    no interrupt comes in between. The hidden folder lies in `folder`, or where that will be made.
     """
     with tempfile.TemporaryDirectory(prefix=".making-", dir=_existing(folder)) as work:
         yield Path(work)
-        folder.mkdir(parents=True, exist_ok=True)
-        made = {path.replace(folder / path.name).name for path in list(Path(work).iterdir())}
-    for path in earlier:
-        if path.name not in made:
-            path.unlink()
+        with undisturbed():
+            folder.mkdir(parents=True, exist_ok=True)
+            made = {path.replace(folder / path.name).name for path in list(Path(work).iterdir())}
+            for path in earlier:
+                if path.name not in made:
+                    path.unlink()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold back Ctrl-C and other signals that would raise an error here until the block ends."""
+    waiting, before = [], {}
+    if threading.current_thread() is threading.main_thread():
+        known = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in known}
+        before = {number: handler for number, handler in before.items() if callable(handler)}
+    for number in before:
+        signal.signal(number, lambda number, _: waiting.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in waiting[:1]:
+        signal.raise_signal(number)
 
 
 def _existing(folder: Path) -> Path:

@@ -2,9 +2,8 @@
 
 import argparse
 import sys
-from pathlib import Path
 
-from fer_jax import cli, files
+from fer_jax import cli
 
 EPILOG = """examples:
   python scripts/download_data.py
@@ -24,11 +23,9 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.parser(__doc__, EPILOG)
+    cli.add_data(parser)
     text = "the zip or fer2013.tar.gz: a file or a URL (default: the course's copy)"
-    add = parser.add_argument
-    add("--from", dest="origin", metavar="FILE|URL", help=text)
-    data = files.root() / "data"
-    add("--data", type=Path, default=data, metavar="DIR", help=f"where it goes (default: {data})")
+    parser.add_argument("--from", dest="origin", metavar="FILE|URL", help=text)
     return parser.parse_args()
 
 

@@ -31,11 +31,10 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.parser(__doc__, EPILOG)
-    data = files.root() / "data"
-    add = parser.add_argument
-    add("--data", type=Path, default=data, help=f"folder with FER-2013 (default: {data})")
-    out = data / "inspection"
-    add("--out", type=Path, default=out, help=f"where the results go (default: {out})")
+    cli.add_data(parser)
+    out = files.root() / "data" / "inspection"
+    text = f"where the results go (default: {out})"
+    parser.add_argument("--out", type=Path, default=out, help=text)
     return parser.parse_args()
 
 

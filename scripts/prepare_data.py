@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fer_jax import cli, files
+from fer_jax import cli
 
 EPILOG = """examples:
   python scripts/prepare_data.py --data data
@@ -28,10 +28,8 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.parser(__doc__, EPILOG)
-    data = files.root() / "data"
-    add = parser.add_argument
-    add("--data", type=Path, default=data, help=f"folder with FER-2013 (default: {data})")
-    add("--npz", type=Path, help="also write the arrays to this portable file")
+    cli.add_data(parser)
+    parser.add_argument("--npz", type=Path, help="also write the arrays to this portable file")
     return parser.parse_args()
 
 

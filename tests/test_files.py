@@ -1,4 +1,5 @@
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,21 @@ def test_of_a_folder_that_fails_nothing_appears(tmp_path):
         (work / "a").touch()
         raise ValueError("late")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_waits_until_all_files_have_moved(tmp_path, monkeypatch):
+    earlier = [tmp_path / "b", tmp_path / "c"]
+    for path in earlier:
+        path.write_text("old")
+    replace = Path.replace
+
+    def interrupted(self, target):
+        signal.raise_signal(signal.SIGINT)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), files.appearing_in(tmp_path, earlier) as work:
+        for name in "ab":
+            (work / name).write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

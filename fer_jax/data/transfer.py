@@ -98,12 +98,11 @@ def download(url: str, part: Part, timeout: float, sleep: Callable[[float], obje
             if part.size >= most + _PROGRESS:
                 tries, most = 0, part.size
             if tries == len(_DELAYS):
-                message = f"{url}: {error}; gave up after {tries + 1} tries"
-                if part.version():
-                    kept = f"{part.size:,} bytes are kept, the same command goes on from there"
-                    raise InputError(f"{message}; {kept}") from None
-                part.discard()
-                raise InputError(message) from None
+                kept = f"; {part.size:,} bytes are kept, the same command goes on from there"
+                if not part.version():
+                    part.discard()
+                    kept = ""
+                raise InputError(f"{url}: {error}; gave up after {tries + 1} tries{kept}") from None
             note(f"{url}: {error}; trying again in {_DELAYS[tries]} s")
             sleep(_DELAYS[tries])
             tries += 1

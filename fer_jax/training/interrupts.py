@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fer_jax import files
+
 PATIENCE = 4.0  # seconds that compiled code gets to return to Python
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _SAVING = threading.RLock()
@@ -60,18 +62,6 @@ def _watch(reader: socket.socket, leaving: threading.Event, advice: str) -> None
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the block has ended."""
-    waiting, before = [], {}
-    if threading.current_thread() is threading.main_thread():
-        handlers = {number: signal.getsignal(number) for number in _NUMBERS}
-        before = {number: old for number, old in handlers.items() if callable(old)}
-    for number in before:
-        signal.signal(number, lambda number, _: waiting.append(number))
-    try:
-        with _SAVING:
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    for number in waiting[:1]:
-        signal.raise_signal(number)
+    """Hold signals back until the block has ended."""
+    with files.undisturbed(), _SAVING:
+        yield
