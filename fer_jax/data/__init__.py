@@ -4,11 +4,10 @@ data = load(Path("data"))
 split = protocol(data, "train-only")
 split.train.images.shape  # (25837, 48, 48)
 
-How a folder is read: `sources.find` asks the readers in `sources.READERS` in their order, and takes
-the first one that finds its files. A reader is a `fer2013.Reader` and gives a `fer2013.Source`,
-whose `read()` gives a `Fer2013`: three splits of 48x48 grey images with labels. A new layout, or a
-new data set with the same seven emotions, is one file beside `npz.py`, which may serve as a model,
-and one entry in that list.
+`sources.find` takes the first of the readers in `sources.READERS` that finds its files in a folder.
+A `fer2013.Reader` gives a `fer2013.Source`, whose `read()` gives a `Fer2013`: three splits of 48x48
+grey images with labels. A new layout, or a new data set with the same seven emotions, is one file
+like `npz.py` and one entry in that list.
 """
 
 from fer_jax.data.assembly import Digest, training_data

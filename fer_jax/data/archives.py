@@ -38,11 +38,7 @@ def find(directory: Path) -> Source | None:
 
 
 def source(path: Path) -> Source | None:
-    """Return the source in one zip or tar.gz, known by its content; None where it holds none.
-
-    Raises:
-        InputError: no archive, or a damaged one.
-    """
+    """Return the source in a zip or tar.gz, None where it holds none; InputError: it is damaged."""
     if is_gzip(path):
         openers = _tar_table(str(path), partial(path.open, "rb"))
     else:

@@ -47,13 +47,12 @@ def training_data(
 ) -> tuple[Protocol, Digest]:
     """Load the data in `folder` and split them by a protocol.
 
+    InputError: data or votes that are missing or malformed, or settings that do not fit them.
+
     Args:
         folder: holds FER-2013 and, where votes are used, FER+'s `fer2013new.csv`.
         name: of the protocol; `seed`, `holdout` and `votes` (its `share`) as `protocol` takes them.
         extra: folders of more training pictures, as `merge` takes them.
-
-    Raises:
-        InputError: data or votes that are missing or malformed, or settings that do not fit them.
     """
     voted = votes > 0 or name in FERPLUS
     if voted and extra:
@@ -71,8 +70,8 @@ def merge(data: Fer2013, folder: Path) -> Fer2013:
     """Return `data` with the pictures of `folder` (see `folders.read`) after its Training rows.
 
     Pictures with exactly the pixels of a test row are left out, with one `DataWarning` that counts
-    them: to train on them would be to train on what is reported. Copies of training rows are kept;
-    a hold-out never parts them from each other.
+    them: to train on them would be to train on what is reported. Copies of training rows stay: no
+    hold-out parts them.
     """
     extra = folders.read(folder)
     tested = seen_in_training(extra, data.test)

@@ -43,6 +43,9 @@ def fetch(
 ) -> Path:
     """Install the archive at `origin` in `directory`, once it is known to hold what was published.
 
+    InputError: nothing there, something else, or a connection that keeps breaking (what has arrived
+    is kept).
+
     Args:
         origin: a file's path, or a file://, http:// or https:// URL.
         directory: where it goes, as the challenge's zip or as `fer2013.tar.gz`, whichever it is; a
@@ -50,10 +53,6 @@ def fetch(
         published: what the archive must hold.
         timeout: seconds that the server may be silent.
         sleep: waits between two tries.
-
-    Raises:
-        InputError: nothing there, something else, or a connection that keeps breaking (what has
-            arrived is kept).
     """
     local = _local(origin)
     if installed := _installed(directory, published):
@@ -76,8 +75,7 @@ def fetch(
 def check(path: Path, published: Counts = PUBLISHED_CLASSES) -> str:
     """Read a whole archive, compare its class counts, and return the name to install it under.
 
-    Raises:
-        InputError: it is damaged or not FER-2013, or names a count that is not the published one.
+    InputError: it is damaged or not FER-2013, or names a count that is not the published one.
     """
     source = archives.source(path)
     if source is None:

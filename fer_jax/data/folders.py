@@ -29,11 +29,8 @@ def read(folder: Path) -> Split:
 
     Colour becomes grey as OpenCV does it (ITU-R BT.601). Pictures of another size are refused, not
     scaled: what a face fills of its square matters more than the number of pixels, and
-    `scripts/preprocess.py` sees to both.
-
-    Raises:
-        InputError: no folders of pictures, a folder that is not named after an emotion, or a
-            picture that is not as above.
+    `scripts/preprocess.py` sees to both. InputError: no folders of pictures, a folder that is not
+    named after an emotion, or another picture.
     """
     if not folder.is_dir():
         rule = "must be a folder that holds happy/*.png and so on"

@@ -38,10 +38,9 @@ def arrays(data: Fer2013) -> dict[str, np.ndarray]:
 
 
 def read(path: Path) -> Fer2013:
-    """Read what `save` wrote; dtype and shape are checked before anything is allocated.
+    """Read what `save` wrote; InputError: damage, or an array that is missing or another one.
 
-    Raises:
-        InputError: the file is damaged, or an array is missing or not what it must be.
+    Its type and shape are checked before anything is allocated.
     """
     try:
         with zip_errors(path), ZipFile(path) as archive:

@@ -25,9 +25,7 @@ def load(directory: Path = Path("data"), *, cache: bool = True) -> Fer2013:
     With `cache`, prepared files are used if they were made from this very source, else they are
     made, and so is `test_with_emotions.csv`; a folder that cannot be written to costs a note on
     stderr. Warns (`DataWarning`) about splits that have not the published number of rows.
-
-    Raises:
-        InputError: no data there, or malformed ones.
+    InputError: no data there, or malformed ones.
     """
     directory = Path(directory)
     source = sources.find(directory)

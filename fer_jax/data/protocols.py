@@ -52,6 +52,8 @@ def protocol(
     that the rules of `ferplus.majority` (always, to select and to report) or
     `ferplus.probabilistic` (to train) leave out.
 
+    InputError: unknown name, `holdout` out of range, or one of the three is left without rows.
+
     Args:
         data: the three splits.
         name: of the protocol.
@@ -61,9 +63,6 @@ def protocol(
         share: of the targets of train-only and kaggle, in [0, 1]: what `ferplus.expected_labels`
             makes of the votes on the rows that are trained on; the rest is the label. Nothing else
             changes.
-
-    Raises:
-        InputError: unknown name, `holdout` out of range, or one of the three is left without rows.
     """
     if name == "train-only":
         if not 0 < holdout <= 0.5:
@@ -96,14 +95,10 @@ def reported_by(
     """Return the rows that a model is reported on, and named subsets of them, bool [N].
 
     All of them come first. Subsets leave out the rows whose pixels also occur in Training, and for
-    train-only tell the test set's halves apart.
-
-    `metadata` are the model file's, which name its protocol, `label_set` that of its outputs;
-    `folder` holds FER+'s votes, where the protocol needs them.
-
-    Raises:
-        InputError: labels that do not begin with the seven emotions, an unknown protocol, or votes
-            that are missing or do not fit.
+    train-only tell the test set's halves apart. `metadata` are the model file's, which name its
+    protocol, `label_set` that of its outputs; `folder` holds FER+'s votes, where they are needed.
+    InputError: labels that do not begin with the seven emotions, an unknown protocol, or votes that
+    are missing or do not fit.
     """
     if names(label_set)[:NUM_CLASSES] != EMOTIONS:
         rule = "a model reported on FER-2013 must know its emotions"
@@ -130,8 +125,7 @@ def reported_by(
 def sample(split: Split, n: int, option: str = "--n") -> np.ndarray:
     """Return `n` random rows, int, increasing: the same at every call, so that benches compare.
 
-    Raises:
-        InputError: the split has fewer rows; `option` is what the user gave `n` with.
+    InputError: the split has fewer rows; `option` is what the user gave `n` with.
     """
     total = len(split.labels)
     if not 1 <= n <= total:

@@ -15,11 +15,7 @@ READERS: tuple[Reader, ...] = (tables.READER, archives.READER, folders.READER, n
 
 
 def find(directory: Path) -> Source:
-    """Return the source in `directory` that the first of `READERS` finds.
-
-    Raises:
-        InputError: no layout is complete.
-    """
+    """Return the source that the first of `READERS` finds; InputError: no layout is complete."""
     for reader in READERS:
         if source := reader.find(directory):
             return source

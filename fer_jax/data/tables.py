@@ -74,8 +74,7 @@ def read(openers: Mapping[str, Opener]) -> Fer2013:
 def rows(name: str, stream: BinaryIO, columns: tuple[str, ...]) -> Iterator[Row]:
     """Yield each row of a CSV file, with the cells of `columns` alone.
 
-    Raises:
-        InputError: no CSV file of UTF-8 text, or a column that is missing or there twice.
+    InputError: no CSV file of UTF-8 text, or a column that is missing or there twice.
     """
     reader = csv.reader(_lines(name, stream), strict=True)
     lines = filter(None, reader)  # blank ones are empty lists
