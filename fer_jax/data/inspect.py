@@ -119,17 +119,15 @@ def counts(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:
     Of copies also the groups, and the surplus rows: all but one of each group.
     """
     places = _places(data)
-    records = []
-    for finding in findings:
-        by_split = np.bincount(places[finding.rows], minlength=len(data.splits))
-        record = dict(zip(data.splits, by_split.tolist(), strict=True)) | {"all": len(finding.rows)}
-        if finding.name.startswith("copies"):
-            groups = len(np.unique(finding.values))
-            record |= {"groups": groups, "surplus": len(finding.rows) - groups}
-        records.append(record)
-    names = [finding.name for finding in findings]
-    columns = [*data.splits, "all", "groups", "surplus"]
-    return pd.DataFrame(records, names, columns).astype("Int64").astype(object)
+    rows = [np.bincount(places[finding.rows], minlength=3) for finding in findings]
+    numbers = pd.DataFrame(rows, [finding.name for finding in findings], list(data.splits))
+    numbers["all"] = numbers.sum(axis=1)
+    numbers["groups"] = [
+        len(np.unique(finding.values)) if finding.name.startswith("copies") else pd.NA
+        for finding in findings
+    ]
+    numbers["surplus"] = numbers["all"] - numbers["groups"]
+    return numbers.astype("Int64").astype(object)
 
 
 def table(data: Fer2013, findings: list[Finding]) -> pd.DataFrame:

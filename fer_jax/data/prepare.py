@@ -6,9 +6,6 @@ installed, data/prepared/HASH.npz.
 """
 
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fer_jax import files
@@ -50,8 +47,10 @@ def _load_prepared(directory: Path, source: Source) -> Fer2013:
     data = data or source.read()
     try:
         if builder and not whole:
-            with _replacing_folder(path) as temporary:
+            shutil.rmtree(path, ignore_errors=True)
+            with files.appearing_in(path) as temporary:
                 builder.write(data, temporary)
+                shutil.rmtree(path, ignore_errors=True)  # another process's, made meanwhile
         elif not whole:
             npz.save(data, path)
         _keep_test_csv(data, directory / TEST_CSV)
@@ -86,17 +85,3 @@ def _keep_test_csv(data: Fer2013, path: Path) -> None:
         stream.write("emotion,pixels\n")
         for image, label in zip(*data.test, strict=True):
             stream.write(f"{label},{' '.join(map(text.__getitem__, image.ravel().tolist()))}\n")
-
-
-@contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    """Like `files.replacing`, for a folder; of two processes, the later one's is discarded."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".", dir=path.parent) as temporary:
-        yield (made := Path(temporary) / "made")
-        shutil.rmtree(path, ignore_errors=True)
-        try:
-            made.rename(path)
-        except OSError:
-            if not path.exists():
-                raise
