@@ -18,13 +18,10 @@ from fer_jax.errors import InputError
 
 
 class Digest(NamedTuple):
-    """sha256 (hex) of what a model was trained on, written as "FACES" or "FACES+VOTES".
+    """sha256 (hex) of what a model was trained on, written as "FACES" or "FACES+VOTES"."""
 
-    faces: of the arrays, more pictures included; votes: of FER+'s file, "" where none were used.
-    """
-
-    faces: str
-    votes: str = ""
+    faces: str  # of the arrays, more pictures included
+    votes: str = ""  # of FER+'s file, "" where none were used
 
     def __str__(self) -> str:
         return f"{self.faces}+{self.votes}" if self.votes else self.faces

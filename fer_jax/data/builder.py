@@ -1,7 +1,7 @@
 """Write and read FER-2013 as a `tensorflow_datasets` data set, without TensorFlow.
 
     write(data, Path("data/tfds/KEY"))
-    read(Path("data/tfds/KEY")).train.images.shape  # (28709, 48, 48)
+    read(Path("data/tfds/KEY"))
 
 A record holds up to 64 consecutive rows: one record per row takes four times as long to read. TFDS
 shuffles records when it writes them, so each has the number of its first row.

@@ -79,15 +79,11 @@ class Source(NamedTuple):
 
 
 class Reader(NamedTuple):
-    """How one layout is recognised and read.
+    """How one layout is recognised and read."""
 
-    find: the layout's source in a folder, or None where it is not there or not complete.
-    marks: glob patterns of its files; looks_for: the same, in words.
-    """
-
-    find: Callable[[Path], Source | None]
-    marks: tuple[str, ...]
-    looks_for: str
+    find: Callable[[Path], Source | None]  # in a folder; None: it is not there or not complete
+    marks: tuple[str, ...]  # glob patterns of its files
+    looks_for: str  # the same, in words
 
 
 def join(*parts: Split) -> Split:

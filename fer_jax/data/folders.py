@@ -77,12 +77,9 @@ def _emotion(folder: Path) -> int:
 
 def _read_picture(path: Path, colour: bool) -> np.ndarray:
     image = pictures.decode_small(path)
-    if image.ndim == 2:
-        return image
-    if not colour:
+    if image.ndim == 3 and not colour:
         raise InputError(f"{path}: a picture must be 48x48 and 8-bit grey, it has colour")
-    cv2 = pictures.opencv()
-    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    return pictures.grey(image)
 
 
 def _read_data(directory: Path) -> Fer2013:

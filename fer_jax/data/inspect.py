@@ -32,17 +32,13 @@ _CHUNK = 2048  # images; all of them at once as floats would take a gigabyte
 
 
 class Finding(NamedTuple):
-    """Rows that share a defect, worst first, or copies of one image side by side.
-
-    rows: int [M], counted from 0 over Training, then PublicTest, then PrivateTest.
-    measure: what `values` [M] are.
-    """
+    """Rows that share a defect, worst first, or copies of one image side by side."""
 
     name: str
     rule: str
-    rows: np.ndarray
-    measure: str
-    values: np.ndarray
+    rows: np.ndarray  # int [M], counted from 0 over Training, then PublicTest, then PrivateTest
+    measure: str  # what the values are
+    values: np.ndarray  # [M]
 
 
 def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], str], None]) -> None:
@@ -71,15 +67,17 @@ def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], s
         lines.to_csv(made / "inspection.csv", index=False, float_format="%.6g", lineterminator="\n")
         files.write_json(made / "inspection.json", report)
         images = join(*data[:3]).images
-        for name, examples in lines.groupby("finding", sort=False):
-            count = f"{min(EXAMPLES, len(examples))} of {len(examples):,} rows"
-            examples = examples.head(EXAMPLES)
+        for finding in findings:
+            examples = lines[lines.finding == finding.name].head(EXAMPLES)
             titles = [
-                f"{row.split} {row.row}\n{row.emotion}, {row.measure} {round(row.value, 3):g}"
-                for row in examples.itertuples()
+                "{split} {row}\n{emotion}, {measure} {value:g}".format(**row)
+                for row in examples.round({"value": 3}).to_dict("records")
             ]
-            title = f"{name}, {count}: {rules[name]}"
-            draw(made / f"{name}.png", images[examples.file_row - 1], titles, title)
+            if titles:
+                count = f"{len(titles)} of {len(finding.rows):,} rows"
+                title = f"{finding.name}, {count}: {finding.rule}"
+                shown = images[examples.file_row - 1]
+                draw(made / f"{finding.name}.png", shown, titles, title)
     print(f"\nwrote {out}: inspection.csv, inspection.json and pictures")
 
 

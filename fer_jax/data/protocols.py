@@ -55,8 +55,6 @@ def protocol(
     InputError: unknown name, `holdout` out of range, or one of the three is left without rows.
 
     Args:
-        data: the three splits.
-        name: of the protocol.
         seed: draws the hold-out; equal seeds draw equal ones.
         holdout: its share of Training, in (0, 0.5].
         votes: for ferplus-*, and where `share` is above 0, those of the rows of `data`.

@@ -65,11 +65,6 @@ class Part(NamedTuple):
         typed = isinstance(version.validator, str) and isinstance(version.size, int | None)
         return version if typed and self.size else None
 
-    def begin(self, version: _Version) -> None:
-        """Forget the bytes, then name the new version: in this order, should the machine stop."""
-        self.discard()
-        files.write_json(self.side, version._asdict())
-
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
         self.side.unlink(missing_ok=True)
@@ -84,10 +79,7 @@ class _Useless(_Broken):
 
 
 def download(url: str, part: Part, timeout: float, sleep: Callable[[float], object]) -> None:
-    """Try until `part`, a zip or a gzip file, is whole; after each lost connection, wait longer.
-
-    The errors are those of `download.fetch`.
-    """
+    """Try until `part`, a zip or a gzip file, is whole; after each lost connection, wait longer."""
     tries, most = 0, 0
     while True:
         try:
@@ -134,7 +126,8 @@ def _attempt(url: str, part: Part, timeout: float) -> None:
                 changed = known and served.validator and known.differs(served)
                 why = "the file has changed" if changed else "the download cannot be resumed"
                 note(f"{url}: {why}: starting anew")
-            part.begin(served)
+            part.discard()  # the bytes before they get another name, should the machine stop
+            files.write_json(part.side, served._asdict())
         _append(url, response, part, served.size)
 
 

@@ -33,11 +33,7 @@ _MAX_MODEL = 1 << 20  # bytes; YuNet's file has 232,589
 
 
 class HaarDetector:
-    """OpenCV's frontal-face cascade: fast, but blind to profiles and heads tilted by 15 degrees.
-
-    Of the cascades that OpenCV ships, `alt2` raises the fewest false alarms at equal speed and
-    recall; `default` takes a space shuttle for a face larger than the astronaut's.
-    """
+    """OpenCV's frontal-face cascade: fast, but blind to profiles and heads tilted by 15 degrees."""
 
     name = "Haar"
 
@@ -49,6 +45,7 @@ class HaarDetector:
         if not hasattr(cv2, "CascadeClassifier"):  # OpenCV 5 dropped it, and the cascades
             remedy = "pip install 'opencv-python>=4.10,<5'"
             raise InputError(f"OpenCV {cv2.__version__} has no Haar detector: {remedy}")
+        # Of OpenCV's cascades the one with the fewest false alarms at equal speed and recall.
         cascade = cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml"
         self._cascade = cv2.CascadeClassifier(cascade)
 
@@ -63,8 +60,7 @@ class YuNetDetector:
     """OpenCV Zoo's YuNet: finds turned and tilted faces too, and their tilt.
 
     Wu, Peng, Yu: "YuNet", 2023, https://doi.org/10.1007/s11633-023-1423-y. Its landmarks follow the
-    tilt of a large face only: those of a small one stay nearly level. So each face gets a second
-    look, at `_CLOSER_SIDE`. One thread at a time may call it.
+    tilt of large faces only: each gets a second look, at `_CLOSER_SIDE`. For one thread at a time.
     """
 
     name = "YuNet"
@@ -121,9 +117,8 @@ DETECTORS: dict[str, Callable[..., Detector]] = {"haar": HaarDetector, "yunet": 
 def detector(kind: str = "auto", model: Path | None = None) -> Detector:
     """Return a detector by its name on a command line: "auto" or one of `DETECTORS`.
 
-    "yunet" fetches its file where neither `model`, nor the environment variable FER_JAX_YUNET, nor
-    the user's cache gives one; "auto" is then Haar, else YuNet. InputError: `model` with Haar; or
-    YuNet's file cannot be read, fetched, or is another one.
+    "yunet" fetches its file where neither `model` nor `yunet_at_hand` gives one; "auto" is then
+    Haar, else YuNet. InputError: `model` with Haar; or no YuNet file, or another one.
     """
     if kind == "auto":
         kind = "yunet" if model or yunet_at_hand() else "haar"
