@@ -51,7 +51,6 @@ def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], s
     path = folder / ferplus.FILE
     votes = ferplus.read(path, data) if path.is_file() else None
     findings = inspect(data, votes)
-    lines = table(data, findings)
     classes = class_counts(data)
     numbers = counts(data, findings)
     rules = {finding.name: finding.rule for finding in findings}
@@ -64,14 +63,16 @@ def main(folder: Path, out: Path, draw: Callable[[Path, np.ndarray, list[str], s
     report["findings"] = {name: row.dropna().to_dict() for name, row in numbers.iterrows()}
     pictures = [out / f"{finding.name}.png" for finding in findings]
     with files.appearing_in(out, [each for each in pictures if each.exists()]) as made:
-        lines.to_csv(made / "inspection.csv", index=False, float_format="%.6g", lineterminator="\n")
+        form = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
+        table(data, findings).to_csv(made / "inspection.csv", **form)
         files.write_json(made / "inspection.json", report)
         images = join(*data[:3]).images
         for finding in findings:
-            examples = lines[lines.finding == finding.name].head(EXAMPLES)
+            examples = table(data, [finding]).head(EXAMPLES)
             titles = [
-                "{split} {row}\n{emotion}, {measure} {value:g}".format(**row)
-                for row in examples.round({"value": 3}).to_dict("records")
+                f"{cells['split']} {cells['row']}\n"
+                f"{cells['emotion']}, {cells['measure']} {round(cells['value'], 3):g}"
+                for cells in examples.to_dict("records")
             ]
             if titles:
                 count = f"{len(titles)} of {len(finding.rows):,} rows"

@@ -57,7 +57,7 @@ class Part(NamedTuple):
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def version(self) -> _Version | None:
-        """Return what the bytes belong to, None if they cannot be added to."""
+        """Return what the bytes belong to; None if they cannot be added to."""
         try:
             version = _Version(**files.read_json(self.side))
         except (OSError, ValueError, TypeError):
