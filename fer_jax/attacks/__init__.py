@@ -3,7 +3,7 @@
     attack = functools.partial(pgd, eps=8 / 255, step_size=2 / 255, steps=40)
     hacked = attack(jax.random.key(0), logits_fn, images, labels)
 
-Every attack is given (`loop.Given`) a key for its random numbers; a function from images to logits
+Every attack is given a key for its random numbers; a function from images to logits
 [B, C] that treats the rows of a batch independently and is in evaluation mode; images, float32
 [B, H, W, C] in [0, 1]; and labels, int [B], the true ones, or with `targeted=True` where to go. It
 returns images in [0, 1]. Attack in float32. To take new weights without compiling anew, give

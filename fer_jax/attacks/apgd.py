@@ -18,7 +18,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from fer_jax.attacks.gradient import Best, better
-from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
+from fer_jax.attacks.loop import prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import Norm, choose, linf, per_image
 from fer_jax.attacks.objectives import Goal, Objective, cross_entropy, targeted_dlr
 from fer_jax.types import Images, LogitsFn
@@ -44,20 +44,13 @@ class _State(NamedTuple):
     peak_then: jax.Array  # [B], the highest value at the last checkpoint
 
 
-class _Aim(NamedTuple):
-    """What is ascended: the goal's value, or with `towards` the DLR from labels to targets."""
-
-    goal: Goal
-    towards: bool
-
-    def value(self, logits: jax.Array, labels: jax.Array, targets: jax.Array) -> jax.Array:
-        if self.towards:
-            return targeted_dlr(logits, labels, targets)
-        return self.goal.value(logits, labels)
-
-
 def apgd(
-    *given: *Given,
+    key,
+    logits_fn,
+    images,
+    labels,
+    /,
+    *,
     eps: ArrayLike,
     steps: int = 100,
     norm: Norm = linf,
@@ -70,28 +63,26 @@ def apgd(
     A step costs one forward and one backward pass, the start another. Of the `restarts`, from
     random points on the ball's surface, the best is kept per image.
     """
-    key, logits_fn, images, labels = prepared(*given)
-    aim = _Aim(Goal(objective, targeted), towards=False)
-    run = lambda k: _run(k, logits_fn, images, labels, labels, eps, steps, norm, aim)
+    key, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
+    goal = Goal(objective, targeted)
+    run = lambda k: _run(k, logits_fn, images, labels, None, eps, steps, norm, goal)
     return functools.reduce(better, map(run, jax.random.split(key, restarts))).images
 
 
 def apgd_targeted(
-    *given: *Given, eps: ArrayLike, steps: int = 100, norm: Norm = linf, targets: int = 0
+    key, logits_fn, images, labels, /, *, eps: ArrayLike, steps=100, norm=linf, targets=0
 ) -> Images:
     """Run APGD-T: targeted DLR towards each other class in turn, the likeliest first.
 
     For Linf and L2, and three classes or more. Any other class than the label is a success;
     `targets` says how many are tried, 0: all.
     """
-    key, logits_fn, images, labels = prepared(*given)
+    key, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     ranked = ranked_targets(logits_fn, images, labels)
-    aim = _Aim(Goal(cross_entropy), towards=True)
-    runs = (
-        _run(run_key, logits_fn, images, labels, ranked[:, i], eps, steps, norm, aim)
-        for i, run_key in enumerate(jax.random.split(key, targets or ranked.shape[1]))
-    )
-    return functools.reduce(better, runs).images
+    keys = jax.random.split(key, targets or ranked.shape[1])
+    options = (eps, steps, norm, Goal(cross_entropy))
+    run = lambda k, towards: _run(k, logits_fn, images, labels, towards, *options)
+    return functools.reduce(better, map(run, keys, ranked.T)).images
 
 
 @jax.jit
@@ -115,35 +106,39 @@ def checkpoints(steps: int) -> np.ndarray:
     return due
 
 
-def _run(key, logits_fn, images, labels, targets, eps, steps, norm, aim) -> Best:
-    static = {"norm": norm, "aim": aim}
+def _run(key, logits_fn, images, labels, targets, eps, steps, norm, goal) -> Best:
+    """Ascend the goal, or where there are `targets` [B] the DLR from the labels to them."""
+    static = {"norm": norm, "goal": goal}
     state = _begin(key, logits_fn, images, labels, targets, eps, **static)
     due = jnp.asarray(checkpoints(steps))
     arguments = (logits_fn, images, labels, targets, eps, due)
     return repeat(_step, steps, state, *arguments, **static).best
 
 
-@functools.partial(jax.jit, static_argnames=("norm", "aim"))
-def _begin(key, logits_fn, images, labels, targets, eps, *, norm: Norm, aim: _Aim) -> _State:
+@functools.partial(jax.jit, static_argnames=("norm", "goal"))
+def _begin(key, logits_fn, images, labels, targets, eps, *, norm: Norm, goal: Goal) -> _State:
     radius = per_image(eps, images)
     start = norm.random_start(key, images.shape, jnp.ones(()))
     start = jnp.clip(images + radius * start / per_image(norm.size(start), images), 0, 1)
     start = jnp.where(radius > 0, start, images)
-    now, best = _look(logits_fn, start, labels, targets, aim)
+    now, best = _look(logits_fn, start, labels, targets, goal)
     nothing = jnp.zeros(len(images))
     size = 2 * jnp.broadcast_to(jnp.asarray(eps, jnp.float32), nothing.shape)
     return _State(now, start, now, best, size, nothing, nothing > 0, now.values)
 
 
-def _look(logits_fn, images, labels, targets, aim: _Aim) -> tuple[_Point, Best]:
-    value = lambda logits: aim.value(logits, labels, targets)
+def _look(logits_fn, images, labels, targets, goal: Goal) -> tuple[_Point, Best]:
+    if targets is None:
+        value = lambda logits: goal.value(logits, labels)
+    else:
+        value = lambda logits: targeted_dlr(logits, labels, targets)
     logits, values, gradient = value_and_gradient(logits_fn, images, value)
-    return _Point(images, values, gradient), Best(images, aim.goal.reached(logits, labels), values)
+    return _Point(images, values, gradient), Best(images, goal.reached(logits, labels), values)
 
 
-@functools.partial(jax.jit, static_argnames=("norm", "aim"))
+@functools.partial(jax.jit, static_argnames=("norm", "goal"))
 def _step(
-    i, state: _State, logits_fn, images, labels, targets, eps, due, *, norm: Norm, aim: _Aim
+    i, state: _State, logits_fn, images, labels, targets, eps, due, *, norm: Norm, goal: Goal
 ) -> _State:
     inside = lambda x: jnp.clip(images + norm.project(x - images, eps), 0, 1)
     now = state.now
@@ -151,7 +146,7 @@ def _step(
     share = jnp.where(i > 0, _MOMENTUM, 1.0)
     drift = (1 - share) * (now.images - state.before)
     moved = inside(now.images + share * (ahead - now.images) + drift)
-    new, met = _look(logits_fn, moved, labels, targets, aim)
+    new, met = _look(logits_fn, moved, labels, targets, goal)
     state = state._replace(
         now=new,
         before=now.images,

@@ -21,11 +21,12 @@ import numpy as np
 
 from fer_jax.attacks.apgd import apgd, apgd_targeted
 from fer_jax.attacks.fab import fab_targeted
-from fer_jax.attacks.loop import Given, prepared
+from fer_jax.attacks.gradient import judge
+from fer_jax.attacks.loop import prepared
 from fer_jax.attacks.norms import Norm, linf
 from fer_jax.attacks.objectives import Goal, dlr, margin
 from fer_jax.attacks.square import square
-from fer_jax.types import Attack, Images, LogitsFn
+from fer_jax.types import Attack, Images
 
 
 def stages(
@@ -74,7 +75,12 @@ def in_turn(
 
 
 def autoattack(
-    *given: *Given,
+    key,
+    logits_fn,
+    images,
+    labels,
+    /,
+    *,
     eps: float,
     norm: Norm = linf,
     steps: int = 100,
@@ -87,39 +93,25 @@ def autoattack(
 
     Images that reach the goal already come back as they are.
     """
-    key, logits_fn, images, goals = prepared(*given)
+    key, logits_fn, images, goals = prepared(key, logits_fn, images, labels)
     labels = np.asarray(goals)
-    goal = Goal(margin, targeted)
     hacked = np.array(images, np.float32)
-
-    def reached(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        logits = _logits(logits_fn, jnp.asarray(images))
-        return np.asarray(goal.reached(logits, jnp.asarray(labels)))
+    done = np.zeros(len(labels), bool)
 
     def run(number: int, attack: Attack, rows: np.ndarray) -> np.ndarray:
         for start in range(0, len(rows), batch_size):
-            batch = _filled(rows[start : start + batch_size], batch_size)
+            batch = rows[start : start + batch_size]
+            # filled up by its first row again and again, which does no harm
+            batch = np.append(batch, np.full(batch_size - len(batch), batch[0]))
             batch_key = jax.random.fold_in(jax.random.fold_in(key, number), start)
-            given = jnp.asarray(hacked[batch]), jnp.asarray(labels[batch])
-            found = np.asarray(attack(batch_key, logits_fn, *given))
-            won = reached(found, labels[batch])
-            hacked[batch[won]] = found[won]
+            own = jnp.asarray(labels[batch])
+            found = attack(batch_key, logits_fn, jnp.asarray(hacked[batch]), own)
+            won = np.asarray(judge(logits_fn, found, own, goal=Goal(margin, targeted)).reached)
+            hacked[batch[won]] = np.asarray(found)[won]
             done[batch[won]] = True
         return done[rows]
 
-    done = np.zeros(len(labels), bool)
-    for start in range(0, len(labels), batch_size):
-        batch = _filled(np.arange(start, min(start + batch_size, len(labels))), batch_size)
-        done[batch] = reached(hacked[batch], labels[batch])
-    in_turn(stages(eps, norm, steps, queries, targeted, version), ~done, run)
+    nothing = lambda key, logits_fn, images, labels: images
+    waiting = ~run(0, nothing, np.arange(len(labels)))
+    in_turn(stages(eps, norm, steps, queries, targeted, version), waiting, run)
     return jnp.asarray(hacked)
-
-
-def _filled(rows: np.ndarray, size: int) -> np.ndarray:
-    """Return `size` rows: these, and the first of them again and again, which does no harm."""
-    return np.concatenate([rows, np.full(size - len(rows), rows[0])])
-
-
-@jax.jit
-def _logits(logits_fn: LogitsFn, images: jax.Array) -> jax.Array:
-    return logits_fn(images)

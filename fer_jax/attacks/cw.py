@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fer_jax.attacks.loop import Given, prepared, repeat
+from fer_jax.attacks.loop import prepared, repeat
 from fer_jax.attacks.norms import flat, l2
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.attacks.smallest import Smallest, nothing_yet, smaller
@@ -30,7 +30,12 @@ class _State(NamedTuple):
 
 
 def cw(
-    *given: *Given,
+    key,
+    logits_fn,
+    images,
+    labels,
+    /,
+    *,
     steps: int = 200,
     searches: int = 6,
     step_size: float = 0.01,
@@ -44,7 +49,7 @@ def cw(
     largest that failed, else doubled. Each of the `searches` makes `steps` of Adam, a forward and a
     backward pass each, and another forward pass. `confidence` is the margin asked for, in logits.
     """
-    _, logits_fn, images, labels = prepared(*given)
+    _, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     goal = Goal(margin, targeted)
     best = nothing_yet(images)
     low = jnp.zeros(len(images))

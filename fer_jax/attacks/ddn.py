@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
+from fer_jax.attacks.loop import prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import TINY, l2, per_image
 from fer_jax.attacks.objectives import Goal, cross_entropy
 from fer_jax.attacks.smallest import Smallest, cosine, last_look, nothing_yet, smaller
@@ -27,12 +27,12 @@ class _State(NamedTuple):
     best: Smallest
 
 
-def ddn(*given: *Given, steps: int = 100, radius: float = 1.0, targeted: bool = False) -> Images:
+def ddn(key, logits_fn, images, labels, /, *, steps=100, radius=1.0, targeted=False) -> Images:
     """Return the smallest change in L2 that was found, or the image itself where none was.
 
     A step costs one forward and one backward pass; `radius` is the first sphere's.
     """
-    _, logits_fn, images, labels = prepared(*given)
+    _, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     goal = Goal(cross_entropy, targeted)
     state = _State(jnp.zeros_like(images), jnp.full(len(images), radius), nothing_yet(images))
     arguments = (logits_fn, images, labels, float(steps), _GAMMA)

@@ -11,7 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import Given, prepared, repeat
+from fer_jax.attacks.loop import prepared, repeat
 from fer_jax.attacks.norms import TINY, Norm, l2, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.attacks.smallest import DUAL, last_look, nothing_yet, smaller
@@ -20,14 +20,14 @@ from fer_jax.types import Images
 _OVERSHOOT = 0.02  # share by which every step goes further than the boundary
 
 
-def deepfool(*given: *Given, steps: int = 50, norm: Norm = l2, targeted: bool = False) -> Images:
+def deepfool(key, logits_fn, images, labels, /, *, steps=50, norm=l2, targeted=False) -> Images:
     """Return the smallest change that was found, or the image itself where none was.
 
     Made for L2 and Linf. A step costs one forward pass and a backward pass per class; an image that
     has crossed makes no more.
     """
     require_plain(norm, "DeepFool")
-    _, logits_fn, images, labels = prepared(*given)
+    _, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     goal = Goal(margin, targeted)
     own = logits_fn(images).argmax(axis=1) if targeted else labels
     state = (images, nothing_yet(images))
@@ -48,7 +48,7 @@ def _step(i, state, logits_fn, images, labels, own, overshoot, *, norm: Norm, go
     gradients = jax.vmap(of_class)(jnp.eye(classes))  # [C, B, ...]
     slopes = jnp.moveaxis(gradients, 0, 1) - gradients[own, rows][:, None]  # [B, C, ...]
     gaps = logits[rows, own][:, None] - logits
-    sizes = jnp.stack([DUAL[norm.name](slopes[:, c]) for c in range(classes)], axis=1)
+    sizes = jnp.stack([DUAL[norm.name].size(slopes[:, c]) for c in range(classes)], axis=1)
     admitted = jax.nn.one_hot(labels, classes, dtype=bool)
     admitted = admitted if goal.targeted else ~admitted
     distances = jnp.where(admitted, jnp.abs(gaps) / jnp.maximum(sizes, TINY), jnp.inf)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from fer_jax.attacks.apgd import ranked_targets
-from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
+from fer_jax.attacks.loop import prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import TINY, Norm, choose, linf, per_image, require_plain
 from fer_jax.attacks.objectives import of_class
 from fer_jax.types import Images
@@ -34,7 +34,7 @@ class _State(NamedTuple):
 
 
 def fab_targeted(
-    *given: *Given, eps: ArrayLike, steps: int = 100, norm: Norm = linf, targets: int = 0
+    key, logits_fn, images, labels, /, *, eps: ArrayLike, steps=100, norm=linf, targets=0
 ) -> Images:
     """Return the nearest misclassified images found, or the images themselves beyond eps.
 
@@ -42,7 +42,7 @@ def fab_targeted(
     0 stands for all classes but the label.
     """
     require_plain(norm, "FAB-T")
-    _, logits_fn, images, labels = prepared(*given)
+    _, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     ranked = ranked_targets(logits_fn, images, labels)
     state = _State(images, images, jnp.full(len(images), jnp.inf))
     for i in range(targets or ranked.shape[1]):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
+from fer_jax.attacks.loop import prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import TINY, Norm, l2, linf, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.attacks.smallest import DUAL, Smallest, cosine, last_look, nothing_yet, smaller
@@ -28,11 +28,7 @@ class _State(NamedTuple):
 
 
 def fmn(
-    *given: *Given,
-    steps: int = 100,
-    norm: Norm = l2,
-    step_size: float | None = None,
-    targeted: bool = False,
+    key, logits_fn, images, labels, /, *, steps=100, norm=l2, step_size=None, targeted=False
 ) -> Images:
     """Return the smallest change that was found, or the image itself where none was.
 
@@ -40,7 +36,7 @@ def fmn(
     `step_size`, by default 1 or 10/255, to a hundredth.
     """
     require_plain(norm, "FMN")
-    _, logits_fn, images, labels = prepared(*given)
+    _, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     goal = Goal(margin, targeted)
     if step_size is None:
         step_size = 10 / 255 if norm is linf else 1.0
@@ -62,7 +58,7 @@ def _step(
     best = smaller(state.best, moved, size, reached)
     share = cosine(i, steps, gamma, 1e-4)
     # just across the estimated boundary
-    beyond = 1.01 * jnp.abs(values) / jnp.maximum(DUAL[norm.name](gradient), TINY)
+    beyond = 1.01 * jnp.abs(values) / jnp.maximum(DUAL[norm.name].size(gradient), TINY)
     known = jnp.isfinite(best.sizes)
     outside = jnp.where(known, state.radius * (1 + share), size + beyond)
     radius = jnp.where(reached, jnp.minimum(state.radius, best.sizes) * (1 - share), outside)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
+from fer_jax.attacks.loop import prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import Norm, choose, linf, per_image
 from fer_jax.attacks.objectives import Goal, Objective, cross_entropy
 from fer_jax.types import Images, LogitsFn
@@ -33,20 +33,27 @@ class _State(NamedTuple):
     best: Best
 
 
-def fgsm(*given: *Given, eps: float, targeted: bool = False, random_start: bool = False) -> Images:
+def fgsm(
+    key, logits_fn, images, labels, /, *, eps: float, targeted=False, random_start=False
+) -> Images:
     """Make one step of size eps along the gradient's sign; from a random start, of size 1.25 eps.
 
     Goodfellow et al., "Explaining and Harnessing Adversarial Examples", ICLR 2015,
     https://arxiv.org/abs/1412.6572; random start: Wong et al., "Fast is better than free", ICLR
     2020, https://arxiv.org/abs/2001.03994
     """
-    step_size = 1.25 * eps if random_start else eps
-    step = functools.partial(pgd, *given, eps=eps, step_size=step_size, steps=1)
-    return step(targeted=targeted, random_start=random_start)
+    options = {"eps": eps, "step_size": 1.25 * eps if random_start else eps, "steps": 1}
+    options |= {"targeted": targeted, "random_start": random_start}
+    return pgd(key, logits_fn, images, labels, **options)
 
 
 def pgd(
-    *given: *Given,
+    key,
+    logits_fn,
+    images,
+    labels,
+    /,
+    *,
     eps: ArrayLike,
     step_size: ArrayLike,
     steps: int,
@@ -69,7 +76,7 @@ def pgd(
     earlier one was better.
     """
     goal = Goal(objective, targeted)
-    key, logits_fn, images, labels = prepared(*given)
+    key, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
 
     def run(run_key: jax.Array) -> Best:
         start = _start(run_key, images, eps, norm=norm) if random_start else images

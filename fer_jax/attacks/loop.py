@@ -18,8 +18,6 @@ from jax.tree_util import Partial
 
 from fer_jax.types import Images, Labels, LogitsFn
 
-# what every attack is given: key, logits_fn, images, labels
-Given = tuple[jax.Array, LogitsFn, Images, Labels]
 S = TypeVar("S")  # the state of an attack
 
 

@@ -5,12 +5,12 @@ noisy = uniform(key, logits_fn, images, labels, eps=8 / 255)
 
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import Given, prepared
-from fer_jax.attacks.norms import Norm, linf
+from fer_jax.attacks.loop import prepared
+from fer_jax.attacks.norms import linf
 from fer_jax.types import Images
 
 
-def uniform(*given: *Given, eps: float, norm: Norm = linf) -> Images:
+def uniform(key, logits_fn, images, labels, /, *, eps: float, norm=linf) -> Images:
     """Return the images plus noise drawn uniformly from the ball of radius eps."""
-    key, _, images, _ = prepared(*given)
+    key, _, images, _ = prepared(key, logits_fn, images, labels)
     return jnp.clip(images + norm.random_start(key, images.shape, eps), 0, 1)

@@ -20,16 +20,20 @@ TINY = 1e-12  # a gradient shorter than this has no direction
 class Norm(NamedTuple):
     """One norm's geometry.
 
-    `size` gives the norms [B]; `random_start` draws uniformly from the ball; `steepest` takes
-    gradients to perturbations of norm 1 along which the objective rises fastest (for L1 nearly so);
-    `project` gives the nearest ones in the ball, by Euclidean distance.
+    `random_start` draws uniformly from the ball; `steepest` takes gradients to perturbations of
+    norm 1 along which the objective rises fastest (for L1 nearly so); `project` gives the nearest
+    ones in the ball, by Euclidean distance.
     """
 
     name: str
-    size: Callable[[jax.Array], jax.Array]
+    order: float
     random_start: Callable[[jax.Array, tuple[int, ...], ArrayLike], jax.Array]
     steepest: Callable[[jax.Array], jax.Array]
     project: Callable[[jax.Array, ArrayLike], jax.Array]
+
+    def size(self, delta: jax.Array) -> jax.Array:
+        """Return the norms [B] of perturbations."""
+        return jnp.linalg.norm(flat(delta), self.order, axis=1)
 
 
 def per_image(values: ArrayLike, like: jax.Array) -> jax.Array:
@@ -48,10 +52,6 @@ def flat(images: jax.Array) -> jax.Array:
     return images.reshape(images.shape[0], -1)
 
 
-def _linf_size(delta: jax.Array) -> jax.Array:
-    return jnp.abs(flat(delta)).max(axis=1)
-
-
 def _linf_start(key: jax.Array, shape: tuple[int, ...], eps: ArrayLike) -> jax.Array:
     noise = jax.random.uniform(key, shape, minval=-1.0)
     return per_image(eps, noise) * noise
@@ -62,14 +62,9 @@ def _linf_project(delta: jax.Array, eps: ArrayLike) -> jax.Array:
     return jnp.clip(delta, -eps, eps)
 
 
-def _l2_size(delta: jax.Array) -> jax.Array:
-    return jnp.sqrt(jnp.square(flat(delta)).sum(axis=1))
-
-
-def _unit(delta: jax.Array, size: jax.Array) -> jax.Array:
-    """Return `delta` divided by its `size` [B]; zero where that is no more than `TINY`."""
-    size = per_image(size, delta)
-    return jnp.where(size > TINY, delta / jnp.maximum(size, TINY), 0.0)
+def _l2_steepest(gradient: jax.Array) -> jax.Array:
+    size = per_image(l2.size(gradient), gradient)
+    return jnp.where(size > TINY, gradient / jnp.maximum(size, TINY), 0.0)
 
 
 def _l2_start(key: jax.Array, shape: tuple[int, ...], eps: ArrayLike) -> jax.Array:
@@ -78,22 +73,14 @@ def _l2_start(key: jax.Array, shape: tuple[int, ...], eps: ArrayLike) -> jax.Arr
     direction = jax.random.normal(direction_key, shape)
     pixels = flat(direction).shape[1]
     radius = jax.random.uniform(radius_key, (shape[0],)) ** (1 / pixels)
-    unit = _unit(direction, _l2_size(direction))
-    return per_image(eps, direction) * per_image(radius, direction) * unit
-
-
-def _l2_steepest(gradient: jax.Array) -> jax.Array:
-    return _unit(gradient, _l2_size(gradient))
+    scale = per_image(eps, direction) * per_image(radius, direction)
+    return scale * _l2_steepest(direction)
 
 
 def _l2_project(delta: jax.Array, eps: ArrayLike) -> jax.Array:
-    size = per_image(_l2_size(delta), delta)
+    size = per_image(l2.size(delta), delta)
     eps = per_image(eps, delta)
     return delta * jnp.where(size > eps, eps / jnp.maximum(size, TINY), 1.0)
-
-
-def _l1_size(delta: jax.Array) -> jax.Array:
-    return jnp.abs(flat(delta)).sum(axis=1)
 
 
 def _l1_start(key: jax.Array, shape: tuple[int, ...], eps: ArrayLike) -> jax.Array:
@@ -137,9 +124,9 @@ def _l1_project(delta: jax.Array, eps: ArrayLike) -> jax.Array:
     return jnp.where(inside, flat(delta), shrunk).reshape(delta.shape)
 
 
-linf = Norm("linf", _linf_size, _linf_start, jnp.sign, _linf_project)
-l2 = Norm("l2", _l2_size, _l2_start, _l2_steepest, _l2_project)
-l1 = Norm("l1", _l1_size, _l1_start, _l1_steepest, _l1_project)
+linf = Norm("linf", jnp.inf, _linf_start, jnp.sign, _linf_project)
+l2 = Norm("l2", 2, _l2_start, _l2_steepest, _l2_project)
+l1 = Norm("l1", 1, _l1_start, _l1_steepest, _l1_project)
 NORMS = {norm.name: norm for norm in (linf, l2, l1)}
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fer_jax.attacks.gradient import Best, judge
-from fer_jax.attacks.loop import Given, prepared, repeat
+from fer_jax.attacks.loop import prepared, repeat
 from fer_jax.attacks.norms import TINY, Norm, choose, l2, linf, per_image, require_plain
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.types import Images
@@ -27,7 +27,7 @@ _STANDARD = 5000  # queries of AutoAttack's Square, which halves at the same one
 
 
 def square(
-    *given: *Given, eps: float, norm: Norm = linf, queries: int = 5000, targeted: bool = False
+    key, logits_fn, images, labels, /, *, eps: float, norm=linf, queries=5000, targeted=False
 ) -> Images:
     """Ascend the margin by random squares, within Linf or L2, in `queries` forward passes.
 
@@ -35,7 +35,7 @@ def square(
     5,000 the squares shrink sooner: they would hardly leave their first sizes.
     """
     require_plain(norm, "square")
-    key, logits_fn, images, labels = prepared(*given)
+    key, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     goal = Goal(margin, targeted)
     start_key, key = jax.random.split(key)
     start = (_stripes if norm is linf else _tiles)(start_key, images, eps)

@@ -6,7 +6,7 @@ found = attacked(attack, victim_logits_fn, images, labels, key=key)  # of evalua
 
 import functools
 
-from fer_jax.attacks.loop import Given, traced
+from fer_jax.attacks.loop import traced
 from fer_jax.types import Attack, Images, LogitsFn
 
 
@@ -19,6 +19,5 @@ def transferred(attack: Attack, surrogate_logits_fn: LogitsFn) -> Attack:
     return functools.partial(_transferred, attack, traced(surrogate_logits_fn))
 
 
-def _transferred(attack: Attack, surrogate: LogitsFn, *given: *Given) -> Images:
-    key, _, images, labels = given
+def _transferred(attack: Attack, surrogate: LogitsFn, key, _, images, labels) -> Images:
     return attack(key, surrogate, images, labels)

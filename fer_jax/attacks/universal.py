@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fer_jax.attacks.loop import Given, prepared, repeat, value_and_gradient
+from fer_jax.attacks.loop import prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import Norm, linf
 from fer_jax.attacks.objectives import Goal, margin
 from fer_jax.types import Images
@@ -25,7 +25,12 @@ _ENOUGH = 2.0
 
 
 def universal_perturbation(
-    *given: *Given,
+    key,
+    logits_fn,
+    images,
+    labels,
+    /,
+    *,
     eps: float,
     step_size: float,
     steps: int,
@@ -39,7 +44,7 @@ def universal_perturbation(
     et al. clip the loss of each image for the same reason. Each step draws a mini-batch of
     `batch_size` images, none twice, and costs a forward and a backward pass.
     """
-    key, logits_fn, images, labels = prepared(*given)
+    key, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     arguments = (key, logits_fn, images, labels, eps, step_size)
     static = {"norm": norm, "goal": Goal(margin, targeted), "size": min(batch_size, len(images))}
     return repeat(_step, steps, jnp.zeros_like(images[:1]), *arguments, **static)
@@ -47,9 +52,10 @@ def universal_perturbation(
 
 # takes the same options
 @functools.wraps(universal_perturbation, assigned=())
-def universal(*given: *Given, **options: Any) -> Images:
+def universal(key, logits_fn, images, labels, /, **options: Any) -> Images:
     """Return the images with `universal_perturbation`, fitted to them, added to all."""
-    return jnp.clip(given[2] + universal_perturbation(*given, **options), 0, 1)
+    delta = universal_perturbation(key, logits_fn, images, labels, **options)
+    return jnp.clip(images + delta, 0, 1)
 
 
 @functools.partial(jax.jit, static_argnames=("norm", "goal", "size"))

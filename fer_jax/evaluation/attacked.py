@@ -24,13 +24,6 @@ from fer_jax.types import Attack, LogitsFn
 _SHRUNK = (0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
-class Judged(NamedTuple):
-    """An attack's images, float32 [N, 48, 48, 1] in ball and box, and which reached the goal."""
-
-    images: np.ndarray
-    reached: np.ndarray
-
-
 class Attacked(NamedTuple):
     """What an attack achieved, one entry per image."""
 
@@ -41,43 +34,6 @@ class Attacked(NamedTuple):
     reached_8bit: np.ndarray  # and after
     norms: dict[str, np.ndarray]  # "l0" (pixels), "l1", "l2", "linf" (8-bit levels) after rounding
     ssim: np.ndarray  # [N], of original and rounded image
-
-
-def judged(
-    attack: Attack,
-    logits_fn: LogitsFn,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    key: jax.Array,
-    norm: Norm | None = None,
-    eps: float = np.inf,
-    targeted: bool = False,
-    batch_size: int = 64,
-) -> Judged:
-    """Run an attack on uint8 [N, 48, 48], clip its images to ball and box, judge them as floats.
-
-    Without a norm only the box is enforced. Raises a ValueError if the attack returns values that
-    are not finite.
-    """
-    check_images(images)
-    original = images[..., None] / np.float32(255)
-    floats = np.zeros_like(original)
-    for start in range(0, len(images), batch_size):
-        # Filled up by its own rows a batch compiles as the others do, and an attack that looks at
-        # all images together sees no others.
-        count = min(batch_size, len(images) - start)
-        rows = start + np.arange(batch_size) % count
-        given = jnp.asarray(original[rows]), jnp.asarray(np.asarray(labels, np.int32)[rows])
-        hacked = attack(jax.random.fold_in(key, start), logits_fn, *given)
-        floats[rows[:count]] = np.asarray(hacked, np.float32)[:count]
-    if not np.isfinite(floats).all():
-        raise ValueError("the attack returned images that are not finite")
-    if norm is not None:
-        floats = original + np.asarray(norm.project(jnp.asarray(floats - original), eps))
-    floats = np.clip(floats, 0, 1)
-    logits = predict_floats(logits_fn, floats, batch_size)
-    return Judged(floats, _reached(logits, labels, targeted))
 
 
 def attacked(
@@ -92,9 +48,13 @@ def attacked(
     targeted: bool = False,
     batch_size: int = 64,
 ) -> Attacked:
-    """Run an attack as `judged` does, and measure what it achieved, also rounded to 8 bits."""
+    """Run an attack on uint8 [N, 48, 48], and measure what it achieved, also rounded to 8 bits.
+
+    Without a norm only the box is enforced. Raises a ValueError if the attack returns values that
+    are not finite.
+    """
     options = {"norm": norm, "eps": eps, "targeted": targeted, "batch_size": batch_size}
-    floats, reached = judged(attack, logits_fn, images, labels, key=key, **options)
+    floats, reached = _judged(attack, logits_fn, images, labels, key=key, **options)
     rounded = _rounded(floats, images, norm, eps)
     before = predict_logits(logits_fn, images, batch_size)
     after = predict_logits(logits_fn, rounded, batch_size)
@@ -120,16 +80,38 @@ def broken_by(
     """Return which of several attacks, each run on what those before left, breaks each image.
 
     The number of the stage, int [N], -1 where the clean image is wrong already, len(stages) where
-    none succeeds. Judged as `judged` does: rounding to 8 bits would only hide successes.
+    none succeeds. Judged as floats: rounding to 8 bits would only hide successes.
     """
     options = {"norm": norm, "eps": eps, "batch_size": batch_size}
 
     def run(number: int, attack: Attack, rows: np.ndarray) -> np.ndarray:
         stage_key = jax.random.fold_in(key, number)
-        return judged(attack, logits_fn, images[rows], labels[rows], key=stage_key, **options)[1]
+        return _judged(attack, logits_fn, images[rows], labels[rows], key=stage_key, **options)[1]
 
     right = predict_logits(logits_fn, images, batch_size).argmax(axis=1) == labels
     return in_turn(stages, right, run)
+
+
+def _judged(attack, logits_fn, images, labels, key, norm, eps, batch_size, targeted=False) -> tuple:
+    """Run an attack; return its images, float32 in ball and box, and which reached the goal."""
+    check_images(images)
+    original = images[..., None] / np.float32(255)
+    floats = np.zeros_like(original)
+    for start in range(0, len(images), batch_size):
+        # Filled up by its own rows a batch compiles as the others do, and an attack that looks at
+        # all images together sees no others.
+        count = min(batch_size, len(images) - start)
+        rows = start + np.arange(batch_size) % count
+        given = jnp.asarray(original[rows]), jnp.asarray(np.asarray(labels, np.int32)[rows])
+        hacked = attack(jax.random.fold_in(key, start), logits_fn, *given)
+        floats[rows[:count]] = np.asarray(hacked, np.float32)[:count]
+    if not np.isfinite(floats).all():
+        raise ValueError("the attack returned images that are not finite")
+    if norm is not None:
+        floats = original + np.asarray(norm.project(jnp.asarray(floats - original), eps))
+    floats = np.clip(floats, 0, 1)
+    logits = predict_floats(logits_fn, floats, batch_size)
+    return floats, _reached(logits, labels, targeted)
 
 
 def _reached(logits: np.ndarray, labels: np.ndarray, targeted: bool) -> np.ndarray:

@@ -21,7 +21,7 @@ class Layer(NamedTuple):
 def layers(architecture: dict[str, Any]) -> list[Layer]:
     """List a network's parametrised layers for a 48x48 image, in order; nothing is computed."""
     model = models.create(architecture)
-    rows: list[Layer] = []
+    rows: dict[tuple, Layer] = {}  # a layer that calls the one it is derived from counts once
 
     def record(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
         output = call(*arguments, **keywords)
@@ -31,13 +31,13 @@ def layers(architecture: dict[str, Any]) -> list[Layer]:
             size = sum(leaf.size for leaf in jax.tree.leaves(parameters))
             kernel_size = parameters["kernel"].size if "kernel" in parameters else 0
             work = kernel_size * math.prod(output.shape[1:-1])
-            rows.append(Layer(context.module.name, output.shape[1:], size, work))
+            rows[context.module.path] = Layer(context.module.name, output.shape[1:], size, work)
         return output
 
     images = jax.ShapeDtypeStruct((1, IMAGE_SIZE, IMAGE_SIZE, 1), jnp.float32)
     with nn.intercept_methods(record):
         jax.eval_shape(model.init, jax.random.key(0), images)
-    return rows
+    return list(rows.values())
 
 
 def layer_table(architecture: dict[str, Any]) -> str:

@@ -70,10 +70,7 @@ class CpuConv(nn.Conv):
 
 def batch_norm_relu(x: jax.Array, train: bool, dtype: Any, name: str) -> jax.Array:
     """Apply `nn.BatchNorm` and a rectifier; `train` normalises by the batch's own statistics."""
-    if on_cpu():
-        return BatchNormRelu(train=train, dtype=dtype, name=name)(x)
-    settings = {"momentum": MOMENTUM, "epsilon": EPSILON, "dtype": dtype, "name": name}
-    return nn.relu(nn.BatchNorm(use_running_average=not train, **settings)(x))
+    return BatchNormRelu(not train, dtype=dtype, name=name)(x)
 
 
 def _wide(x: jax.Array) -> jax.Array:
@@ -138,20 +135,22 @@ def _normalised_relu_backward(residuals, cotangents):
 normalised_relu.defvjp(_normalised_relu_forward, _normalised_relu_backward)
 
 
-class BatchNormRelu(nn.Module):
-    """Batch normalisation and a rectifier in one pass, with the variables of `nn.BatchNorm`."""
+class BatchNormRelu(nn.BatchNorm):
+    """`nn.BatchNorm` and a rectifier as one layer, so that its output is the rectifier's."""
 
-    train: bool
-    dtype: Any = jnp.float32
+    momentum: float = MOMENTUM
+    epsilon: float = EPSILON
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        if not on_cpu():
+            return nn.relu(super().__call__(x))
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones, shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, shape, jnp.float32)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
-        if not self.train:
+        if self.use_running_average:
             rate = scale * jax.lax.rsqrt(var.value + EPSILON)
             return nn.relu(_affine(x, rate, bias - mean.value * rate)).astype(x.dtype)
         y, batch_mean, batch_var = normalised_relu(x, scale, bias)

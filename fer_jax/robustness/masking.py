@@ -76,36 +76,21 @@ class Measured(NamedTuple):
 
 
 def look(
-    logits_fn: LogitsFn,
-    test: Split,
-    rows: np.ndarray,
-    *,
-    key: jax.Array,
-    largest: float,
-    norm: Norm = linf,
-    surrogate: LogitsFn | None = None,
-    batch_size: int = 64,
+    logits_fn: LogitsFn, test: Split, rows: np.ndarray, *, largest: float, surrogate=None, **options
 ) -> Measured:
     """Look for signs of a masked gradient at the largest eps that leaves enough to compare.
 
     That is `telling_eps`, from `largest` down. Of the test `rows` 128 are looked at, always the
-    same ones. The rest as for `measure`.
+    same ones. The surrogate and the options (key, norm, batch_size) are those of `measure`.
     """
     few = np.random.default_rng(1).permutation(rows)[:CHECKED]
     given = logits_fn, test.images[few], test.labels[few]
-    options = {"key": key, "norm": norm, "batch_size": batch_size}
     eps = telling_eps(*given, largest=largest, **options)
     return measure(*given, eps=eps, surrogate=surrogate, **options)
 
 
 def telling_eps(
-    logits_fn: LogitsFn,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    largest: float,
-    norm: Norm = linf,
-    **options,
+    logits_fn: LogitsFn, images, labels, *, largest: float, norm: Norm = linf, **options
 ) -> float:
     """Return the first of `largest`, a half, a quarter, ... of it that leaves something to compare.
 

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import pytest
 
 from fer_jax import models
-from fer_jax.models import describe
+from fer_jax.models import describe, layers
 
 TINY = {"family": "vgg", "stages": [[4, 4], [6]], "dropout": 0.5}
 
@@ -24,7 +24,9 @@ def test_the_table_is_the_closed_form():
     assert rows["logits"] == ("logits", (7,), 6 * 7 + 7, 6 * 7)
 
 
-def test_parameters_are_those_of_the_network():
+@pytest.mark.parametrize("cpu", [True, False])
+def test_parameters_are_those_of_the_network(monkeypatch, cpu):
+    monkeypatch.setattr(layers, "on_cpu", lambda: cpu)
     variables = models.create(TINY).init(jax.random.key(0), jnp.zeros((1, 48, 48, 1)))
     assert sum(row.parameters for row in describe.layers(TINY)) == sum(
         x.size for x in jax.tree.leaves(variables["params"])

@@ -4,52 +4,12 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
-from fer_jax.data import Split, fer2013, npz
 from fer_jax.training import interrupts
 from fer_jax.training.workdir import has_checkpoint
 
 GO_ON = "the same command with --resume goes on"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A prepared .npz of random faces, as few as the smoke network's batches allow."""
-    rng = np.random.default_rng(0)
-
-    def split(n):
-        labels = (np.arange(n) % 7).astype(np.int32)
-        return Split(rng.integers(0, 256, (n, 48, 48)).astype(np.uint8), labels)
-
-    folder = tmp_path_factory.mktemp("data")
-    npz.save(fer2013.bundle(split(300), split(30), split(30)), folder / "fer2013.npz")
-    return folder
-
-
-@pytest.fixture
-def train(data, root, tmp_path, usual_signals):
-    """Start scripts/train.py in the workdir "run"; what is still there at the end is killed."""
-    begun = []
-
-    def start(*arguments):
-        script = [sys.executable, "scripts/train.py", "--config", "experiments/smoke.py"]
-        options = ["--data", data, "--workdir", tmp_path / "run", "--set", "epochs=10000"]
-        process = subprocess.Popen(
-            [*script, *map(str, [*options, "--set", "early_stopping.patience=10000", *arguments])],
-            cwd=root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        begun.append(process)
-        return process
-
-    yield start
-    for process in begun:
-        process.kill()
-        process.communicate()
 
 
 def until(process, words):
