@@ -1,8 +1,5 @@
 """Auto-PGD: projected gradient ascent that chooses its own step size.
 
-    hacked = apgd(key, logits_fn, images, labels, eps=8 / 255)
-    hacked = apgd_targeted(key, logits_fn, images, labels, eps=8 / 255)  # each other class in turn
-
 Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", ICML 2020, algorithm 1, https://arxiv.org/abs/2003.01690. Steps start at
 2 eps with momentum; at checkpoints ever closer together a step is halved, and the search goes back

@@ -1,7 +1,5 @@
 """AutoAttack: four attacks without a parameter to tune, each on what the ones before left right.
 
-    hacked = autoattack(key, logits_fn, images, labels, eps=8 / 255)
-
 Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
 parameter-free attacks", ICML 2020, https://arxiv.org/abs/2003.01690: APGD on cross-entropy, APGD
 and FAB towards every other class, and Square with 5,000 queries. An image counts as robust only if
@@ -30,12 +28,7 @@ from fer_jax.types import Attack, Images
 
 
 def stages(
-    eps: float,
-    norm: Norm = linf,
-    steps: int = 100,
-    queries: int = 5000,
-    targeted: bool = False,
-    version: str = "standard",
+    eps: float, norm=linf, steps=100, queries=5000, targeted=False, version="standard"
 ) -> dict[str, Attack]:
     """Return a version's attacks by name, in order; for Linf or L2."""
     if version not in ("standard", "rand"):

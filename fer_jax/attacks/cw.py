@@ -1,7 +1,5 @@
 """C&W: the squared L2 size plus weight times the margin that is missing, by Adam over tanh-space.
 
-    hacked = cw(key, logits_fn, images, labels, steps=200)
-
 Carlini & Wagner, "Towards Evaluating the Robustness of Neural Networks", S&P 2017, section VI,
 https://arxiv.org/abs/1608.04644
 """

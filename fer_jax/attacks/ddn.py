@@ -1,7 +1,5 @@
 """DDN: steps along the gradient, then onto a sphere whose radius shrinks after each success.
 
-    hacked = ddn(key, logits_fn, images, labels, steps=100)
-
 Rony et al., "Decoupling Direction and Norm for Efficient Gradient-Based L2 Adversarial Attacks and
 Defenses", CVPR 2019, https://arxiv.org/abs/1811.09600
 """

@@ -1,7 +1,5 @@
 """DeepFool: step after step over the nearest boundary of the linearised network.
 
-    hacked = deepfool(key, logits_fn, images, labels, norm=linf)
-
 Moosavi-Dezfooli et al., "DeepFool: a simple and accurate method to fool deep neural networks", CVPR
 2016, algorithm 2, https://arxiv.org/abs/1511.04599; with a target, over the boundary to that class.
 """

@@ -1,7 +1,5 @@
 """FAB-T: walk to the nearest point of each other class, along linearised boundaries.
 
-    hacked = fab_targeted(key, logits_fn, images, labels, eps=8 / 255)
-
 Croce & Hein, "Minimally distorted Adversarial Examples with a Fast Adaptive Boundary Attack", ICML
 2020, algorithm 1 in its targeted form, https://arxiv.org/abs/1907.02044: one run towards each other
 class. It does not climb a loss, so it sees through losses that are flat.

@@ -1,7 +1,5 @@
 """FMN: gradient steps in a ball whose radius follows the estimated distance to the boundary.
 
-    hacked = fmn(key, logits_fn, images, labels, steps=100, norm=linf)
-
 Pintor et al., "Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints", NeurIPS
 2021, algorithm 1, https://arxiv.org/abs/2102.12827
 """

@@ -1,7 +1,5 @@
 """Steps along the gradient with a perturbation of at most eps: FGSM, BIM, PGD, MI-FGSM.
 
-    hacked = pgd(key, logits_fn, images, labels, eps=8 / 255, step_size=2 / 255, steps=40)
-
 All return the image that served the goal best: among those that reach it, else among all, the one
 of the highest value.
 """

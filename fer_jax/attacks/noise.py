@@ -1,7 +1,4 @@
-"""Noise that knows nothing of the network: what any attack must beat by far.
-
-noisy = uniform(key, logits_fn, images, labels, eps=8 / 255)
-"""
+"""Noise that knows nothing of the network: what any attack must beat by far."""
 
 import jax.numpy as jnp
 

@@ -1,7 +1,5 @@
 """Square: ask only for the network's answers, and change one random square at a time.
 
-    hacked = square(key, logits_fn, images, labels, eps=8 / 255, queries=5000)
-
 Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via random
 search", ECCV 2020, algorithms 1 to 3, https://arxiv.org/abs/1912.00049, with the schedule of
 AutoAttack. Because it needs no gradient it exposes networks that hide theirs.

@@ -12,11 +12,7 @@ from fer_jax.types import IMAGE_SIZE, LogitsFn
 
 
 def predict_logits(
-    logits_fn: LogitsFn,
-    images: np.ndarray,
-    batch_size: int = 256,
-    progress: bool = False,
-    classes: int = NUM_CLASSES,
+    logits_fn: LogitsFn, images: np.ndarray, batch_size=256, progress=False, classes=NUM_CLASSES
 ) -> np.ndarray:
     """Return the logits, float32 [N, C], of images, uint8 [N, 48, 48].
 

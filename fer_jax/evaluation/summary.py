@@ -30,10 +30,7 @@ def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 
 def report(
-    labels: np.ndarray,
-    predictions: np.ndarray,
-    subsets: dict[str, np.ndarray],
-    emotions: tuple[str, ...] = EMOTIONS,
+    labels: np.ndarray, predictions: np.ndarray, subsets: dict[str, np.ndarray], emotions=EMOTIONS
 ) -> dict:
     """Return all that we publish about predictions, indices into `emotions`, ready for JSON.
 

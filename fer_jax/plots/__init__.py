@@ -21,8 +21,3 @@ from fer_jax.plots.training import (
     reliability_diagram,
 )
 from fer_jax.plots.video import EMOTION_COLOURS, Moment, emotion_timeline, predictions
-
-__all__ = ["EMOTION_COLOURS", "Moment", "accuracy_over_eps", "adversarial"]
-__all__ += ["certified_accuracy", "compared_runs", "confusion_matrix", "contact_sheet"]
-__all__ += ["corruption_accuracy", "emotion_timeline", "explanations", "learning_curves"]
-__all__ += ["predictions", "reliability_diagram", "robust_accuracy", "save"]

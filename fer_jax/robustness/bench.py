@@ -40,8 +40,7 @@ SHARE = ["n", "accuracy", "low", "high"]
 def attack_bench(args: Namespace) -> None:
     """Attack what is not known yet; write robustness.csv, .json and .png, and print the figures.
 
-    Raises:
-        InputError: too few images, a surrogate for other classes, or findings of other settings.
+    Too few images, a surrogate for other classes, findings of other settings: an `InputError`.
     """
     path = args.model or default_model_path()
     fer, [(predictor, test)] = opened([path], args.data)
@@ -153,8 +152,7 @@ def tabulate(found: pd.DataFrame, stages: list[str], levels: list[float]) -> pd.
 def certify(args: Namespace) -> None:
     """Certify what is not known yet; write certified.csv, .json and .png, and print the figures.
 
-    Raises:
-        InputError: settings that certify nothing, or findings of other settings.
+    Settings that certify nothing, and findings of other settings, are an `InputError`.
     """
     path = args.model or default_model_path()
     fer, [(predictor, test)] = opened([path], args.data)
@@ -257,8 +255,7 @@ def corruption_summary(table: pd.DataFrame) -> dict[str, Any]:
 def hack_rate(args: Namespace) -> None:
     """Hack at every level by every method; write success.csv and .json, and print the figures.
 
-    Raises:
-        InputError: an unknown emotion, or the network is sure of no image.
+    An unknown emotion, or a network that is sure of no image, is an `InputError`.
     """
     path = args.model or default_model_path()
     fer, [(predictor, test)] = opened([path], args.data)

@@ -40,8 +40,7 @@ class Corruption(NamedTuple):
 def corrupt(name: str, images: np.ndarray, severity: int, seed: int = 0) -> np.ndarray:
     """Return images, uint8 [N, 48, 48], as the corruption `name` leaves them, rounded and clipped.
 
-    Raises:
-        InputError: an unknown corruption or severity, or images of another dtype or shape.
+    An unknown corruption or severity, or other images, are an `InputError`.
     """
     if name not in CORRUPTIONS:
         raise InputError(f"unknown corruption {name!r}: expected one of {', '.join(CORRUPTIONS)}")

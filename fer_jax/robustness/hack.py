@@ -57,8 +57,7 @@ def settings_for(
 ) -> Settings:
     """Return settings for a command line's options, with the method's own norm and steps for None.
 
-    Raises:
-        InputError: the method is unknown, or was not made for the other options.
+    A method that is unknown, or not made for the other options, is an `InputError`.
     """
     methods = [name for name, entry in ATTACKS.items() if entry.has_targets]
     if method not in methods:
@@ -83,11 +82,7 @@ def settings_for(
 
 
 def smallest(
-    settings: Settings,
-    logits_fn: LogitsFn,
-    image: np.ndarray,
-    target: int,
-    attack_at: Callable[[float], Attack] | None = None,
+    settings: Settings, logits_fn: LogitsFn, image: np.ndarray, target: int, attack_at=None
 ) -> Hack:
     """Return the smallest change that works, or the last one tried.
 
@@ -143,24 +138,16 @@ def make_attack(settings: Settings, eps: float) -> Attack:
 
 
 def fitted(
-    logits_fn: LogitsFn,
-    images: np.ndarray,
-    target: int,
-    *,
-    eps: float,
-    norm: str = "linf",
-    steps: int = STEPS,
-    seed: int = 0,
-    batch_size: int = 64,
+    logits_fn, images, target: int, *, eps: float, norm="linf", steps=STEPS, seed=0, batch_size=64
 ) -> np.ndarray:
-    """Return one change, float32 [1, 48, 48, 1], that is to work on all images [N, 48, 48].
+    """Return one change, float32 [1, 48, 48, 1], of size `eps`, for all images [N, 48, 48].
 
-    It is of size `eps` at most, of pixels in [0, 1]; a step sees `batch_size` of the images.
+    A step sees `batch_size` of them.
     """
-    options = {"eps": eps, "step_size": step_size(eps, steps), "norm": attacks.NORMS[norm]}
-    options |= {"steps": steps, "batch_size": batch_size, "targeted": True}
-    arguments = (logits_fn, images[..., None] / np.float32(255), np.full(len(images), target))
-    return np.asarray(attacks.universal_perturbation(jax.random.key(seed), *arguments, **options))
+    options = {"eps": eps, "step_size": step_size(eps, steps), "steps": steps, "targeted": True}
+    options |= {"norm": attacks.NORMS[norm], "batch_size": batch_size}
+    given = (logits_fn, images[..., None] / np.float32(255), np.full(len(images), target))
+    return np.asarray(attacks.universal_perturbation(jax.random.key(seed), *given, **options))
 
 
 def adding(change: np.ndarray) -> Attack:

@@ -3,7 +3,6 @@
 Faces are uint8 [48, 48]; `source` and `target` are classes: what the network sees, and is to see.
 """
 
-import functools
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -33,8 +32,7 @@ RESULTS = "results/hack_cnn"
 def run(args: Namespace) -> int:
     """Hack what the options of `scripts/hack_the_cnn.py` ask for; 1: no change was found.
 
-    Raises:
-        InputError: options that do not go together, or an image that cannot be hacked.
+    An `InputError` says that options do not go together, or that an image cannot be hacked.
     """
     names = ("method", "norm", "steps", "eps", "restarts", "seed")
     settings = hack.settings_for(**{name: getattr(args, name) for name in names})
@@ -49,12 +47,13 @@ def _hack_face(args: Namespace, settings: Settings) -> int:
         raise InputError(f"--source and --target must differ, both are {args.source}")
     fer = _load_data(args.data, args.image)
     image, origin, folder = _choose(predictor, source, fer, args.image)
-    attack_at, which = None, ""
+    which = ""
+    attack_at = None
     if settings.method == "universal":
         images, which = _faces_to_fit(predictor, source, fer, settings.seed)
+        given = (predictor.logits_fn, images, target)
         options = {"norm": settings.norm, "steps": settings.steps, "seed": settings.seed}
-        fit = functools.partial(hack.fitted, predictor.logits_fn, images, target, **options)
-        attack_at = lambda eps: hack.adding(fit(eps=eps))
+        attack_at = lambda eps: hack.adding(hack.fitted(*given, eps=eps, **options))
     found = hack.smallest(settings, predictor.logits_fn, image, target, attack_at)
     figures = {"image": origin, "method": settings.method, "norm": settings.norm, "eps": found.eps}
     figures["steps"] = settings.steps
@@ -116,8 +115,7 @@ def _choose(predictor: Predictor, source: int, fer: Fer2013 | None, image: int |
 def shipped_faces() -> tuple[list[Path], np.ndarray]:
     """Return the files of the faces that come with the code, and the faces [N, 48, 48].
 
-    Raises:
-        InputError: there are none, as in an installed wheel.
+    Raises an `InputError` where there are none, as in an installed wheel.
     """
     folder = files.root() / "results" / "preprocessing_test"
     number = lambda path: int(path.stem.removeprefix("image"))
@@ -158,7 +156,8 @@ def _held_out(found: Hack, settings: Settings, predictor: Predictor, source, tar
     options |= {"norm": NORMS[settings.norm], "eps": found.eps}
     goals = np.full(len(images), target)
     result = attacked(found.attack, predictor.logits_fn, images, goals, **options)
-    worked, n = int(result.reached_8bit.sum()), len(images)
+    worked = int(result.reached_8bit.sum())
+    n = len(images)
     low, high = metrics.wilson(worked, n)
     return {"held_out": n, "worked": worked, "rate": worked / n, "low": low, "high": high}
 
@@ -197,14 +196,16 @@ def _hack_photo(args: Namespace, settings: Settings) -> int:
     if clean is None:
         rule = f"the photograph must show a face, but {detector.name} finds none"
         raise InputError(f"{path}: {rule}")
-    emotions, best = predictor.emotions, clean.probabilities.argmax()
+    emotions = predictor.emotions
+    best = clean.probabilities.argmax()
     verdict = f"{emotions[best]} ({clean.probabilities.max():.1%})"
     if best == target:
         rule = f"the network must not say {emotions[target]} already, it says {verdict}"
         raise InputError(f"{path}: {rule}")
     levels = [settings.eps] if settings.eps is not None else hack.LEVELS["linf"]
     for eps in levels:
-        attack, key = hack.make_attack(settings, eps), jax.random.key(settings.seed)
+        key = jax.random.key(settings.seed)
+        attack = hack.make_attack(settings, eps)
         hacked = photo.hack(image, predictor, detector, target, attack, eps, key)
         if hacked is not None:
             faces.write_png(folder / PHOTO_FILES[0], hacked)
@@ -243,12 +244,12 @@ def _publish(folder: Path, crops, probabilities, predictor: Predictor, figures, 
 
     Of the face before and after: crops [2, 48, 48] and probabilities [2, C].
     """
-    emotions, metadata = predictor.emotions, predictor.model.metadata
+    emotions = predictor.emotions
     figure = plots.adversarial(crops, probabilities, emotions)
     plots.save(figure, folder / "adversarial_attack.png")
     before, after = (dict(zip(emotions, each.tolist(), strict=True)) for each in probabilities)
     names = ("name", "protocol", "git_revision", "best_epoch")
-    model = {name: metadata.get(name) for name in names}
+    model = {name: predictor.model.metadata.get(name) for name in names}
     report = {**figures, "before": before, "after": after, "model": model}
     files.write_json(folder / "hack.json", report)
     print(_describe(report))
@@ -259,10 +260,8 @@ def _describe(report: dict[str, Any]) -> str:
     """Return hack.json's figures as lines for the terminal."""
     norm, eps, norms = report["norm"], report["eps"], report["norms"]
     size = f"{norm} {eps * 255:.3g}/255" if norm == "linf" else f"{norm} {eps:.3g}"
-    lines = [
-        f"{report['image']}: {report['method']}, {size}\n",
-        f"{'':10}{'before':>8}{'after':>8}",
-    ]
+    lines = [f"{report['image']}: {report['method']}, {size}\n"]
+    lines.append(f"{'':10}{'before':>8}{'after':>8}")
     for name, before in report["before"].items():
         lines.append(f"{name:10}{before:>8.1%}{report['after'][name]:>8.1%}")
     changed = f"changed {norms['l0']:,.0f} of {report['pixels']:,} pixels"

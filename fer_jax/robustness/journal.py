@@ -22,8 +22,7 @@ class Journal:
     def __init__(self, folder: Path, settings: dict[str, Any], columns: Sequence[str]):
         """Open or begin; `settings` are builtins that say all that the findings depend on.
 
-        Raises:
-            InputError: the folder holds findings of other or unknown settings, or no such table.
+        Raises an `InputError` if the folder holds findings of other settings, or no such table.
         """
         self.path = folder / "found.csv"
         self.table = pd.DataFrame(columns=list(columns))

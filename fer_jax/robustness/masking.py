@@ -124,8 +124,7 @@ def measure(
         eps: at which the network keeps some of its accuracy: else there is nothing to be seen.
         surrogate: another network for the same classes.
 
-    Raises:
-        InputError: the network gets none of the images right.
+    A network that gets none of the images right is an `InputError`.
     """
     right = predict_logits(logits_fn, images, batch_size).argmax(axis=1) == labels
     if not right.any():

@@ -79,24 +79,23 @@ def hack(
             pixels that the crops show as one image [1, P, 1, channels].
         eps: of a pixel's change, in [0, 1]; rounded down to whole levels of 8 bits.
 
-    Raises:
-        ValueError: there is no face in the image.
+    Raises a ValueError if there is no face in the image.
     """
     seen = look(image, predictor, detector)
     if seen is None:
         raise ValueError("there must be a face in the image")
     known = [seen.face]
     for number in range(_ROUNDS):
-        run_key, boxes = jax.random.fold_in(key, number), _ensemble(known)
-        hacked = _attacked(image, boxes, predictor.logits_fn, target, attack, eps, run_key)
+        given = (image, _ensemble(known), predictor.logits_fn, target)
+        hacked = _attacked(*given, attack, eps, jax.random.fold_in(key, number))
         seen = look(hacked, predictor, detector)
         if seen is None or seen.probabilities.argmax() == target:
             return hacked if seen else None
-        box, roll = seen.face[:4], seen.face.roll
+        new = seen.face
         # it was attacked and held: more of the same will not do
-        if any(face[:4] == box and abs(face.roll - roll) < _SAME_ROLL for face in known):
+        if any(face[:4] == new[:4] and abs(face.roll - new.roll) < _SAME_ROLL for face in known):
             return None
-        known.append(seen.face)
+        known.append(new)
     return None
 
 

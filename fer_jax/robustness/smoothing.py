@@ -39,14 +39,7 @@ class Certified(NamedTuple):
 
 
 def certify(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    image: Images,
-    *,
-    sigma: float,
-    n0: int = 100,
-    n: int = 10_000,
-    alpha: float = 0.001,
+    key, logits_fn: LogitsFn, image: Images, *, sigma: float, n0=100, n=10_000, alpha=0.001
 ) -> Certified:
     """Predict and certify one image (Cohen et al. 2019, CERTIFY, their section 3.2.2).
 
@@ -56,8 +49,7 @@ def certify(
             same ones it would be overrated. None is clipped, which would void the proof.
         alpha: probability of a wrong certificate.
 
-    Raises:
-        InputError: as `check`.
+    Raises an `InputError` as `check` does.
     """
     check(sigma, n0, n, alpha)
     selection_key, estimation_key = jax.random.split(key)
@@ -155,14 +147,7 @@ def check_sigma(sigma: Any) -> None:
 
 
 def attack(
-    key: jax.Array,
-    logits_fn: LogitsFn,
-    image: Images,
-    certificate: Certified,
-    *,
-    sigma: float,
-    steps: int,
-    copies: int = 64,
+    key, logits_fn, image: Images, certificate: Certified, *, sigma: float, steps: int, copies=64
 ) -> jax.Array:
     """Return a certified image, changed by less than its radius to change the prediction.
 

@@ -69,8 +69,7 @@ class Row(NamedTuple):
 def run(args: Namespace) -> None:
     """Measure as the options of `scripts/robustness_table.py` say; write and print the table.
 
-    Raises:
-        InputError: before anything is measured, for what would be refused after hours of attacks.
+    What would be refused after hours of attacks is an `InputError` before anything is measured.
     """
     needed = smoothing.smallest_n(scorecard.ALPHA)
     if args.copies < needed:
@@ -102,8 +101,7 @@ def run(args: Namespace) -> None:
 def load(path: Path) -> Network:
     """Load a network that can stand in the table.
 
-    Raises:
-        InputError: it is of another protocol or other emotions, or its noise is no size of noise.
+    Another protocol, other emotions, and noise that is no size of noise are an `InputError`.
     """
     predictor = Predictor(path)
     metadata = predictor.model.metadata
