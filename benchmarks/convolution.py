@@ -20,12 +20,12 @@ LAYERS = (
 
 def main() -> None:
     parser = cli.parser(__doc__)
-    text = "images (default: 8 64 128)"
-    parser.add_argument("--batches", type=int, nargs="+", default=[8, 64, 128], help=text)
-    dtypes = {"choices": ("float32", "bfloat16"), "default": "float32"}
-    parser.add_argument("--dtype", **dtypes, help="default: float32")
-    text = "calls to take the fastest of (default: 5)"
-    parser.add_argument("--repeats", type=int, default=5, help=text)
+    option = parser.add_argument
+    option(
+        "--batches", type=int, nargs="+", default=[8, 64, 128], help="images (default: 8 64 128)"
+    )
+    option("--dtype", choices=("float32", "bfloat16"), default="float32", help="default: float32")
+    option("--repeats", type=int, default=5, help="calls to take the fastest of (default: 5)")
     args = parser.parse_args()
     if min(*args.batches, args.repeats) < 1:
         parser.error("--batches and --repeats must be at least 1")

@@ -5,7 +5,6 @@
 It links the sources into a temporary folder and leaves the folder's own prepared files alone.
 """
 
-import argparse
 import resource
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fer_jax import files
+from fer_jax import cli
 
 READ = """import sys, pathlib
 from fer_jax import data
@@ -21,9 +20,8 @@ print(len(data.load(pathlib.Path(sys.argv[1])).train.labels))"""
 
 
 def main() -> None:
-    style = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style)
-    parser.add_argument("--data", type=Path, default=files.root() / "data", metavar="DIR")
+    parser = cli.parser(__doc__)
+    cli.add_data(parser)
     source = parser.parse_args().data
     with tempfile.TemporaryDirectory() as folder:
         for path in [*source.glob("*.csv"), *source.glob("*.zip")]:

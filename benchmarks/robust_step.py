@@ -5,7 +5,6 @@
 Both take turns in one process, after warm-up; the ratio is that of their medians.
 """
 
-import argparse
 import sys
 import time
 from dataclasses import replace
@@ -18,7 +17,11 @@ from fer_jax.config import Adversary, Config, EarlyStopping, load
 
 
 def main() -> None:
-    args = parse_arguments()
+    parser = cli.parser(__doc__)
+    default = [files.root() / "experiments" / "vgg_fgsm_rs.py"]
+    parser.add_argument("--config", type=Path, nargs="+", default=default)
+    parser.add_argument("--repeats", type=int, default=10, help="timed steps (default: 10)")
+    args = parser.parse_args()
     for path in args.config:
         config = replace(load(path), init_from="")
         plain = replace(config, adversary=Adversary(), early_stopping=EarlyStopping())
@@ -38,7 +41,8 @@ def measure(configs: list[Config], repeats: int) -> list[list[float]]:
     from fer_jax.training import step as train
     from fer_jax.training.parallel import Devices
 
-    devices, runs, seconds = Devices(), [], [[] for _ in configs]
+    devices = Devices()
+    runs, seconds = [], [[] for _ in configs]
     for config in configs:
         size = config.batch_size
         faces = jax.random.randint(jax.random.key(0), (size, 48, 48), 0, 256).astype(jnp.uint8)
@@ -55,14 +59,6 @@ def measure(configs: list[Config], repeats: int) -> list[list[float]]:
             if repeat:
                 times.append(time.perf_counter() - began)
     return seconds
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = cli.parser(__doc__)
-    default = [files.root() / "experiments" / "vgg_fgsm_rs.py"]
-    parser.add_argument("--config", type=Path, nargs="+", default=default)
-    parser.add_argument("--repeats", type=int, default=10, help="timed steps (default: 10)")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -121,9 +121,8 @@ def speed(arguments: argparse.Namespace, folder: Path) -> int:
     rate = arguments.frames / (time.perf_counter() - began)
     # on a busy machine the only figure to compare
     cpu = 1000 * (time.process_time() - burnt) / arguments.frames
-    print(
-        f"speed: {rate:.0f} frames/s at 1280x720 with {detector.name}, a face in {seen / index:.0%}"
-    )
+    found = f"with {detector.name}, a face in {seen / index:.0%}"
+    print(f"speed: {rate:.0f} frames/s at 1280x720 {found}")
     print(f"speed: {cpu:.1f} ms of CPU time of all cores a frame")
     return int(rate < LEAST_RATE)
 
@@ -235,12 +234,10 @@ def faults(arguments: argparse.Namespace, folder: Path) -> int:
     usages: list[Usage] = []
     fault = injector(random.Random(arguments.seed), injected)
     words = ["--every", 0.2, "--max-seconds", arguments.seconds, "--csv", folder / "faces.csv"]
-    with (
-        Mjpeg(pictures((640, 480), 120), fault) as server,
-        (folder / "out.txt").open("w") as out,
-        (folder / "err.txt").open("w") as err,
-    ):
-        process = start(arguments, folder, server.url, *words, stdout=out, stderr=err)
+    out, err = (folder / name for name in ("out.txt", "err.txt"))
+    shown = pictures((640, 480), 120)
+    with Mjpeg(shown, fault) as server, out.open("w") as lines, err.open("w") as messages:
+        process = start(arguments, folder, server.url, *words, stdout=lines, stderr=messages)
         deadline = time.monotonic() + 1.2 * arguments.seconds + 60
         while process.poll() is None and time.monotonic() < deadline:
             usages.append(usage(process.pid))
@@ -251,11 +248,7 @@ def faults(arguments: argparse.Namespace, folder: Path) -> int:
 
 
 def judge(returncode: int, usages: list[Usage], injected: dict[str, int], folder: Path) -> int:
-    """Return 1 if the script crashed, printed a line of another form, or held more at the end.
-
-    That is in the last third of the time, against the second: 5 % of memory, or `SPARE` descriptors
-    or threads.
-    """
+    """Return 1 if the script crashed, printed a line of another form, or grew in the last third."""
     lines = (folder / "out.txt").read_text().splitlines()
     messages = (folder / "err.txt").read_text().splitlines()
     bad = [line for line in lines if not LINE.fullmatch(line)]

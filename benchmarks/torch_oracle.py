@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from flax.traverse_util import flatten_dict
 from torch import nn
 
 from fer_jax.errors import InputError
@@ -31,23 +33,27 @@ class Vgg(nn.Module):
     def __init__(self, model: ModelFile):
         super().__init__()
         self.crop = model.architecture.get("crop", IMAGE_SIZE)
-        params, statistics = model.variables["params"], model.variables["batch_stats"]
-        modules = []
-        for i, stage in enumerate(model.architecture["stages"], 1):
-            for j in range(1, len(stage) + 1):
-                norm = f"norm{i}_{j}"
-                modules.append(_convolution(params[f"conv{i}_{j}"]["kernel"]))
-                modules += [_batch_norm(**params[norm], **statistics[norm]), nn.ReLU()]
-            modules.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*modules)
-        kernel = params["logits"]["kernel"]
-        self.logits = _loaded(nn.Linear(*kernel.shape), kernel.T, bias=params["logits"]["bias"])
+        self.stages = model.architecture["stages"]
+        self.weights = nn.ParameterDict()
+        for part in ("params", "batch_stats"):
+            for name, array in flatten_dict(model.variables[part], sep="/").items():
+                # kernels are [3, 3, in, out] and [in, out] in flax
+                array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+                self.weights[name] = torch.tensor(np.ascontiguousarray(array))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         margin = max(0, images.shape[2] - self.crop) // 2
-        images = images[:, :, margin : margin + self.crop, margin : margin + self.crop]
-        features = self.features((images - vgg.PIXEL_MEAN) / vgg.PIXEL_STD)
-        return self.logits(features.mean(dim=(2, 3)))
+        x = images[:, :, margin : margin + self.crop, margin : margin + self.crop]
+        x = (x - vgg.PIXEL_MEAN) / vgg.PIXEL_STD
+        for i, stage in enumerate(self.stages, 1):
+            for j in range(1, len(stage) + 1):
+                x = F.conv2d(x, self.weights[f"conv{i}_{j}/kernel"], padding=1)
+                names = [f"norm{i}_{j}/{name}" for name in ("mean", "var", "scale", "bias")]
+                x = F.batch_norm(x, *(self.weights[name] for name in names), eps=layers.EPSILON)
+                x = F.relu(x)
+            x = F.max_pool2d(x, 2)
+        x = x.mean(dim=(2, 3))
+        return F.linear(x, self.weights["logits/kernel"], self.weights["logits/bias"])
 
 
 def network(model: ModelFile, device: str = "cpu") -> Vgg:
@@ -69,21 +75,13 @@ def logits(network: nn.Module, images: np.ndarray) -> np.ndarray:
 
 
 def stages(
-    network: nn.Module,
-    eps: float,
-    norm: str,
-    steps: int = 100,
-    queries: int = 5000,
-    classes: int = NUM_CLASSES,
-    seed: int = 0,
-    device: str = "cpu",
+    network, eps: float, norm, steps=100, queries=5000, classes=NUM_CLASSES, seed=0, device="cpu"
 ) -> dict[str, Callable[..., np.ndarray]]:
     """Return the stages of pyautoattack's AutoAttack: (images, true labels) -> images.
 
-    They are built as its `AutoAttack` builds them, and called one by one without its checks of the
-    model, so that time is the attack's alone. But all other classes are targets: it would try nine,
-    and fail on a network that has seven. And where Square has fewer than its 5,000 queries, its
-    squares shrink sooner: they would hardly leave their first sizes.
+    They are built as its `AutoAttack` builds them, and called without its checks of the model, so
+    that time is the attack's alone. But all other classes are targets (it would try nine, and fail
+    with seven), and with fewer than its 5,000 queries Square's squares shrink sooner.
     """
     from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
     from pyautoattack.fab_pt import FABAttack_PT
@@ -110,21 +108,3 @@ def _run(attack, images: np.ndarray, labels: np.ndarray, number: int = 0) -> np.
 
 def _channels_first(images: np.ndarray, device: str | torch.device) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, -1, 1), np.float32)).to(device)
-
-
-def _loaded(layer: nn.Module, weight: np.ndarray, **others: np.ndarray) -> nn.Module:
-    arrays = {"weight": weight, **others}
-    state = {name: torch.tensor(np.ascontiguousarray(each)) for name, each in arrays.items()}
-    layer.load_state_dict(state, strict=False)
-    return layer
-
-
-def _convolution(kernel: np.ndarray) -> nn.Module:
-    """Return a convolution of flax's [3, 3, in, out]."""
-    layer = nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, padding=1, bias=False)
-    return _loaded(layer, kernel.transpose(3, 2, 0, 1))
-
-
-def _batch_norm(scale, bias, mean, var) -> nn.Module:
-    layer = nn.BatchNorm2d(len(scale), eps=layers.EPSILON)
-    return _loaded(layer, scale, bias=bias, running_mean=mean, running_var=var)

@@ -5,7 +5,6 @@ Defenses", CVPR 2019, https://arxiv.org/abs/1811.09600
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +12,10 @@ import jax.numpy as jnp
 from fer_jax.attacks.loop import prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import TINY, l2, per_image
 from fer_jax.attacks.objectives import Goal, cross_entropy
-from fer_jax.attacks.smallest import Smallest, cosine, last_look, nothing_yet, smaller
+from fer_jax.attacks.smallest import Walk, cosine, last_look, set_out, smaller
 from fer_jax.types import Images
 
 _GAMMA = 0.05  # share by which the radius changes at a step
-
-
-class _State(NamedTuple):
-    delta: jax.Array
-    radius: jax.Array  # [B]
-    best: Smallest
 
 
 def ddn(key, logits_fn, images, labels, /, *, steps=100, radius=1.0, targeted=False) -> Images:
@@ -32,7 +25,7 @@ def ddn(key, logits_fn, images, labels, /, *, steps=100, radius=1.0, targeted=Fa
     """
     _, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     goal = Goal(cross_entropy, targeted)
-    state = _State(jnp.zeros_like(images), jnp.full(len(images), radius), nothing_yet(images))
+    state = set_out(images, radius)
     arguments = (logits_fn, images, labels, float(steps), _GAMMA)
     state = repeat(_step, steps, state, *arguments, goal=goal)
     moved = images + state.delta
@@ -40,7 +33,7 @@ def ddn(key, logits_fn, images, labels, /, *, steps=100, radius=1.0, targeted=Fa
 
 
 @functools.partial(jax.jit, static_argnames="goal")
-def _step(i, state: _State, logits_fn, images, labels, steps, gamma, *, goal: Goal) -> _State:
+def _step(i, state: Walk, logits_fn, images, labels, steps, gamma, *, goal: Goal) -> Walk:
     moved = images + state.delta
     logits, _, gradient = value_and_gradient(logits_fn, moved, lambda z: goal.value(z, labels))
     reached = goal.reached(logits, labels)
@@ -49,4 +42,4 @@ def _step(i, state: _State, logits_fn, images, labels, steps, gamma, *, goal: Go
     radius = state.radius * jnp.where(reached, 1 - gamma, 1 + gamma)
     size = jnp.maximum(l2.size(delta), TINY)
     delta = delta * per_image(radius / size, delta)
-    return _State(jnp.clip(images + delta, 0, 1) - images, radius, best)
+    return Walk(jnp.clip(images + delta, 0, 1) - images, radius, best)

@@ -66,13 +66,10 @@ def nearest_on_plane(
     def moved(length: jax.Array) -> jax.Array:
         return jnp.clip(points + per_image(length, points) * way, 0, 1) - points
 
-    def closed(length: jax.Array) -> jax.Array:
-        return (slopes * moved(length)).sum(axis=(1, 2, 3))
-
     def halve(_, interval: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = interval
         middle = (low + high) / 2
-        short = closed(middle) < gaps
+        short = (slopes * moved(middle)).sum(axis=(1, 2, 3)) < gaps
         return jnp.where(short, middle, low), jnp.where(short, high, middle)
 
     most = jnp.abs(jnp.where(slopes == 0, jnp.inf, way)).min(axis=(1, 2, 3))

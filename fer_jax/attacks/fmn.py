@@ -5,7 +5,6 @@ Pintor et al., "Fast Minimum-norm Adversarial Attacks through Adaptive Norm Cons
 """
 
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,16 +12,10 @@ import jax.numpy as jnp
 from fer_jax.attacks.loop import prepared, repeat, value_and_gradient
 from fer_jax.attacks.norms import TINY, Norm, l2, linf, require_plain
 from fer_jax.attacks.objectives import Goal, margin
-from fer_jax.attacks.smallest import DUAL, Smallest, cosine, last_look, nothing_yet, smaller
+from fer_jax.attacks.smallest import DUAL, Walk, cosine, last_look, set_out, smaller
 from fer_jax.types import Images
 
 _GAMMA = 0.05  # share by which the radius changes at the first step
-
-
-class _State(NamedTuple):
-    delta: jax.Array
-    radius: jax.Array  # [B], infinite before the first step
-    best: Smallest
 
 
 def fmn(
@@ -38,7 +31,7 @@ def fmn(
     goal = Goal(margin, targeted)
     if step_size is None:
         step_size = 10 / 255 if norm is linf else 1.0
-    state = _State(jnp.zeros_like(images), jnp.full(len(images), jnp.inf), nothing_yet(images))
+    state = set_out(images, jnp.inf)
     arguments = (logits_fn, images, labels, float(steps), step_size, _GAMMA)
     state = repeat(_step, steps, state, *arguments, norm=norm, goal=goal)
     moved = images + state.delta
@@ -47,8 +40,8 @@ def fmn(
 
 @functools.partial(jax.jit, static_argnames=("norm", "goal"))
 def _step(
-    i, state: _State, logits_fn, images, labels, steps, step_size, gamma, *, norm: Norm, goal: Goal
-) -> _State:
+    i, state: Walk, logits_fn, images, labels, steps, step_size, gamma, *, norm: Norm, goal: Goal
+) -> Walk:
     moved = images + state.delta
     logits, values, gradient = value_and_gradient(logits_fn, moved, lambda z: goal.value(z, labels))
     reached = goal.reached(logits, labels)
@@ -62,4 +55,4 @@ def _step(
     radius = jnp.where(reached, jnp.minimum(state.radius, best.sizes) * (1 - share), outside)
     delta = state.delta + cosine(i, steps, step_size, step_size / 100) * norm.steepest(gradient)
     delta = norm.project(delta, radius)
-    return _State(jnp.clip(images + delta, 0, 1) - images, radius, best)
+    return Walk(jnp.clip(images + delta, 0, 1) - images, radius, best)

@@ -95,9 +95,8 @@ def _l1_start(key: jax.Array, shape: tuple[int, ...], eps: ArrayLike) -> jax.Arr
 def _l1_steepest(gradient: jax.Array, share: float = 0.01) -> jax.Array:
     """Step equally along the largest hundredth of the gradient's entries.
 
-    The single largest entry would be steepest, but moves one pixel a step (Tramer & Boneh,
-    "Adversarial Training and Robustness for Multiple Perturbations", NeurIPS 2019, section 4.3,
-    https://arxiv.org/abs/1904.13000).
+    The single largest entry would be steepest, but moves one pixel a step (Tramer & Boneh, NeurIPS
+    2019, section 4.3, https://arxiv.org/abs/1904.13000).
     """
     sizes = jnp.abs(flat(gradient))
     count = max(1, round(share * sizes.shape[1]))
@@ -108,10 +107,7 @@ def _l1_steepest(gradient: jax.Array, share: float = 0.01) -> jax.Array:
 
 
 def _l1_project(delta: jax.Array, eps: ArrayLike) -> jax.Array:
-    """Shrink all entries by the one threshold, found by sorting, that brings their sum to eps.
-
-    Duchi et al., "Efficient Projections onto the l1-Ball", ICML 2008.
-    """
+    """Shrink all entries by one threshold, so that they sum to eps (Duchi et al., ICML 2008)."""
     sizes = jnp.abs(flat(delta))
     eps = jnp.broadcast_to(jnp.asarray(eps), sizes.shape[:1])[:, None]
     falling = -jnp.sort(-sizes, axis=1)

@@ -19,6 +19,19 @@ class Smallest(NamedTuple):
     sizes: jax.Array  # [B], of their changes; infinite where there is none yet
 
 
+class Walk(NamedTuple):
+    """Where an attack is that alternates a step along the gradient and one to a radius."""
+
+    delta: jax.Array
+    radius: jax.Array  # [B]
+    best: Smallest
+
+
+def set_out(images: jax.Array, radius: float) -> Walk:
+    """Return the walk at the images themselves."""
+    return Walk(jnp.zeros_like(images), jnp.full(len(images), radius), nothing_yet(images))
+
+
 def nothing_yet(images: jax.Array) -> Smallest:
     return Smallest(images, jnp.full(len(images), jnp.inf))
 

@@ -106,11 +106,10 @@ def _unit(change: jax.Array) -> jax.Array:
 
 
 def eta(down: jax.Array, right: jax.Array, side: jax.Array | int) -> jax.Array:
-    """Return the change that the paper tries in a square: a hill above, a valley below.
+    """Return the change, of L2 norm 1, that the paper tries in a square: a hill above a valley.
 
     Each is a pile of nested rectangles of heights 1, 1/4, 1/9, ..., the smallest first. `down` and
-    `right`, from the square's corner, broadcast to [B, H, W, 1]; swapped, they give the transposed
-    change. It has L2 norm 1, and is zero outside the square.
+    `right`, from the square's corner, broadcast to [B, H, W, 1]; swapped, they transpose it.
     """
     rows, columns = jnp.broadcast_shapes(down.shape, right.shape)[1:3]
     steps = jnp.asarray(np.cumsum([0, *(1 / np.arange(1, rows + columns + 1) ** 2)]), jnp.float32)

@@ -40,9 +40,8 @@ def universal_perturbation(
 ) -> jax.Array:
     """Return one perturbation, float32 [1, H, W, C], that raises the mean margin of all images.
 
-    An image that is past its boundary by two logits adds nothing to the mean while it is; Shafahi
-    et al. clip the loss of each image for the same reason. Each step draws a mini-batch of
-    `batch_size` images, none twice, and costs a forward and a backward pass.
+    An image that is past its boundary by two logits adds nothing (Shafahi et al. clip each loss).
+    Each step draws `batch_size` images, none twice, and costs a forward and a backward pass.
     """
     key, logits_fn, images, labels = prepared(key, logits_fn, images, labels)
     arguments = (key, logits_fn, images, labels, eps, step_size)

@@ -7,7 +7,6 @@ found = attacked(attack, logits_fn, images, labels, key=key, norm=linf, eps=8 / 
 found.reached_8bit.mean(), found.ssim.mean()
 """
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -67,15 +66,7 @@ def attacked(
 
 
 def broken_by(
-    stages: Mapping[str, Attack],
-    logits_fn: LogitsFn,
-    images: np.ndarray,
-    labels: np.ndarray,
-    *,
-    key: jax.Array,
-    norm: Norm,
-    eps: float,
-    batch_size: int = 64,
+    stages: dict[str, Attack], logits_fn: LogitsFn, images, labels, *, key, norm, eps, batch_size=64
 ) -> np.ndarray:
     """Return which of several attacks, each run on what those before left, breaks each image.
 

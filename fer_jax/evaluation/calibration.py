@@ -25,9 +25,8 @@ class Reliability(NamedTuple):
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Return the temperature that minimises the cross-entropy of softmax(logits / temperature).
 
-    In `TEMPERATURES`, rounded to four decimals; it changes no prediction. The cross-entropy is
-    convex in 1 / temperature: one minimum. Source: Guo et al., "On Calibration of Modern Neural
-    Networks", ICML 2017, section 4.2, https://arxiv.org/abs/1706.04599
+    In `TEMPERATURES`, rounded to four decimals. The cross-entropy is convex in 1 / temperature.
+    Source: Guo et al., ICML 2017, section 4.2, https://arxiv.org/abs/1706.04599
     """
     logits = np.asarray(logits, np.float64)
     rows = np.arange(len(labels))
@@ -43,8 +42,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the mean squared error of the probabilities [N, C], summed over classes, in [0, 2].
 
-    1 - 1/C for a uniform guess. Source: Brier, "Verification of Forecasts Expressed in Terms of
-    Probability", Monthly Weather Review 78, 1950.
+    1 - 1/C for a uniform guess. Source: Brier, Monthly Weather Review 78, 1950.
     """
     errors = probabilities - np.eye(probabilities.shape[1])[labels]
     return float(np.square(errors).sum(axis=1).mean())
@@ -72,8 +70,7 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = 15) -
 def calibration_error(bins: Reliability) -> float:
     """Return the mean distance between confidence and accuracy over rows, in [0, 1].
 
-    Source: Nguyen & O'Connor, "Posterior calibration and exploratory analysis for natural language
-    processing models", EMNLP 2015 (equal-mass bins), https://arxiv.org/abs/1508.05154; with bins of
-    equal width it would be the ECE of Guo et al.
+    Source: Nguyen & O'Connor, EMNLP 2015 (bins of equal mass), https://arxiv.org/abs/1508.05154;
+    with bins of equal width it would be the ECE of Guo et al.
     """
     return float((bins.rows * np.abs(bins.confidence - bins.accuracy)).sum() / bins.rows.sum())

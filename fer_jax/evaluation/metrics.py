@@ -25,15 +25,10 @@ class PerClass(NamedTuple):
     support: np.ndarray
 
 
-def accuracy(labels: np.ndarray, predictions: np.ndarray) -> float:
-    """Return the share of rows predicted right; labels and predictions are int [N], N >= 1."""
-    return float(np.mean(np.asarray(labels) == np.asarray(predictions)))
-
-
 def confusion(
     labels: np.ndarray, predictions: np.ndarray, classes: int = NUM_CLASSES
 ) -> np.ndarray:
-    """Return counts, int64 [C, C]: the row is the true class, the column the predicted one."""
+    """Count rows of labels and predictions, int [N]: int64 [C, C], by true and predicted class."""
     cells = np.asarray(labels, np.int64) * classes + np.asarray(predictions, np.int64)
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 

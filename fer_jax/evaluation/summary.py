@@ -22,7 +22,7 @@ def summary(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     scores = metrics.per_class(metrics.confusion(labels, predictions, logits.shape[1]))
     return {
         "loss": float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()),
-        "accuracy": metrics.accuracy(labels, predictions),
+        "accuracy": float((labels == predictions).mean()),
         "precision": float(scores.precision.mean()),
         "recall": float(scores.recall.mean()),
         "f1": float(scores.f1.mean()),

@@ -69,7 +69,7 @@ def last_maps(
 
     def total(delta: jax.Array) -> jax.Array:
         logits = _traced(model, variables, images, len(maps) - 1, delta)[0]
-        return jnp.take_along_axis(logits, jnp.asarray(classes)[:, None], axis=1).sum()
+        return of_class(logits, classes).sum()
 
     return maps[-1], jax.grad(total)(jnp.zeros_like(maps[-1]))
 

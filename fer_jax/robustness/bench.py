@@ -230,26 +230,20 @@ def corruption_bench(args: Namespace) -> None:
     table = pd.DataFrame(rows, columns=["model", "corruption", "severity", "correct", *SHARE])
     models = {}
     for name, path in zip(names, paths, strict=True):
-        figures = corruption_summary(table.loc[table["model"] == name])
-        models[name] = {"model": files.digest(path), **figures}
-        mean = f"mean corruption accuracy {figures['mean_corruption_accuracy']:.2%}"
-        print(f"{name}: clean {figures['clean']:.2%}, {mean}")
-        for kind, accuracies in figures["by_severity"].items():
+        own = table.loc[table["model"] == name]
+        worse = own.loc[own["severity"] > 0]
+        clean = own.loc[own["severity"] == 0, "accuracy"].item()
+        mean = float(worse["accuracy"].to_numpy().mean())
+        groups = worse.groupby("corruption", sort=False)["accuracy"]
+        kinds = {kind: list(accuracies) for kind, accuracies in groups}
+        models[name] = {"model": files.digest(path), "clean": clean}
+        models[name] |= {"mean_corruption_accuracy": mean, "by_severity": kinds}
+        print(f"{name}: clean {clean:.2%}, mean corruption accuracy {mean:.2%}")
+        for kind, accuracies in kinds.items():
             print(f"  {kind:16}" + "".join(f"{accuracy:8.1%}" for accuracy in accuracies))
     report = {"n": args.n, "seed": args.seed, "data": fer.digest, "models": models}
     figure = plots.corruption_accuracy(table, f"{args.n:,} test images")
     publish(args.out, "corruptions", table, report, figure)
-
-
-def corruption_summary(table: pd.DataFrame) -> dict[str, Any]:
-    """Return one model's clean accuracy, its mean under corruption, and each one's by severity."""
-    worse = table.loc[table["severity"] > 0]
-    kinds = worse.groupby("corruption", sort=False)
-    return {
-        "clean": table.loc[table["severity"] == 0, "accuracy"].item(),
-        "mean_corruption_accuracy": float(worse["accuracy"].to_numpy().mean()),
-        "by_severity": {kind: list(rows["accuracy"]) for kind, rows in kinds},
-    }
 
 
 def hack_rate(args: Namespace) -> None:

@@ -4,17 +4,14 @@
 
 After Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
 Corruptions and Perturbations", ICLR 2019 (https://arxiv.org/abs/1903.12261). Their amounts are for
-photographs of 224 pixels; ours are chosen for faces of 48, as each entry of `CORRUPTIONS` says.
+photographs of 224 pixels; ours are chosen for faces of 48, as `CORRUPTIONS` says.
 Factors of light are applied to grey levels as they are stored.
 
-Each image has a random generator, seeded with `seed`, the corruption's name and the image's pixels:
-what an image becomes does not depend on its batch. The severity is not in the seed, so the same
-noise, or a blur in the same direction, grows from one severity to the next.
+Each image has a random generator, seeded with `seed`, the corruption's name and the image's pixels,
+not its batch or the severity: the same noise grows from one severity to the next.
 """
 
 import zlib
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -28,15 +25,6 @@ _PHOTONS = 4000  # of a white pixel in good light: about what a phone's small se
 _PENUMBRA = 4.0  # pixels, a twelfth of the face: soft enough to be a shadow, hard enough to be seen
 
 
-class Corruption(NamedTuple):
-    """A way for a picture to be bad."""
-
-    # (image float32 [H, W] in [0, 1], amount, generator) -> the worse image, which may leave [0, 1]
-    apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
-    amounts: tuple[float, float, float, float, float]  # of each severity, from the mildest
-    unit: str  # of the amounts
-
-
 def corrupt(name: str, images: np.ndarray, severity: int, seed: int = 0) -> np.ndarray:
     """Return images, uint8 [N, 48, 48], as the corruption `name` leaves them, rounded and clipped.
 
@@ -47,10 +35,11 @@ def corrupt(name: str, images: np.ndarray, severity: int, seed: int = 0) -> np.n
     if severity not in SEVERITIES:
         raise InputError(f"severity must be 1, 2, 3, 4 or 5, received {severity!r}")
     check_images(images)
-    corruption, worse = CORRUPTIONS[name], np.empty_like(images)
+    apply, amounts = CORRUPTIONS[name]
+    worse = np.empty_like(images)
     for place, image in enumerate(images):
         rng = np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(image.tobytes())])
-        changed = corruption.apply(image / np.float32(255), corruption.amounts[severity - 1], rng)
+        changed = apply(image / np.float32(255), amounts[severity - 1], rng)
         worse[place] = np.clip(np.rint(255 * changed), 0, 255)
     return worse
 
@@ -152,28 +141,30 @@ def _off_centre(image: np.ndarray, pixels: float, rng: np.random.Generator) -> n
     return image[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
 
 
-# The amounts run from what a viewer hardly notices to what still lets one guess the expression.
+# By name: a function (image float32 [H, W] in [0, 1], amount, generator) -> the worse image, which
+# may leave [0, 1]; and the amounts of the severities, from what a viewer hardly notices to what
+# still lets one guess the expression.
 CORRUPTIONS = {
     # about CIFAR-10-C's 0.04 to 0.10, whose 32 pixels are nearest to ours
-    "noise": Corruption(_noise, (0.02, 0.04, 0.06, 0.08, 0.12), "standard deviation, of white"),
+    "noise": (_noise, (0.02, 0.04, 0.06, 0.08, 0.12)),  # standard deviation, of white
     # ImageNet-C's 3 to 10 pixels of 224, brought to 48, and a little on
-    "defocus blur": Corruption(_defocus, (0.75, 1.0, 1.5, 2.0, 3.0), "radius in pixels"),
+    "defocus blur": (_defocus, (0.75, 1.0, 1.5, 2.0, 3.0)),  # radius in pixels
     # ImageNet-C's kernels reach 10 to 20 pixels of 224; a face moves more than a scene
-    "motion blur": Corruption(_motion, (2.5, 4, 6, 8, 11), "length in pixels"),
+    "motion blur": (_motion, (2.5, 4, 6, 8, 11)),  # length in pixels
     # ImageNet-C has 25 to 7: a block of 8 pixels is a sixth of a face, so milder ones count already
-    "jpeg": Corruption(_jpeg, (50, 30, 20, 12, 7), "quality of 100"),
+    "jpeg": (_jpeg, (50, 30, 20, 12, 7)),  # quality of 100
     # one to four and a half stops: from a cloudy window to a lamp in the next room
-    "low light": Corruption(_low_light, (0.5, 0.3, 0.18, 0.1, 0.045), "share of the light"),
+    "low light": (_low_light, (0.5, 0.3, 0.18, 0.1, 0.045)),  # share of the light
     # the brightest skin (0.83) reaches white at the mildest, FER-2013's mean (0.5) at the strongest
-    "over-exposure": Corruption(_over_exposure, (1.2, 1.35, 1.5, 1.7, 2.0), "factor"),
+    "over-exposure": (_over_exposure, (1.2, 1.35, 1.5, 1.7, 2.0)),  # factor
     # one to three and a half stops between the sides of the face: a window, or a lamp in the dark
-    "side shadow": Corruption(_shadow, (0.5, 0.35, 0.25, 0.15, 0.08), "share of the light"),
+    "side shadow": (_shadow, (0.5, 0.35, 0.25, 0.15, 0.08)),  # share of the light
     # faces at the far end of a room: detectors stop at about 10 pixels
-    "low resolution": Corruption(_low_resolution, (32, 24, 16, 12, 9), "side in pixels"),
+    "low resolution": (_low_resolution, (32, 24, 16, 12, 9)),  # side in pixels
     # from a finger to a mask over the lower face
-    "occlusion": Corruption(_occlusion, (0.05, 0.1, 0.18, 0.28, 0.4), "share of the picture"),
+    "occlusion": (_occlusion, (0.05, 0.1, 0.18, 0.28, 0.4)),  # share of the picture
     # what is left of a tilt after faces are levelled, up to one that no detector levelled
-    "rotation": Corruption(_rotation, (5, 10, 17, 25, 35), "degrees"),
+    "rotation": (_rotation, (5, 10, 17, 25, 35)),  # degrees
     # detectors' boxes are off by one or two pixels (benchmarks/fit_framing.py), trackers' by more
-    "off-centre crop": Corruption(_off_centre, (2, 4, 6, 9, 12), "pixels"),
+    "off-centre crop": (_off_centre, (2, 4, 6, 9, 12)),  # pixels
 }

@@ -55,10 +55,7 @@ _SIGNS = {
 
 
 class Measured(NamedTuple):
-    """Accuracies, in [0, 1], on images that the network gets right when left alone.
-
-    Attacks climb cross-entropy.
-    """
+    """Accuracies, in [0, 1], on images that the network gets right when left alone."""
 
     n: int  # how many images those are
     eps: float  # the size of all perturbations, unless noted otherwise
@@ -119,12 +116,9 @@ def measure(
 ) -> Measured:
     """Attack in the ways whose outcomes an honest gradient puts in order; costs about 15 PGDs.
 
-    Args:
-        images, labels: uint8 [N, 48, 48] and int [N]; a hundred are enough.
-        eps: at which the network keeps some of its accuracy: else there is nothing to be seen.
-        surrogate: another network for the same classes.
-
-    A network that gets none of the images right is an `InputError`.
+    A hundred images uint8 [N, 48, 48] are enough; at `eps` the network should keep some accuracy.
+    The surrogate is another network for the same classes. A network that gets none of the images
+    right is an `InputError`.
     """
     right = predict_logits(logits_fn, images, batch_size).argmax(axis=1) == labels
     if not right.any():

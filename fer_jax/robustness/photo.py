@@ -7,10 +7,9 @@ Photographs are uint8 [H, W] or BGR [H, W, 3]. With the box given, `faces.crop` 
 but for its roundings: grey, bilinear samples, their means. That is a sparse matrix (`crop_matrix`),
 through which gradients go back to every pixel; they pass straight through the rounding.
 
-There is no gradient through detection: nothing here tries to move the box. But a changed photograph
-may move it, by a pixel or a degree. So it is looked at again, and an ensemble is attacked: the
-boxes found so far, and boxes close to them (Athalye et al., "Synthesizing Robust Adversarial
-Examples", ICML 2018, https://arxiv.org/abs/1707.07397).
+There is no gradient through detection, but a changed photograph may move the box, by a pixel or a
+degree. So it is looked at again, and an ensemble is attacked: the boxes found so far, and boxes
+close to them (Athalye et al., ICML 2018, https://arxiv.org/abs/1707.07397).
 """
 
 import math
@@ -46,9 +45,7 @@ class Look(NamedTuple):
     probabilities: np.ndarray  # float32 [C]
 
 
-class _Taps(NamedTuple):
-    """The entries of the ensemble's matrices, one below the other, filled up with weights of 0."""
-
+class _Taps(NamedTuple):  # entries of the ensemble's matrices, filled up with weights of 0
     places: np.ndarray  # int32 [T], in 0..5*48*48-1: a pixel of a crop
     pixels: np.ndarray  # int32 [T], which of the photograph's pixels that the crops show
     weights: np.ndarray  # float32 [T]
@@ -126,11 +123,9 @@ def grey_levels(image: faces.Frame) -> np.ndarray:
 
 
 def _samples(size: tuple[int, int], box: Face) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return where `faces.crop` samples a photograph of a size (H, W): x, y, and times.
+    """Return where `faces.crop` samples a photograph: x, y [48 * times, 48 * times], and `times`.
 
-    x and y are float64 [48 * times, 48 * times], in pixels' centres, within the photograph; `times`
-    samples make a pixel's side. OpenCV is asked, by cutting two ramps: its versions round the
-    places of samples differently.
+    OpenCV is asked, by cutting two ramps: its versions round the places of samples differently.
     """
     square = framing.frame_of(box)
     times = math.ceil(max(1.0, square.side / FACE_SIZE))
@@ -174,10 +169,7 @@ def _attacked(image, boxes, logits_fn, target, attack, eps, key) -> faces.Frame:
 
 
 def _taps(shape: tuple[int, ...], boxes: Sequence[Face]) -> tuple[_Taps, np.ndarray]:
-    """Return the ensemble's matrices, and which pixels of the photograph they show, int [P].
-
-    Filled up: arrays for boxes of nearly the same size are alike, and nothing is compiled anew.
-    """
+    """Return the ensemble's matrices, and which pixels of the photograph they show, int [P]."""
     entries = sparse.vstack([crop_matrix(shape, box) for box in boxes]).tocoo()
     shown, pixels = np.unique(entries.coords[1], return_inverse=True)
     columns = entries.coords[0].astype(np.int32), pixels.astype(np.int32), entries.data
@@ -186,7 +178,7 @@ def _taps(shape: tuple[int, ...], boxes: Sequence[Face]) -> tuple[_Taps, np.ndar
 
 
 def _filled(count: int) -> int:
-    """Round `count` up to one of eight sizes between a power of two and the next."""
+    """Round up to one of eight sizes between two powers of two: few shapes are compiled."""
     step = 1 << max(count.bit_length() - 4, 0)
     return -(-count // step) * step
 

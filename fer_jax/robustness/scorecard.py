@@ -215,10 +215,7 @@ def of_predictions(subject: Subject, logits: np.ndarray, labels: np.ndarray) -> 
 
 
 def _bootstrapped(name: str, statistic: Callable[[np.ndarray], float], n: int) -> tuple:
-    """Return a statistic of n rows with its interval.
-
-    Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7, 1979.
-    """
+    """Return a statistic of n rows with its interval (Efron, Annals of Statistics 7, 1979)."""
     rng = np.random.default_rng(0)
     drawn = [statistic(rng.integers(0, n, n)) for _ in range(500)]
     return _normal(name, statistic(np.arange(n)), n, float(np.std(drawn, ddof=1)))

@@ -43,13 +43,9 @@ def certify(
 ) -> Certified:
     """Predict and certify one image (Cohen et al. 2019, CERTIFY, their section 3.2.2).
 
-    Args:
-        sigma: standard deviation of the noise, in (0, 1]: what the network was trained with.
-        n0, n: copies that select the class, and further ones that bound its probability: by the
-            same ones it would be overrated. None is clipped, which would void the proof.
-        alpha: probability of a wrong certificate.
-
-    Raises an `InputError` as `check` does.
+    `sigma` is the noise's standard deviation, in (0, 1]: what the network was trained with. n0
+    copies select the class, n further ones bound its probability; by the same ones it would be
+    overrated. None is clipped, which would void the proof. Settings are refused as by `check`.
     """
     check(sigma, n0, n, alpha)
     selection_key, estimation_key = jax.random.split(key)
@@ -66,8 +62,7 @@ def votes(
 ) -> jax.Array:
     """Count how many of n noisy copies of an image get each class: int32 [classes].
 
-    A copy whose logits are not finite votes for none: it counts against every certificate. How many
-    the network sees at once, `batch_size`, fixes which noise is drawn.
+    A copy whose logits are not finite votes for none. `batch_size` fixes which noise is drawn.
     """
     logits_fn, image = traced(logits_fn), jnp.asarray(image, jnp.float32)
     rows = min(batch_size, n)
@@ -152,8 +147,7 @@ def attack(
     """Return a certified image, changed by less than its radius to change the prediction.
 
     PGD against the mean of the network's probabilities over noisy `copies`, the same ones at every
-    step: Salman et al., "Provably Robust Deep Learning via Adversarially Trained Smoothed
-    Classifiers", NeurIPS 2019, equation 6 (https://arxiv.org/abs/1906.04584).
+    step: Salman et al., NeurIPS 2019, equation 6, https://arxiv.org/abs/1906.04584.
     """
     noise_key, start_key = jax.random.split(key)
     image = jnp.asarray(image, jnp.float32)

@@ -148,10 +148,9 @@ def fill(row: Row, test: Split) -> None:
 
 
 def figures(row: Row, test: Split, so_far: bool) -> pd.DataFrame:
-    """Return one network's figures, long form.
+    """Return one network's figures, long form; with `so_far` of most of the images, too.
 
-    The journal may know more images than are asked for; with `so_far` it may know fewer, too. The
-    sample is in the order of the test set: its first part is no random one.
+    The journal may know more images than are asked for.
     """
     subject, found = row.network.subject, row.journal.table
     known = []

@@ -24,7 +24,7 @@ def test_agrees_with_scikit_learn_also_where_classes_are_absent(pairs):
     )
     for ours, theirs in zip(metrics.per_class(matrix), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
-    assert metrics.accuracy(labels, predictions) == pytest.approx(
+    assert matrix.trace() / len(labels) == pytest.approx(
         oracle.accuracy_score(labels, predictions)
     )
     macro = oracle.f1_score(labels, predictions, labels=CLASSES, average="macro", zero_division=0)

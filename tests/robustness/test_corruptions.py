@@ -21,7 +21,7 @@ def flat(level):
 
 
 def amount(name, severity):
-    return CORRUPTIONS[name].amounts[severity - 1]
+    return CORRUPTIONS[name][1][severity - 1]
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
