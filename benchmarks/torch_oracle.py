@@ -14,7 +14,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from flax.traverse_util import flatten_dict
 from torch import nn
 
 from fer_jax.errors import InputError
@@ -36,10 +35,11 @@ class Vgg(nn.Module):
         self.stages = model.architecture["stages"]
         self.weights = nn.ParameterDict()
         for part in ("params", "batch_stats"):
-            for name, array in flatten_dict(model.variables[part], sep="/").items():
-                # kernels are [3, 3, in, out] and [in, out] in flax
-                array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-                self.weights[name] = torch.tensor(np.ascontiguousarray(array))
+            for layer, arrays in model.variables[part].items():
+                for name, x in arrays.items():
+                    # kernels are [3, 3, in, out] and [in, out] in flax
+                    x = x.transpose(3, 2, 0, 1) if x.ndim == 4 else x.T
+                    self.weights[f"{layer}/{name}"] = torch.tensor(np.ascontiguousarray(x))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         margin = max(0, images.shape[2] - self.crop) // 2
