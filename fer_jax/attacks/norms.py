@@ -20,20 +20,16 @@ TINY = 1e-12  # a gradient shorter than this has no direction
 class Norm(NamedTuple):
     """One norm's geometry.
 
-    `random_start` draws uniformly from the ball; `steepest` takes gradients to perturbations of
-    norm 1 along which the objective rises fastest (for L1 nearly so); `project` gives the nearest
-    ones in the ball, by Euclidean distance.
+    `size` gives the norms [B]; `random_start` draws uniformly from the ball; `steepest` takes
+    gradients to perturbations of norm 1 along which the objective rises fastest (for L1 nearly so);
+    `project` gives the nearest ones in the ball, by Euclidean distance.
     """
 
     name: str
-    order: float
+    size: Callable[[jax.Array], jax.Array]
     random_start: Callable[[jax.Array, tuple[int, ...], ArrayLike], jax.Array]
     steepest: Callable[[jax.Array], jax.Array]
     project: Callable[[jax.Array, ArrayLike], jax.Array]
-
-    def size(self, delta: jax.Array) -> jax.Array:
-        """Return the norms [B] of perturbations."""
-        return jnp.linalg.norm(flat(delta), self.order, axis=1)
 
 
 def per_image(values: ArrayLike, like: jax.Array) -> jax.Array:
@@ -120,9 +116,12 @@ def _l1_project(delta: jax.Array, eps: ArrayLike) -> jax.Array:
     return jnp.where(inside, flat(delta), shrunk).reshape(delta.shape)
 
 
-linf = Norm("linf", jnp.inf, _linf_start, jnp.sign, _linf_project)
-l2 = Norm("l2", 2, _l2_start, _l2_steepest, _l2_project)
-l1 = Norm("l1", 1, _l1_start, _l1_steepest, _l1_project)
+_linf_size = lambda delta: jnp.abs(flat(delta)).max(axis=1)
+_l2_size = lambda delta: jnp.sqrt(jnp.square(flat(delta)).sum(axis=1))
+_l1_size = lambda delta: jnp.abs(flat(delta)).sum(axis=1)
+linf = Norm("linf", _linf_size, _linf_start, jnp.sign, _linf_project)
+l2 = Norm("l2", _l2_size, _l2_start, _l2_steepest, _l2_project)
+l1 = Norm("l1", _l1_size, _l1_start, _l1_steepest, _l1_project)
 NORMS = {norm.name: norm for norm in (linf, l2, l1)}
 
 
