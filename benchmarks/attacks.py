@@ -80,7 +80,8 @@ def ours(path: Path | None) -> Library:
     from fer_jax.predict import Predictor
 
     logits_fn = Predictor(path).logits_fn
-    key, attack = jax.random.key(0), functools.partial(pgd, eps=EPS, step_size=STEP_SIZE)
+    key = jax.random.key(0)
+    attack = functools.partial(pgd, eps=EPS, step_size=STEP_SIZE)
     return logits_fn, lambda x, labels, steps: attack(key, logits_fn, x, labels, steps=steps)
 
 

@@ -221,7 +221,8 @@ def compare_times(ours: Log, theirs: Log, n: int) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.parser(__doc__, EPILOG)
-    option, root = parser.add_argument, files.root()
+    option = parser.add_argument
+    root = files.root()
     cli.add_model(parser)
     parser.set_defaults(model=root / "results" / "model" / "my_own_model.pkl")
     cli.add_data(parser)

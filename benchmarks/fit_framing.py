@@ -40,7 +40,8 @@ def framings(images: np.ndarray, detector: faces.Detector) -> np.ndarray:
     Columns: the frame's side; its centre from the box's, down and to the right along the face (all
     in units of the box's shorter side); the roll in radians, 0 for Haar.
     """
-    cv2, rows, side = faces.opencv(), [], SCALE * faces.FACE_SIZE
+    cv2 = faces.opencv()
+    rows, side = [], SCALE * faces.FACE_SIZE
     for image in tqdm(images, "detecting", unit="image", leave=False, disable=None):
         enlarged = cv2.resize(image, None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
         framed = cv2.copyMakeBorder(enlarged, *[BORDER] * 4, cv2.BORDER_REPLICATE)

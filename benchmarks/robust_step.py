@@ -28,8 +28,8 @@ def main() -> None:
         seconds = np.array(measure([plain, config], args.repeats))
         ordinary, adversarial = np.median(seconds, axis=1)
         costs = f"{adversarial * 1e3:.0f} ms, ordinary {ordinary * 1e3:.0f} ms"
-        size, ratio = config.batch_size, adversarial / ordinary
-        print(f"{path}: {config.adversary.method} {costs} a step of {size}: {ratio:.2f} times")
+        step = f"a step of {config.batch_size}: {adversarial / ordinary:.2f} times"
+        print(f"{path}: {config.adversary.method} {costs} {step}")
 
 
 def measure(configs: list[Config], repeats: int) -> list[list[float]]:

@@ -185,10 +185,11 @@ def latency(arguments: argparse.Namespace, folder: Path) -> int:
     """Print the milliseconds from sending a frame to its line; return 1 if 5 % exceed 100."""
     predictor, detector = load(arguments)
     late: list[float] = []
-    lines, shown = folder / "lines.txt", pictures((1280, 720), 120)
-    with Mjpeg(shown) as server, lines.open("w") as out, Video(server.url) as video:
+    shown = pictures((1280, 720), 120)
+    out = folder / "lines.txt"
+    with Mjpeg(shown) as server, out.open("w") as lines, Video(server.url) as video:
         for event in watch.watch(video, predictor, detector, every=0):
-            print(watch.described(event, live=True), file=out, flush=True)
+            print(watch.described(event, live=True), file=lines, flush=True)
             now = time.monotonic()
             late.append(now - server.sent[number_of(event.frame)])
             if len(late) == WARM_UP:

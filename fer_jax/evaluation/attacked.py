@@ -70,8 +70,8 @@ def broken_by(
 ) -> np.ndarray:
     """Return which of several attacks, each run on what those before left, breaks each image.
 
-    The number of the stage, int [N], -1 where the clean image is wrong already, len(stages) where
-    none succeeds. Judged as floats: rounding to 8 bits would only hide successes.
+    Of images uint8 [N, 48, 48]: the stage's number, int [N], -1 where the clean image is wrong
+    already, len(stages) where none succeeds. Judged as floats: rounding would hide successes.
     """
     options = {"norm": norm, "eps": eps, "batch_size": batch_size}
 

@@ -2,10 +2,9 @@
 
     worse = corrupt("motion blur", images, severity=3, seed=0)   # uint8 [N, 48, 48], as images
 
-After Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations", ICLR 2019 (https://arxiv.org/abs/1903.12261). Their amounts are for
-photographs of 224 pixels; ours are chosen for faces of 48, as `CORRUPTIONS` says.
-Factors of light are applied to grey levels as they are stored.
+After Hendrycks & Dietterich, ICLR 2019, https://arxiv.org/abs/1903.12261. Their amounts are for
+photographs of 224 pixels; ours are chosen for faces of 48, as `CORRUPTIONS` says. Factors of light
+are applied to grey levels as they are stored.
 
 Each image has a random generator, seeded with `seed`, the corruption's name and the image's pixels,
 not its batch or the severity: the same noise grows from one severity to the next.

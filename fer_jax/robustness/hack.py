@@ -91,9 +91,9 @@ def smallest(
     attempt = functools.partial(_attempt, settings, logits_fn, image, target)
     if not ATTACKS[settings.method].bounded:
         # made larger until it survives the rounding; one attack is run
-        floats, key = image[None, :, :, None] / np.float32(255), jax.random.key(settings.seed)
-        attack = make_attack(settings, 0.0)
-        change = np.asarray(attack(key, logits_fn, floats, np.array([target]))) - floats
+        floats = image[None, :, :, None] / np.float32(255)
+        given = (jax.random.key(settings.seed), logits_fn, floats, np.array([target]))
+        change = np.asarray(make_attack(settings, 0.0)(*given)) - floats
         return _first_that_works(lambda factor: attempt(adding(factor * change), None), GROWN)
     attack_at = attack_at or functools.partial(make_attack, settings)
     within = lambda eps: attempt(attack_at(eps), eps)

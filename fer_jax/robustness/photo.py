@@ -71,11 +71,8 @@ def hack(
 ) -> faces.Frame | None:
     """Return the photograph changed so that its largest face is seen as `target`, or None.
 
-    Args:
-        attack: a targeted Linf attack on images of any shape, with the same eps: it is given the
-            pixels that the crops show as one image [1, P, 1, channels].
-        eps: of a pixel's change, in [0, 1]; rounded down to whole levels of 8 bits.
-
+    The attack, targeted and Linf, is given the pixels that the crops show as one image
+    [1, P, 1, channels]; its `eps`, in [0, 1], is rounded down to whole levels of 8 bits.
     Raises a ValueError if there is no face in the image.
     """
     seen = look(image, predictor, detector)

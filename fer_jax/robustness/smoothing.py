@@ -64,7 +64,8 @@ def votes(
 
     A copy whose logits are not finite votes for none. `batch_size` fixes which noise is drawn.
     """
-    logits_fn, image = traced(logits_fn), jnp.asarray(image, jnp.float32)
+    logits_fn = traced(logits_fn)
+    image = jnp.asarray(image, jnp.float32)
     rows = min(batch_size, n)
     copies = jax.ShapeDtypeStruct((rows, *image.shape), jnp.float32)
     nothing = jnp.zeros(jax.eval_shape(logits_fn, copies).shape[-1], jnp.int32)
@@ -104,17 +105,12 @@ def largest_radius(sigma: float, n: int, alpha: float) -> float:
 
 def trained_sigma(metadata: dict[str, Any]) -> Any:
     """Return the noise in training, as a model file says, unchecked, or 0.25 if it says none."""
-    place = _noise(metadata)
+    place = noise_settings(metadata)
     return DEFAULT_SIGMA if place is None else place.get("sigma")
 
 
-def trained_with_noise(metadata: dict[str, Any]) -> bool:
-    """Return whether a model file says that its network was trained with noise, to be smoothed."""
-    return _noise(metadata) is not None
-
-
-def _noise(metadata: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what holds sigma, if anything: the metadata or their config's adversary."""
+def noise_settings(metadata: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what holds sigma, the metadata or their config's adversary; None: without noise."""
     config = metadata.get("config")
     adversary = config.get("adversary") if isinstance(config, dict) else None
     if isinstance(adversary, dict) and adversary.get("method") in ("noise", "smoothadv"):

@@ -111,7 +111,7 @@ def load(path: Path) -> Network:
         rule = f"the table is of {', '.join(labels.EMOTIONS)}"
         raise InputError(f"{path}: {rule}, this model knows other emotions")
     subject = Subject(predictor.logits_fn, predictor.model.temperature)
-    if not smoothing.trained_with_noise(metadata):
+    if smoothing.noise_settings(metadata) is None:
         return Network(subject, "network", files.digest(path), None)
     sigma = smoothing.trained_sigma(metadata)
     try:
@@ -132,7 +132,8 @@ def make_row(name: str, network: Network, fer: Fer2013, args: Namespace) -> Row:
 
 def fill(row: Row, test: Split) -> None:
     """Measure what the journal does not know yet."""
-    journal, total = row.journal, sum(measure.images for measure in row.measures)
+    journal = row.journal
+    total = sum(measure.images for measure in row.measures)
     with tqdm(total=total, desc=row.name, unit="image", disable=None) as bar:
         for number, measure in enumerate(row.measures):
             sample = data.sample(test, measure.images)

@@ -127,7 +127,8 @@ def test_an_attack_within_the_radius_fails_and_beyond_the_true_one_succeeds():
 )
 def test_the_noise_of_the_training_is_read_from_the_model_file(metadata, sigma):
     assert smoothing.trained_sigma(metadata) == sigma
-    assert smoothing.trained_with_noise(metadata) == (sigma != smoothing.DEFAULT_SIGMA)
+    without = smoothing.noise_settings(metadata) is None
+    assert without == (sigma == smoothing.DEFAULT_SIGMA)
 
 
 @pytest.mark.parametrize(
