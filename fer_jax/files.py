@@ -23,14 +23,11 @@ _CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def root() -> Path:
-    """Return the folder of data, results and runs: the checkout, or where we are without one.
-
-    Relative inside the checkout, so that printed paths stay short.
-    """
+    """Return the folder of data, results and runs: the checkout, or where we are without one."""
     if not (_CHECKOUT / "pyproject.toml").is_file():
         return Path()
     here = Path.cwd()
-    inside = here.is_relative_to(_CHECKOUT)
+    inside = here.is_relative_to(_CHECKOUT)  # printed paths stay short
     return Path(os.path.relpath(_CHECKOUT, here)) if inside else _CHECKOUT
 
 

@@ -143,10 +143,7 @@ class _Tar(io.RawIOBase):
         return len(data)
 
     def _walk(self) -> tuple[str, int]:
-        """The file's name without folder, and its size; ("", 0) where there is none.
-
-        Members are known by name; links are not followed.
-        """
+        """The file's name without folder and its size; ("", 0) where there is none, links aside."""
         for _ in range(_MAX_MEMBERS):
             header = self._take(tarfile.BLOCKSIZE)
             if not any(header):  # a block of zeros ends the archive

@@ -42,16 +42,12 @@ def read(folder: Path) -> Split:
 
 
 def _in_folders(parent: Path) -> list[Path]:
-    """The pictures in the folders of `parent`, by the numbers in their names.
-
-    That restores the CSV order where a name holds the row number. Other files (.DS_Store,
-    Thumbs.db) are ignored.
-    """
+    """The pictures in the folders of `parent`, by the numbers in their names: the CSV's order."""
     folders = [path for path in parent.iterdir() if path.is_dir()]
     for folder in folders:
         _emotion(folder)
     inside = (path for folder in folders for path in folder.iterdir())
-    suffixes = pictures.SMALL_SUFFIXES
+    suffixes = pictures.SMALL_SUFFIXES  # not .DS_Store, Thumbs.db
     return sorted((path for path in inside if path.suffix.lower() in suffixes), key=_file_order)
 
 
@@ -92,11 +88,7 @@ def _read_data(directory: Path) -> Fer2013:
 
 
 def _public_half(folder: Path, paths: list[Path]) -> set[Path]:
-    """The pictures named PublicTest_123.jpg and so on.
-
-    Where no name tells, every second picture of each emotion, with a warning: these halves are not
-    the published ones.
-    """
+    """The pictures named PublicTest_12.jpg and so on; where none tells, half of each emotion."""
     unnamed = [path for path in paths if not path.name.startswith(("PublicTest", "PrivateTest"))]
     if not unnamed:
         return {path for path in paths if path.name.startswith("PublicTest")}

@@ -70,10 +70,7 @@ def _builder():
 
 
 def _keep_test_csv(data: Fer2013, path: Path) -> None:
-    """Write the test rows as CSV (emotion, pixels), PublicTest before PrivateTest.
-
-    A file of the very size that `data` gives is left.
-    """
+    """Write the test rows as CSV, PublicTest first; a file of the size that they give is left."""
     images = data.test.images
     digits = images.size + (images >= 10).sum() + (images >= 100).sum()
     # A space or line end after each pixel; label and comma.

@@ -162,9 +162,8 @@ def _voted(split: Split, voted: ferplus.Targets) -> tuple[Split, np.ndarray]:
 def _hold_out(train: Split, seed: int, share: float) -> np.ndarray:
     """bool [N]: a share of each class, with all copies of an image on one side.
 
-    Whole groups of copies are taken in random order while every class of theirs has room, so that a
-    class misses its share by less than one group and, since nearly all groups are single rows, in
-    practice not at all.
+    Groups of copies are taken in random order while every class of theirs has room: a class misses
+    its share by less than one group, and nearly all groups are single rows.
     """
     groups = pixel_groups(train.images)
     # Copies may carry different labels.
