@@ -24,9 +24,7 @@ def test_agrees_with_scikit_learn_also_where_classes_are_absent(pairs):
     )
     for ours, theirs in zip(metrics.per_class(matrix), expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
-    assert matrix.trace() / len(labels) == pytest.approx(
-        oracle.accuracy_score(labels, predictions)
-    )
+    assert matrix.trace() / len(labels) == pytest.approx(oracle.accuracy_score(labels, predictions))
     macro = oracle.f1_score(labels, predictions, labels=CLASSES, average="macro", zero_division=0)
     assert metrics.macro_f1(matrix) == pytest.approx(macro)
     # balanced_accuracy_score warns about predicted classes without a label; its definition is this
