@@ -82,7 +82,7 @@ def test_of_a_folder_that_fails_nothing_appears(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupt_waits_until_all_files_have_moved(tmp_path, monkeypatch):
+def test_an_interrupt_waits_until_all_files_have_moved(usual_signals, tmp_path, monkeypatch):
     earlier = [tmp_path / "b", tmp_path / "c"]
     for path in earlier:
         path.write_text("old")
