@@ -20,7 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from fer_jax import files, runtime
-from fer_jax.errors import InputError
+from fer_jax.errors import InputError, printable
 
 # `fer-jax NAME` runs scripts/NAME.py, or the script that has a longer name.
 COMMANDS = ("train", "predict", "live", "hack", "analyse", "preprocess", "attack-bench", "certify")
@@ -81,7 +81,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser that answers bad options in one line, as everything else is answered."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (--help shows the options)\n")
+        self.exit(2, f"error: {printable(message)} (--help shows the options)\n")
 
 
 def parser(description: str | None, epilog: str = "") -> argparse.ArgumentParser:
@@ -90,9 +90,10 @@ def parser(description: str | None, epilog: str = "") -> argparse.ArgumentParser
     return _Parser(description=description, epilog=epilog, formatter_class=style)
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    folder = {"default": files.root() / "data", "metavar": "DIR"}
-    parser.add_argument("--data", type=Path, **folder, help="FER-2013 (default: data)")
+def add_data(parser: argparse.ArgumentParser, text: str = "FER-2013") -> None:
+    folder = files.root() / "data"
+    text = f"{text} (default: {folder})"
+    parser.add_argument("--data", type=Path, default=folder, metavar="DIR", help=text)
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

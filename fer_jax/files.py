@@ -74,7 +74,11 @@ def appearing_in(folder: Path, earlier: Iterable[Path] = ()) -> Iterator[Path]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Hold back Ctrl-C and other signals that would raise an error here until the block ends."""
+    """Hold back Ctrl-C and other signals that would raise an error here until the block ends.
+
+    Then the first of them is raised; none, if the block ends in an error of its own. Only the main
+    thread can be disturbed.
+    """
     waiting, before = [], {}
     if threading.current_thread() is threading.main_thread():
         known = {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}

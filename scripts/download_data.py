@@ -23,7 +23,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = cli.parser(__doc__, EPILOG)
-    cli.add_data(parser)
+    cli.add_data(parser, "where it goes")
     text = "the zip or fer2013.tar.gz: a file or a URL (default: the course's copy)"
     parser.add_argument("--from", dest="origin", metavar="FILE|URL", help=text)
     return parser.parse_args()

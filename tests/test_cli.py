@@ -77,7 +77,7 @@ def test_a_command_is_named_in_its_help(monkeypatch, capsys, name):
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_an_unknown_option_is_one_line(monkeypatch, capsys, name):
     monkeypatch.setattr(cli.runtime, "configure", lambda training: None)
-    monkeypatch.setattr(sys, "argv", ["fer-jax", name, "--dance"])
+    monkeypatch.setattr(sys, "argv", ["fer-jax", name, "--dance\n\x1b[31m"])
     with pytest.raises(SystemExit, match="2"):
         cli.main()
     line = capsys.readouterr().err

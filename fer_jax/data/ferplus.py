@@ -53,7 +53,8 @@ class Targets(NamedTuple):
 def read(path: Path, data: Fer2013) -> Votes:
     """Read the votes of `fer2013new.csv` (columns in any order) for the rows of `data`.
 
-    Rows belong together by their place within their split: image names count otherwise.
+    Rows belong together by their place within their split; image names, which are numbered
+    otherwise, are not used.
     InputError: a missing or malformed file, other numbers of rows than in `data`, or votes that
     agree so little with its labels that its rows cannot be in the original order.
     """

@@ -47,10 +47,9 @@ def _load_prepared(directory: Path, source: Source) -> Fer2013:
     data = data or source.read()
     try:
         if builder and not whole:
-            shutil.rmtree(path, ignore_errors=True)
-            with files.appearing_in(path) as temporary:
-                builder.write(data, temporary)
-                shutil.rmtree(path, ignore_errors=True)  # another process's, made meanwhile
+            with files.appearing_in(path.parent) as temporary:
+                builder.write(data, temporary / path.name)
+                shutil.rmtree(path, ignore_errors=True)  # damaged, or made by another meanwhile
         elif not whole:
             npz.save(data, path)
         _keep_test_csv(data, directory / TEST_CSV)

@@ -108,9 +108,10 @@ def parse_usage(where: str, cell: str) -> str:
 
 def parse_integer(where: str, name: str, cell: str, most: int) -> int:
     """Return the integer from 0 to `most` in a cell of the column `name`."""
-    cell = cell.strip()
-    if cell.isascii() and cell.isdigit() and len(cell) <= len(str(most)) and int(cell) <= most:
-        return int(cell)
+    digits = cell.strip()
+    short_enough = digits.isascii() and digits.isdigit() and len(digits) <= len(str(most))
+    if short_enough and int(digits) <= most:
+        return int(digits)
     rule = f"{name} must be an integer from 0 to {most}"
     raise InputError(f"{where}: {rule}, received {short(cell)}")
 

@@ -60,7 +60,8 @@ class YuNetDetector:
     """OpenCV Zoo's YuNet: finds turned and tilted faces too, and their tilt.
 
     Wu, Peng, Yu: "YuNet", 2023, https://doi.org/10.1007/s11633-023-1423-y. Its landmarks follow the
-    tilt of large faces only: each gets a second look, at `_CLOSER_SIDE`. For one thread at a time.
+    tilt of large faces only, so every face is enlarged to `_CLOSER_SIDE` for a second look. For one
+    thread at a time.
     """
 
     name = "YuNet"

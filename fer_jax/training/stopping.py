@@ -33,7 +33,7 @@ class Progress:
 def begin(weights: Variables) -> Progress:
     """Return the progress of a run that has finished no epoch."""
     zero = jnp.zeros((), jnp.int32)
-    copied = jax.tree.map(jnp.copy, weights)  # as in `judge`: no epoch may ever be better
+    copied = jax.tree.map(jnp.copy, weights)  # the next step donates the state's own, as in `judge`
     return Progress(zero, copied, jnp.float32(-jnp.inf), zero, zero)
 
 

@@ -37,7 +37,7 @@ def test_a_damaged_zip_is_refused(faces, tmp_path, write_layout):
         find(tmp_path)
     middle = len(whole) // 2
     (tmp_path / "archive.zip").write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
-    with pytest.raises(InputError, match=r"archive.zip"):
+    with pytest.raises(InputError, match=r"archive.zip: must be a whole, unencrypted zip"):
         find(tmp_path).read()
 
 

@@ -145,6 +145,28 @@ def test_prepared_files_of_other_arrays_are_not_trusted(tmp_path):
         builder.read(tmp_path / "key")
 
 
+def test_what_another_process_prepared_meanwhile_is_whole_until_it_is_replaced(
+    unread, tmp_path, monkeypatch
+):
+    pytest.importorskip("array_record.python.array_record_module")
+    builder = pytest.importorskip("fer_jax.data.builder")
+    write, data = builder.write, random_data(0)
+    write_csv(data, tmp_path)
+
+    def late(data, folder):
+        monkeypatch.setattr(builder, "write", write)
+        room.load(tmp_path)
+        before = prepared_files(tmp_path)
+        write(data, folder)
+        assert before and all(path.is_file() for path in before)
+
+    monkeypatch.setattr(builder, "write", late)
+    room.load(tmp_path)
+    unread()
+    assert room.load(tmp_path).digest == data.digest
+    assert len(list((tmp_path / "tfds").iterdir())) == 1
+
+
 def test_a_file_with_training_rows_only_can_be_prepared(store, unread, tmp_path):
     data = random_data(0, (70, 0, 0))
     write_csv(data, tmp_path)

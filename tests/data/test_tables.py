@@ -57,6 +57,7 @@ def test_bad_pixels_are_refused(token, rule, tmp_path):
         (f"7,{GOOD},Training", "emotion must be an integer from 0 to 6, received '7'"),
         (f"-1,{GOOD},Training", "emotion must be an integer from 0 to 6, received '-1'"),
         (f"happy,{GOOD},Training", "emotion must be an integer from 0 to 6, received 'happy'"),
+        (f" ,{GOOD},Training", "emotion must be an integer from 0 to 6, received ' '"),
         (f"1.0,{GOOD},Training", "emotion must be an integer from 0 to 6, received '1.0'"),
         (
             f"1,{GOOD},Test",

@@ -77,3 +77,10 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, arguments, words):
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "run" / "model.pkl").exists()
+
+
+def test_a_wrong_model_is_refused_before_the_data_are_read(folder):
+    done = train(folder, "--data", str(folder / "none"), "--set", "model.family=nope")
+    line = "error: unknown model family 'nope': expected one of vgg\n"
+    assert (done.returncode, done.stderr) == (2, line)
+    assert not (folder / "run").exists()
