@@ -133,6 +133,12 @@ def require_folder(folder: Path) -> None:
         raise InputError(f"{folder}: cannot be written to: {error.strerror or error}") from None
 
 
+def require_ending(path: Path | None, *endings: str) -> None:
+    """Check that the name of a file to write, if one is asked for, has one of the endings."""
+    if path and path.suffix not in endings:
+        raise InputError(f"{path}: must end in {' or '.join(endings)}, received {path.suffix!r}")
+
+
 def require_space(folder: Path, needed: int) -> None:
     """Check that `folder` has `needed` bytes free: libraries report a full disk in many ways."""
     free = shutil.disk_usage(folder).free

@@ -53,6 +53,8 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.seed < 1 << 32:
         parser.error(f"--seed must lie in 0 to {(1 << 32) - 1}, got {args.seed}")
+    if (args.detector_model or args.detector != "auto") and not args.photo:
+        parser.error("--detector and --detector-model go with --photo")
     return args
 
 

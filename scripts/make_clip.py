@@ -22,6 +22,7 @@ def main() -> None:
     clip = files.root() / "results" / "preprocessing_test" / "input_video.mp4"
     parser.add_argument("--out", type=Path, default=clip, help="default: the repository's clip")
     out = parser.parse_args().out
+    files.require_ending(out, ".mp4")
     from skimage.data import astronaut
 
     cv2 = faces.opencv()

@@ -23,7 +23,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--extra", type=Path, nargs="+", default=[], metavar="FOLDER", help=text)
     text = "folder for logs, checkpoints and the model (default: runs/NAME)"
     add("--workdir", type=Path, help=text)
-    text = "go on from the newest checkpoint in the workdir"
+    text = "go on from the newest checkpoint in the workdir, if there is one"
     add("--resume", action="store_true", help=text)
     text = "override a value of the config"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=text)

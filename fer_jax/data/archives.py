@@ -83,7 +83,8 @@ def _unzipped(path: Path, where: str, member: zipfile.ZipInfo) -> Iterator[Any]:
         received = f"received zip method {member.compress_type}"
         raise InputError(f"{where}: must be stored or deflated, {received}")
     with zip_errors(path), zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-        yield io.BufferedReader(stream, _CHUNK)  # reads ahead: damage is met before odd lines are
+        raw: Any = stream
+        yield io.BufferedReader(raw, _CHUNK)  # reads ahead: damage is met before odd lines are
 
 
 @contextmanager

@@ -39,6 +39,8 @@ class BuiltinsUnpickler(pickle.Unpickler):
 
 def loads(data: bytes) -> Any:
     """Return what `data` hold; raise an InputError if that is anything else, or too much."""
+    if not data:
+        raise InputError("must be a model file, is empty")
     _scan(data)
     try:
         document = BuiltinsUnpickler(io.BytesIO(data)).load()

@@ -12,7 +12,7 @@ from fer_jax.plots.robustness import (
     explanations,
     robust_accuracy,
 )
-from fer_jax.plots.style import save
+from fer_jax.plots.style import ENDINGS, save
 from fer_jax.plots.training import (
     compared_runs,
     confusion_matrix,

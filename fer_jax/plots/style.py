@@ -20,6 +20,9 @@ _DASHES = ("-", "--", ":")
 Style = dict[str, Any]  # keywords of matplotlib
 
 
+ENDINGS = (".png", ".pdf", ".svg")  # of the pictures that `save` is asked for
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure to `path`, whole or not at all, in the format that its suffix names."""
     with files.replacing(path) as temporary:

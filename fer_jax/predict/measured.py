@@ -13,8 +13,10 @@ from fer_jax.predict import Predictor
 
 def report(folder: Path, model: Path | None, tta: bool, **outputs: Path | None) -> None:
     """Measure a model file, by default the shipped one, on the data in a folder."""
-    fer = data.load(folder)  # before the model: what is missing is said at once
-    measure(Predictor(model, tta), fer, folder, **outputs)
+    for name in ("confusion", "reliability"):
+        files.require_ending(outputs.get(name), *plots.ENDINGS)
+    predictor = Predictor(model, tta)
+    measure(predictor, data.load(folder), folder, **outputs)
 
 
 def measure(

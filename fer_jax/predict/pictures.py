@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fer_jax import faces, models, plots
+from fer_jax import faces, files, models, plots
 from fer_jax.errors import InputError, printable
 from fer_jax.faces import FACE_SIZE, Detector
 from fer_jax.faces.pictures import in_folder
@@ -38,6 +38,7 @@ def classify(paths: Iterable[Path], predictor: Predictor, detector: Detector) ->
 
 def explain(out: Path, model_paths: list[Path | None], face: np.ndarray) -> None:
     """Draw to `out` what models (None: the shipped one) see in a face, and print what they say."""
+    files.require_ending(out, *plots.ENDINGS)
     rows = [_explanation(path, face) for path in model_paths]
     plots.save(plots.explanations(face, rows), out)
     for title, _ in rows:

@@ -16,7 +16,6 @@ from fer_jax import files, plots
 from fer_jax.errors import InputError
 from fer_jax.training.log import RUN, read_history
 
-_PICTURES = (".png", ".pdf", ".svg")
 _COMPARED = ("epoch", "lr", "holdout_loss", "holdout_accuracy", "seconds")
 _CURVES = ("epoch", "train_loss", "train_accuracy", "holdout_loss", "holdout_accuracy")
 # what is needed of config.json; the rest may be another version's
@@ -34,8 +33,8 @@ class Run(NamedTuple):
 
 def compare(folders: Iterable[Path], picture: Path | None = None, csv: Path | None = None) -> None:
     """Print a table of runs, and write it and their curves, if asked."""
-    _require_kind(picture, _PICTURES)
-    _require_kind(csv, (".csv",))
+    files.require_ending(picture, *plots.ENDINGS)
+    files.require_ending(csv, ".csv")
     unique = {folder.resolve(): folder for folder in folders}
     plain = len({path.name for path in unique}) == len(unique)  # names alone tell the runs apart
     runs = [read(folder, path.name if plain else str(folder)) for path, folder in unique.items()]
@@ -57,7 +56,7 @@ def compare(folders: Iterable[Path], picture: Path | None = None, csv: Path | No
 def draw_curves(folders: Sequence[Path], picture: Path | None = None) -> None:
     """Draw the learning curves of one training, whose parts were run one after the other."""
     picture = picture or folders[-1] / "learning_curves.png"
-    _require_kind(picture, _PICTURES)
+    files.require_ending(picture, *plots.ENDINGS)
     parts = [read_history(folder, _CURVES) for folder in folders]
     ends = list(itertools.accumulate(int(part["epoch"].to_numpy().max()) for part in parts))
     before = [0, *ends[:-1]]
@@ -126,8 +125,3 @@ def _read_metadata(folder: Path, history: pd.DataFrame) -> dict[str, Any]:
         rule = "best_epoch must be one of the log's epochs"
         raise InputError(f"{path}: {rule}, received {best_epoch!r}")
     return metadata
-
-
-def _require_kind(path: Path | None, kinds: tuple[str, ...]) -> None:
-    if path and path.suffix not in kinds:
-        raise InputError(f"{path}: must end in {' or '.join(kinds)}, received {path.suffix!r}")

@@ -436,3 +436,10 @@ def test_long_names_that_would_be_written_out_for_every_weight_are_refused(model
     with pytest.raises(InputError) as caught:
         model_file.load(path)
     assert len(str(caught.value)) < 1000
+
+
+def test_an_empty_file_is_called_empty(tmp_path):
+    path = tmp_path / "model.pkl"
+    path.touch()
+    with pytest.raises(InputError, match=r"model\.pkl: must be a model file, is empty"):
+        model_file.load(path)

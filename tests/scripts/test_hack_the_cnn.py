@@ -290,6 +290,7 @@ def test_what_cannot_be_hacked_is_said_in_one_line(run, happy_test_set, capsys, 
         ),
         (("--photo", "a.png", "--image", "3"), "and without --image"),
         (("--method", "fgsm", "--steps", "5"), "--method fgsm makes one step, got --steps 5"),
+        (("--detector-model", "a.onnx"), "--detector and --detector-model go with --photo"),
         (("--method", "universal", "--seed", "-1"), "--seed must lie in 0 to 4294967295, got -1"),
     ],
 )
