@@ -46,6 +46,7 @@ class Augment:
     brightness: float = within(0, 1, 0.1)  # added, uniform in +-brightness of the full range
     erase: float = within(0, 1, 0.2)  # probability that a rectangle (2-20 % of it) becomes noise
     mixup: float = within(0, 100, 0.0)  # alpha of Zhang et al. 2018; 0 is off
+    cutmix: float = within(0, 1, 0.0)  # probability that a rectangle is another image's
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ def _misfits(config: Config) -> Iterator[tuple[str, str]]:
         yield "resolutions", f"{_RESOLUTIONS}, received {config.resolutions!r}"
     if config.votes and config.protocol.startswith("ferplus"):
         yield "votes", f"0 where protocol is {config.protocol}: all targets are votes there"
-    if config.self_distillation and config.augment.mixup:
-        yield "self_distillation", "0 where augment.mixup is used"
+    if config.self_distillation and (config.augment.mixup or config.augment.cutmix):
+        yield "self_distillation", "0 where augment.mixup or augment.cutmix is used"
     if bool(config.teachers) != bool(config.teaching):
         rule = "above 0 where teachers are named, and only there"
         yield "teaching", f"{rule}, received {config.teaching}"

@@ -120,9 +120,8 @@ def test_a_missing_file_is_refused(tmp_path):
         config.load(tmp_path / "none.py")
 
 
-def test_self_distillation_and_mixup_exclude_each_other():
-    both = {"self_distillation": 0.5, "augment": {"mixup": 0.2}}
-    with pytest.raises(
-        InputError, match=r"self_distillation must be 0 where augment\.mixup is used"
-    ):
+@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+def test_self_distillation_and_mixed_images_exclude_each_other(mixing):
+    both = {"self_distillation": 0.5, "augment": {mixing: 0.2}}
+    with pytest.raises(InputError, match=r"self_distillation must be 0 where augment\.mixup or"):
         config.from_dict({"name": "x", "model": {}, "epochs": 1, **both})

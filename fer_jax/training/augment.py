@@ -18,16 +18,20 @@ def augment(
     """Return views of faces uint8 [B, H, H], float32 [B, side, side, 1] in [0, 1], and targets.
 
     One flip, shift, zoom and rotation as a single bilinear resampling (border pixels repeat), then
-    contrast and brightness about the image's mean, erasing, and mixup of the batch with itself.
+    contrast and brightness about the image's mean, erasing, mixup and CutMix with the next image.
     `field` is the side of the central square that a view shows before it is moved, 1 for all of it.
     """
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, 5)
     grid = _grid(keys[0], faces.shape, settings, side, field)
     images = _resample(faces.astype(jnp.float32) / 255, *grid)
     images = _relight(keys[1], images, settings)
     images = _erase(keys[2], images, settings.erase) if settings.erase else images
     images = images[..., None]
-    return _mixup(keys[3], images, targets, settings.mixup) if settings.mixup else (images, targets)
+    if settings.mixup:
+        images, targets = _mixup(keys[3], images, targets, settings.mixup)
+    if settings.cutmix:
+        images, targets = _cutmix(keys[4], images, targets, settings.cutmix)
+    return images, targets
 
 
 def _uniform(key: Array, n: int, reach: float) -> Array:
@@ -81,16 +85,33 @@ def _relight(key: Array, images: Array, settings: Augment) -> Array:
 def _erase(key: Array, images: Array, probability: float) -> Array:
     """Noise over a rectangle, 2-20 % of the area, aspect 0.3 to 3.3 (arxiv.org/abs/1708.04896)."""
     n, side, _ = images.shape
-    keys = jax.random.split(key, 5)
-    area = jax.random.uniform(keys[0], (n, 1, 1), minval=0.02, maxval=0.2) * side**2
+    keys = jax.random.split(key, 4)
+    area = jax.random.uniform(keys[0], (n, 1, 1), minval=0.02, maxval=0.2)
     aspect = jnp.exp(_uniform(keys[1], n, math.log(3.3)))
+    inside = _rectangle(keys[2], side, area, aspect)
+    key, chosen_key = jax.random.split(keys[3])
+    chosen = jax.random.bernoulli(chosen_key, probability, (n, 1, 1))
+    return jnp.where(inside & chosen, jax.random.uniform(key, images.shape), images)
+
+
+def _rectangle(key: Array, side: int, area: Array, aspect: Array | float = 1.0) -> Array:
+    """Bool [B, side, side]: a rectangle of a share `area` [B, 1, 1], cut at the border."""
     half_height, half_width = jnp.sqrt(area * aspect) / 2, jnp.sqrt(area / aspect) / 2
-    centre = jax.random.uniform(keys[2], (2, n, 1, 1)) * side
-    axis = jnp.arange(side) + 0.5
+    centre = jax.random.uniform(key, (2, *area.shape))
+    axis = (jnp.arange(side) + 0.5) / side
     inside = jnp.abs(axis[None, :, None] - centre[0]) < half_height
-    inside &= jnp.abs(axis[None, None, :] - centre[1]) < half_width
-    chosen = jax.random.bernoulli(keys[3], probability, (n, 1, 1))
-    return jnp.where(inside & chosen, jax.random.uniform(keys[4], images.shape), images)
+    return inside & (jnp.abs(axis[None, None, :] - centre[1]) < half_width)
+
+
+def _cutmix(key: Array, images: Array, targets: Array, probability: float):
+    """A rectangle of the image before it, its share uniform (https://arxiv.org/abs/1905.04899)."""
+    n, side = images.shape[:2]
+    keys = jax.random.split(key, 3)
+    inside = _rectangle(keys[0], side, jax.random.uniform(keys[1], (n, 1, 1)))
+    inside &= jax.random.bernoulli(keys[2], probability, (n, 1, 1))
+    share = inside.mean(axis=(1, 2))[:, None]
+    mixed = jnp.where(inside[..., None], jnp.roll(images, 1, axis=0), images)
+    return mixed, (1 - share) * targets + share * jnp.roll(targets, 1, axis=0)
 
 
 def _mixup(key: Array, images: Array, targets: Array, alpha: float) -> tuple[Array, Array]:

@@ -127,7 +127,9 @@ def test_everything_on_stays_in_range_and_repeats_with_its_key(faces, targets):
         "brightness": 0.5,
         "erase": 0.5,
     }
-    first, again, other = (views(faces, targets, key=key, **strong, mixup=0.4) for key in (3, 3, 4))
+    first, again, other = (
+        views(faces, targets, key=key, **strong, mixup=0.4, cutmix=0.5) for key in (3, 3, 4)
+    )
     assert 0 <= first[0].min() <= first[0].max() <= 1
     np.testing.assert_array_equal(first[0], again[0])
     assert not np.allclose(first[0], other[0])
@@ -139,3 +141,16 @@ def test_mixup_blends_images_and_targets_by_the_same_share(targets):
     faces[::2] = 255  # so a blended image's grey level is its share of white
     images, mixed = views(faces, jax.nn.one_hot((jnp.arange(64) + 1) % 2, 7), mixup=1.0)
     np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), mixed[:, 1], atol=1e-5)
+
+
+def test_cutmix_puts_a_rectangle_of_the_image_before_and_its_share_of_the_target(targets):
+    faces = np.zeros((64, 48, 48), np.uint8)
+    faces[::2] = 255  # as above, but no pixel is grey
+    labels = jax.nn.one_hot((jnp.arange(64) + 1) % 2, 7)
+    images, mixed = views(faces, labels, cutmix=0.5)
+    assert set(np.unique(np.asarray(images).round(4))) == {0, 1}
+    np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), mixed[:, 1], atol=1e-5)
+    foreign = np.abs(np.asarray(images[..., 0]) - faces / 255) > 0.5
+    assert 15 < foreign.any(axis=(1, 2)).sum() < 49
+    for each in foreign:
+        np.testing.assert_array_equal(each, each.any(axis=1)[:, None] & each.any(axis=0))
