@@ -71,7 +71,8 @@ def last_maps(
         logits = _traced(model, variables, images, len(maps) - 1, delta)[0]
         return of_class(logits, classes).sum()
 
-    return maps[-1], jax.grad(total)(jnp.zeros_like(maps[-1]))
+    own = slice(len(images))  # a network with mirror=True has maps of the mirror images, too
+    return maps[-1][own], jax.grad(total)(jnp.zeros_like(maps[-1]))[own]
 
 
 def _traced(

@@ -26,6 +26,7 @@ class Model(nn.Module):
     dropout: float = 0.0  # share of the pooled features that is dropped in training, in [0, 1)
     crop: int = IMAGE_SIZE  # the side of a central square: outer pixels show hair and background
     classes: int = NUM_CLASSES
+    mirror: bool = False  # out of training, the mean of the logits of an image and its mirror image
     dtype: Any = jnp.float32
     channels = 1  # no field: images are grey
 
@@ -44,6 +45,8 @@ class Model(nn.Module):
             raise ValueError(f"{rule}, are {len(self.stages)}")
         if not (type(self.classes) is int and self.classes >= 2):
             raise ValueError(f"classes must be an integer >= 2, received {self.classes!r}")
+        if not isinstance(self.mirror, bool):
+            raise ValueError(f"mirror must be True or False, received {self.mirror!r}")
         super().__post_init__()
 
     @property
@@ -55,6 +58,8 @@ class Model(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False) -> jax.Array:
         margin = max(0, images.shape[1] - self.crop) // 2
         images = images[:, margin : margin + self.crop, margin : margin + self.crop]
+        both = self.mirror and not train
+        images = jnp.concatenate([images, images[:, :, ::-1]]) if both else images
         x = ((images - PIXEL_MEAN) / PIXEL_STD).astype(self.dtype)
         for i, stage in enumerate(self.stages):
             for j, width in enumerate(stage):
@@ -63,4 +68,5 @@ class Model(nn.Module):
             x = max_pool(x)
         x = x.mean(axis=(1, 2), dtype=jnp.float32)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        return nn.Dense(self.classes, name="logits")(x)
+        logits = nn.Dense(self.classes, name="logits")(x)
+        return logits.reshape(2, -1, self.classes).mean(axis=0) if both else logits

@@ -64,9 +64,20 @@ def test_a_crop_looks_at_the_centre_alone(variables):
     np.testing.assert_allclose(model.apply(variables, batch[:, 4:44, 4:44]), centre, atol=1e-6)
 
 
+def test_a_mirroring_network_is_the_mean_over_an_image_and_its_mirror_image(variables):
+    both, batch = models.create({**TINY, "crop": 40, "mirror": True}), images(3)
+    one = models.create({**TINY, "crop": 40})
+    mean = (one.apply(variables, batch) + one.apply(variables, batch[:, :, ::-1])) / 2
+    np.testing.assert_allclose(both.apply(variables, batch), mean, atol=1e-6)
+    mode = {"train": True, "mutable": ["batch_stats"], "rngs": {"dropout": jax.random.key(2)}}
+    trained = [model.apply(variables, batch, **mode) for model in (one, both)]
+    jax.tree.map(np.testing.assert_array_equal, *trained)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"mirror": 1}, "mirror must be True or False, received 1"),
         ({"family": "resnext"}, "unknown model family 'resnext'"),
         ({"family": [1]}, r"unknown model family \[1\]"),
         ({"dropout": "abc"}, r"dropout must be in \[0, 1\), received 'abc'"),
