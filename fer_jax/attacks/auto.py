@@ -82,7 +82,10 @@ def autoattack(
     version: str = "standard",
     batch_size: int = 64,
 ) -> Images:
-    """Run the ensemble, for 3 classes and more; what reaches the goal comes back as it is."""
+    """Run the ensemble, for 3 classes and more; on the host, which picks the images that go on.
+
+    Images that reach the goal already come back as they are.
+    """
     key, logits_fn, images, goals = prepared(key, logits_fn, images, labels)
     labels = np.asarray(goals)
     hacked = np.array(images, np.float32)

@@ -39,7 +39,7 @@ def _mean_logits(random_logits_fn: RandomLogitsFn, keys: jax.Array, images: jax.
 
 
 def _number(images: jax.Array) -> jax.Array:
-    """Return the sum of each pixel's bits times an odd number: any one pixel changes it."""
+    """Return the sum of each pixel's bits, times an odd number of its own, modulo 2^32."""
     bits = jax.lax.bitcast_convert_type(images.astype(jnp.float32).ravel(), jnp.uint32)
     odd = (2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1) * jnp.uint32(2654435761)
     return (bits * odd).sum(dtype=jnp.uint32)

@@ -23,7 +23,7 @@ class Walk(NamedTuple):
     """Where an attack is that alternates a step along the gradient and one to a radius."""
 
     delta: jax.Array
-    radius: jax.Array  # [B]
+    radius: jax.Array  # [B]; FMN begins with an infinite one
     best: Smallest
 
 

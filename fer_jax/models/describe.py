@@ -21,17 +21,25 @@ class Layer(NamedTuple):
 def layers(architecture: dict[str, Any]) -> list[Layer]:
     """List a network's parametrised layers for a 48x48 image, in order; nothing is computed."""
     model = models.create(architecture)
-    rows: dict[tuple, Layer] = {}  # a layer that calls the one it is derived from counts once
+    rows: dict[tuple, Layer] = {}
+    calling: list[tuple] = []
 
     def record(call: Any, arguments: Any, keywords: Any, context: Any) -> Any:
+        path = context.module.path
+        calling.append(path)
         output = call(*arguments, **keywords)
+        calling.pop()
+        if path in calling:  # a layer that calls the one it is derived from counts once
+            return output
         named = context.method_name == "__call__" and context.module.name
         parameters = context.module.variables.get("params", {}) if named else {}
         if isinstance(output, jax.Array) and parameters:
             size = sum(leaf.size for leaf in jax.tree.leaves(parameters))
             kernel_size = parameters["kernel"].size if "kernel" in parameters else 0
             work = kernel_size * math.prod(output.shape[1:-1])
-            rows[context.module.path] = Layer(context.module.name, output.shape[1:], size, work)
+            if path in rows:  # one that is called again has more work, but no more parameters
+                work += rows[path].multiply_adds
+            rows[path] = Layer(context.module.name, output.shape[1:], size, work)
         return output
 
     images = jax.ShapeDtypeStruct((1, IMAGE_SIZE, IMAGE_SIZE, 1), jnp.float32)

@@ -136,7 +136,10 @@ normalised_relu.defvjp(_normalised_relu_forward, _normalised_relu_backward)
 
 
 class BatchNormRelu(nn.BatchNorm):
-    """`nn.BatchNorm` and a rectifier as one layer, so that its output is the rectifier's."""
+    """`nn.BatchNorm` and a rectifier as one layer, so that its output is the rectifier's.
+
+    Of the fields `use_running_average`, which must be given, and `dtype` may be set.
+    """
 
     momentum: float = MOMENTUM
     epsilon: float = EPSILON

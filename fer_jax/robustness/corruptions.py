@@ -27,7 +27,7 @@ _PENUMBRA = 4.0  # pixels, a twelfth of the face: soft enough to be a shadow, ha
 def corrupt(name: str, images: np.ndarray, severity: int, seed: int = 0) -> np.ndarray:
     """Return images, uint8 [N, 48, 48], as the corruption `name` leaves them, rounded and clipped.
 
-    An unknown corruption or severity, or other images, are an `InputError`.
+    An unknown corruption or severity, another dtype or shape, are an `InputError`.
     """
     if name not in CORRUPTIONS:
         raise InputError(f"unknown corruption {name!r}: expected one of {', '.join(CORRUPTIONS)}")

@@ -140,9 +140,9 @@ def make_attack(settings: Settings, eps: float) -> Attack:
 def fitted(
     logits_fn, images, target: int, *, eps: float, norm="linf", steps=STEPS, seed=0, batch_size=64
 ) -> np.ndarray:
-    """Return one change, float32 [1, 48, 48, 1], of size `eps`, for all images [N, 48, 48].
+    """Return one change, float32 [1, 48, 48, 1], of size `eps` at most, for all images.
 
-    A step sees `batch_size` of them.
+    These are uint8 [N, 48, 48], `eps` is of pixels in [0, 1]; a step sees `batch_size` of them.
     """
     options = {"eps": eps, "step_size": step_size(eps, steps), "steps": steps, "targeted": True}
     options |= {"norm": attacks.NORMS[norm], "batch_size": batch_size}

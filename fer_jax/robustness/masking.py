@@ -73,13 +73,22 @@ class Measured(NamedTuple):
 
 
 def look(
-    logits_fn: LogitsFn, test: Split, rows: np.ndarray, *, largest: float, surrogate=None, **options
+    logits_fn: LogitsFn,
+    test: Split,
+    rows: np.ndarray,
+    *,
+    key: jax.Array,
+    largest: float,
+    norm: Norm = linf,
+    surrogate: LogitsFn | None = None,
+    batch_size: int = 64,
 ) -> Measured:
     """Look for signs of a masked gradient at the largest eps that leaves enough to compare.
 
     That is `telling_eps`, from `largest` down. Of the test `rows` 128 are looked at, always the
-    same ones. The surrogate and the options (key, norm, batch_size) are those of `measure`.
+    same ones. The rest is as for `measure`.
     """
+    options = {"key": key, "norm": norm, "batch_size": batch_size}
     few = np.random.default_rng(1).permutation(rows)[:CHECKED]
     given = logits_fn, test.images[few], test.labels[few]
     eps = telling_eps(*given, largest=largest, **options)

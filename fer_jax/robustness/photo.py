@@ -72,8 +72,8 @@ def hack(
     """Return the photograph changed so that its largest face is seen as `target`, or None.
 
     The attack, targeted and Linf, is given the pixels that the crops show as one image
-    [1, P, 1, channels]; its `eps`, in [0, 1], is rounded down to whole levels of 8 bits.
-    Raises a ValueError if there is no face in the image.
+    [1, P, 1, channels]; its eps must be `eps`, in [0, 1], here rounded down to whole levels
+    of 8 bits. Raises a ValueError if there is no face in the image.
     """
     seen = look(image, predictor, detector)
     if seen is None:

@@ -62,7 +62,8 @@ def votes(
 ) -> jax.Array:
     """Count how many of n noisy copies of an image get each class: int32 [classes].
 
-    A copy whose logits are not finite votes for none. `batch_size` fixes which noise is drawn.
+    A copy whose logits are not finite votes for none: it counts against every certificate.
+    `batch_size` fixes which noise is drawn.
     """
     logits_fn = traced(logits_fn)
     image = jnp.asarray(image, jnp.float32)

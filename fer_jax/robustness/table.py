@@ -149,9 +149,10 @@ def fill(row: Row, test: Split) -> None:
 
 
 def figures(row: Row, test: Split, so_far: bool) -> pd.DataFrame:
-    """Return one network's figures, long form; with `so_far` of most of the images, too.
+    """Return one network's figures, long form, of the images that are asked for.
 
-    The journal may know more images than are asked for.
+    With `so_far` a measure counts once most of its images are known: they are measured in the test
+    set's order, of which a small part is no random one.
     """
     subject, found = row.network.subject, row.journal.table
     known = []

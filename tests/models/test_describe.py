@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
@@ -41,3 +42,19 @@ def test_multiply_adds_agree_with_the_compilers_count():
     assert 2 * sum(row.multiply_adds for row in describe.layers(TINY)) == pytest.approx(
         flops, rel=0.1
     )
+
+
+class Twice(nn.Module):
+    classes: int = 7
+    dtype: type = jnp.float32
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        shared = nn.Conv(1, (3, 3), use_bias=False, name="shared")
+        return nn.Dense(self.classes, name="logits")(shared(shared(images)).mean(axis=(1, 2)))
+
+
+def test_a_layer_that_is_called_twice_has_twice_the_work_and_its_parameters_once(monkeypatch):
+    monkeypatch.setitem(models.FAMILIES, "twice", Twice)
+    shared = describe.layers({"family": "twice"})[0]
+    assert shared == ("shared", (48, 48, 1), 9, 2 * 48 * 48 * 9)

@@ -52,8 +52,11 @@ def test_at_most_a_thousandth_of_the_pixels_differ_on_the_shipped_model(record, 
         attack(few, shipped, images, goals) for attack in (record.our_images, record.foolbox_images)
     )
     differing = (np.abs(ours - theirs) > 1e-5).mean(axis=(1, 2, 3))
-    # Rounding may carry one of the eight over a kink of the network: its whole L2 step turns.
-    assert np.sort(differing)[:-1].mean() <= 0.001
+    if case.norm == "l2":
+        # Rounding may carry one of the eight over a kink of the network: its whole step turns.
+        assert np.abs(ours - theirs).max() < 0.01
+        differing = np.sort(differing)[:-1]
+    assert differing.mean() <= 0.001
 
 
 def test_the_record_is_what_foolbox_does(record, case):

@@ -62,6 +62,7 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(train, faces, tmp_pat
         # a machine that is quicker now must not end the run: no kill waits for more than its share
         limit = (i + 1) * (EPOCHS - 2) // KILLS
         while time.monotonic() < deadline and finished_epochs(killed) < limit:
+            assert process.poll() is None, process.stderr.read()
             time.sleep(0.001)
         while i % 2 and process.poll() is None and not saving(killed) - left_over:
             time.sleep(0.001)
