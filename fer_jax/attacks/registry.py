@@ -44,7 +44,8 @@ class Entry(NamedTuple):
     @property
     def options(self) -> set[str]:
         """Names of the options that `function` takes."""
-        return set(inspect.signature(self.function).parameters)
+        parameters = inspect.signature(self.function).parameters.values()
+        return {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
 
     @property
     def has_targets(self) -> bool:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from fer_jax.data import fer2013
 from fer_jax.data.fer2013 import MAX_ROWS, DataWarning, Fer2013, Reader, Source, Split, bundle
 from fer_jax.errors import InputError
+from fer_jax.labels import NUM_CLASSES
 from fer_jax.types import IMAGE_SIZE
 
 LABELLED = ("fer2013.csv", "icml_face_data.csv")  # each holds every row with its label and split
@@ -25,6 +26,7 @@ Opener = Callable[[], AbstractContextManager[BinaryIO]]
 Row = tuple[str, dict[str, str]]  # "NAME:ROW", for messages, and the cells by column
 
 _PIXELS = IMAGE_SIZE * IMAGE_SIZE
+_LAST_CLASS = NUM_CLASSES - 1
 _MAX_LINE = 1 << 16  # bytes; 2,304 numbers of three digits need 9.2 kB
 
 
@@ -142,7 +144,7 @@ def _read_csv(name: str, opener: Opener, columns: tuple[str, ...]) -> _Table:
         table = rows(name, stream, columns)
         for where, cells in tqdm(table, desc=name, unit=" rows", leave=False, disable=None):
             pixels.append(_parse_pixels(where, cells["pixels"]))
-            emotions.append(parse_integer(where, "emotion", cells.get("emotion", "0"), 6))
+            emotions.append(parse_integer(where, "emotion", cells.get("emotion", "0"), _LAST_CLASS))
             usages.append(parse_usage(where, cells.get("Usage", "Training")))
     if not pixels:
         raise InputError(f"{name}: must have rows after its header, received none")

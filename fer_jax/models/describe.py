@@ -36,7 +36,8 @@ def layers(architecture: dict[str, Any]) -> list[Layer]:
         if isinstance(output, jax.Array) and parameters:
             size = sum(leaf.size for leaf in jax.tree.leaves(parameters))
             kernel_size = parameters["kernel"].size if "kernel" in parameters else 0
-            work = kernel_size * math.prod(output.shape[1:-1])
+            # of one image, which a network with mirror=True turns into two
+            work = kernel_size * math.prod(output.shape[:-1])
             if path in rows:  # one that is called again has more work, but no more parameters
                 work += rows[path].multiply_adds
             rows[path] = Layer(context.module.name, output.shape[1:], size, work)

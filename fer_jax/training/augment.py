@@ -18,8 +18,9 @@ def augment(
     """Return views of faces uint8 [B, H, H], float32 [B, side, side, 1] in [0, 1], and targets.
 
     One flip, shift, zoom and rotation as a single bilinear resampling (border pixels repeat), then
-    contrast and brightness about the image's mean, erasing, mixup and CutMix with the next image.
-    `field` is the side of the central square that a view shows before it is moved, 1 for all of it.
+    contrast and brightness about the image's mean, erasing, and mixup and CutMix with the image
+    before it in the batch. `field` is the side of the central square that a view shows before it is
+    moved, 1 for all of it.
     """
     keys = jax.random.split(key, 5)
     grid = _grid(keys[0], faces.shape, settings, side, field)

@@ -70,10 +70,11 @@ def claim(workdir: Path, config: Config, resume: bool, digest: Digest, teachers:
 
 def _earlier(path: Path) -> dict[str, Any]:
     """Read the config of the run before, with what was added since at its default."""
+    values = files.read_json(path)
     try:
-        return to_dict(from_dict(files.read_json(path)))
+        return to_dict(from_dict(values))
     except InputError as error:  # it comes from another release
-        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        raise InputError(f"{path}: {error}") from None
 
 
 def _check_origin(path: Path, digest: Digest, hashes: list[str], teachers: tuple) -> None:

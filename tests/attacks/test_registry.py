@@ -44,3 +44,9 @@ def test_every_attack_takes_colour_and_any_shape(make_linear, name):
     attack = entry.build(0.05, entry.norms[0], 2, queries=2, batch_size=3)
     hacked = attack(jax.random.key(0), network.logits_fn, network.images, network.labels)
     assert hacked.shape == network.images.shape and np.isfinite(hacked).all()
+
+
+def test_options_are_what_may_be_set_not_what_every_attack_is_given():
+    for entry in ATTACKS.values():
+        assert not entry.options & {"key", "logits_fn", "images", "labels"}
+    assert {"eps", "step_size", "targeted"} <= ATTACKS["universal"].options

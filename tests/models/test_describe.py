@@ -44,6 +44,12 @@ def test_multiply_adds_agree_with_the_compilers_count():
     )
 
 
+def test_a_mirroring_network_has_twice_the_work_and_the_same_parameters():
+    one, both = (describe.layers({**TINY, "mirror": mirror}) for mirror in (False, True))
+    assert [row.parameters for row in one] == [row.parameters for row in both]
+    assert [2 * row.multiply_adds for row in one] == [row.multiply_adds for row in both]
+
+
 class Twice(nn.Module):
     classes: int = 7
     dtype: type = jnp.float32

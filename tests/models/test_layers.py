@@ -164,6 +164,5 @@ def test_in_bfloat16_a_block_is_flaxs_in_float32_to_its_precision(train, channel
     ours, plain = outcome(Block(False, jnp.bfloat16)), outcome(Block(True, None))
     assert ours[0][1][0].dtype == jnp.bfloat16
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
-        assert np.abs(a - b).mean() < 0.1 * max(
-            np.abs(b).mean(), 1e-3
-        )  # equal in bfloat16, not in float32
+        # some values are equal in bfloat16 that are not in float32
+        assert np.abs(a - b).mean() < 0.1 * max(np.abs(b).mean(), 1e-3)

@@ -71,6 +71,7 @@ def test_a_run_killed_at_random_moments_ends_bit_identical(train, faces, tmp_pat
         process.kill()
         process.wait()
     assert within >= KILLS // 2  # random moments may lie in one, too
-    assert train(*options, killed, "--resume").wait() == 0
+    process = train(*options, killed, "--resume")
+    assert process.wait() == 0, process.stderr.read()
     pairs = zip(arrays(whole, faces), arrays(killed, faces), strict=True)
     assert all(np.array_equal(one, other) for one, other in pairs)
